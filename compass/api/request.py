@@ -1,0 +1,253 @@
+"""One GraphQL request from its text to the bytes of its answer.
+
+A query becomes one statement and its bytes are passed on. Each mutation of a document runs in a transaction of its
+own, together with the read of its reply; the first that is refused ends the document.
+"""
+
+import logging
+import uuid
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncpg
+import orjson
+
+from compass.access.caller import Caller
+from compass.api.schema import Surface
+from compass.errors import (
+    Code,
+    CompassError,
+    InsufficientScopes,
+    NotUnique,
+    OperationTimedOut,
+    Unavailable,
+)
+from compass.postgres.pool import Database, Tx
+from compass.reads.compile import AtPath, Binding, Compiler, Complete, Plan, at, projected
+from compass.reads.document import DocumentRefused, Operation, Selected, introspect
+from compass.reads.limits import DocumentTooCostly
+from compass.reads.plan import Hole, Query
+
+_log = logging.getLogger(__name__)
+
+_CACHED_PLANS: Final = 500
+_INTROSPECTION: Final = frozenset({"__schema", "__type"})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The bytes of a GraphQL answer and the HTTP status they go with."""
+
+    body: bytes
+    status: int = 200
+
+
+class Endpoint:
+    """Answers the requests of one surface."""
+
+    def __init__(self, offered: Surface, database: Database) -> None:
+        self._offered = offered
+        self._database = database
+        self._plans: OrderedDict[object, Plan] = OrderedDict()
+        self._introspected: dict[object, bytes] = {}
+
+    async def answer(
+        self, caller: Caller, text: str, variables: Mapping[str, Any] | None = None, operation_name: str | None = None
+    ) -> Answer:
+        """Run one operation. Never raises for what the client or the database did: that is in the answer."""
+        try:
+            operation = self._offered.schema.document(text).operation(operation_name)
+            values = operation.variables(variables or {})
+        except (DocumentRefused, DocumentTooCostly) as refusal:
+            return Answer(envelope([AtPath((), refusal)]), status=422)
+        try:
+            if operation.kind == "mutation":
+                body = await self._mutate(caller, operation, values)
+            else:
+                body = await self._query(caller, operation, values, variables or {})
+        except AtPath as refusal:
+            return Answer(envelope([refusal]))
+        except DocumentRefused as refusal:
+            return Answer(envelope([AtPath((), refusal)]), status=422)
+        except Exception as error:  # noqa: BLE001  # the edge: everything else is a defect of ours or the database's state
+            return Answer(envelope([AtPath((), translated(error))]))
+        return Answer(body)
+
+    async def _query(self, caller: Caller, operation: Operation, values: Any, raw: Mapping[str, Any]) -> bytes:
+        plan = self._query_plan(caller, operation, values, raw)
+        tenant = caller.tenant
+        binding = Binding(tenant, caller.runtime, values)
+        row = await self._database.read(plan.sql, plan.bind(binding))
+        for (selected, absent), missing in zip(plan.watched, list(row)[1:], strict=True):
+            if missing:
+                raise AtPath(selected.path, absent(binding.arguments(selected)))
+        body = plan.fill(row[0], binding, caller, self._offered.parts)
+        if plan.errors:
+            return envelope(plan.errors, data=body)
+        return b'{"data":' + body + b"}"
+
+    def _query_plan(self, caller: Caller, operation: Operation, values: Any, raw: Mapping[str, Any]) -> Plan:
+        key = (
+            operation.document.text,
+            operation.name,
+            _decisions(operation, values),
+            caller.scopes,
+            caller.runtime is not None,
+            caller.tenant is not None,
+        )
+        known = self._plans.get(key)
+        if known is not None:
+            self._plans.move_to_end(key)
+            return known
+        compiler = Compiler(self._offered.schema, self._offered.reads, caller.scopes)
+        roots = [
+            (selected, self._query_for(caller, selected, operation, raw))
+            for selected in operation.walk(values).roots("Query")
+        ]
+        plan = compiler.queries(roots)
+        self._keep(key, plan)
+        return plan
+
+    def _query_for(self, caller: Caller, selected: Selected, operation: Operation, raw: Mapping[str, Any]) -> Query:
+        if selected.name == "__typename":
+            return Query("__typename", scope="", read=Hole("''", lambda _f, _p: "Query"), tenant=False)
+        if selected.name in _INTROSPECTION:
+            answer = introspect(operation, [selected], raw)[selected.key]
+            return Query(selected.name, scope="", read=Hole("''", lambda _f, _p: answer and Complete(answer)), tenant=False)
+        query = self._offered.queries[selected.name]
+        with at(selected.path):
+            if query.scope and query.scope not in caller.scopes:
+                raise InsufficientScopes(actual=";".join(sorted(caller.scopes)), required=query.scope)
+            if query.tenant:
+                caller.in_tenant()
+        if caller.runtime is not None and query.for_runtime is not None:
+            return query.for_runtime
+        return query
+
+    def _keep(self, key: object, plan: Plan) -> None:
+        self._plans[key] = plan
+        if len(self._plans) > _CACHED_PLANS:
+            self._plans.popitem(last=False)
+
+    async def _mutate(self, caller: Caller, operation: Operation, values: Any) -> bytes:
+        members: list[bytes] = []
+        errors: list[AtPath] = []
+        for selected in operation.walk(values).roots("Mutation"):
+            if selected.name == "__typename":
+                members.append(_member(selected, b'"Mutation"'))
+                continue
+            with at(selected.path):
+                try:
+                    reply = await self._run(caller, operation, selected, values, errors)
+                except (CompassError, AtPath):
+                    raise
+                except Exception as error:  # noqa: BLE001  # the edge, as in `answer`, with the path of the mutation
+                    raise translated(error) from error
+            members.append(_member(selected, reply))
+        data = b"{" + b",".join(members) + b"}"
+        return envelope(errors, data=data) if errors else b'{"data":' + data + b"}"
+
+    async def _run(
+        self, caller: Caller, operation: Operation, selected: Selected, values: Any, errors: list[AtPath]
+    ) -> bytes:
+        command = self._offered.commands[selected.name]
+        command.allowed(caller)
+        arguments = command.read_arguments(selected.arguments(values))
+        prepared = await command.prepare(caller, arguments)
+
+        async def work(tx: Tx) -> bytes:
+            if command.reply_before:
+                reply = await self._reply(tx, caller, operation, selected, values, arguments[0], errors)
+                await command.run(tx, caller, arguments, prepared)
+                return reply
+            result = await command.run(tx, caller, arguments, prepared)
+            if selected.has_selection and isinstance(result, str):
+                return await self._reply(tx, caller, operation, selected, values, result, errors)
+            return orjson.dumps(projected(result, selected))
+
+        return await self._database.run(work)
+
+    async def _reply(
+        self,
+        tx: Tx,
+        caller: Caller,
+        operation: Operation,
+        selected: Selected,
+        values: Any,
+        subject: str,
+        errors: list[AtPath],
+    ) -> bytes:
+        key = (
+            operation.document.text,
+            operation.name,
+            selected.key,
+            _decisions(operation, values),
+            caller.scopes,
+            caller.runtime is not None,
+        )
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = Compiler(self._offered.schema, self._offered.reads, caller.scopes).reply(selected)
+            self._keep(key, plan)
+        binding = Binding(caller.tenant, caller.runtime, values, subject)
+        row = await tx.read(plan.sql, plan.bind(binding))
+        errors.extend(plan.errors)
+        return b"null" if row[0] is None else plan.fill(row[0], binding, caller, self._offered.parts)
+
+
+def _decisions(operation: Operation, values: Any) -> tuple[Any, ...]:
+    if not operation.decisive or values is None:
+        return ()
+    return tuple(values.coerced.get(name) for name in operation.decisive)
+
+
+def _member(selected: Selected, value: bytes) -> bytes:
+    return b'"' + selected.key.encode() + b'":' + value
+
+
+def translated(error: Exception) -> CompassError:
+    """What the caller is told of an error that is not a refusal: nothing internal, and whether to try again."""
+    match error:
+        case CompassError():
+            return error
+        case asyncpg.UniqueViolationError():
+            return NotUnique(object=(error.table_name or "object"))
+        case asyncpg.QueryCanceledError() | TimeoutError():
+            return OperationTimedOut()
+        case (
+            asyncpg.PostgresConnectionError()
+            | asyncpg.CannotConnectNowError()
+            | asyncpg.TooManyConnectionsError()
+            | asyncpg.AdminShutdownError()
+            | asyncpg.CrashShutdownError()
+            | asyncpg.InterfaceError()
+            | OSError()
+        ):
+            _log.warning("the database is away: %s", type(error).__name__)
+            return Unavailable()
+        case _:
+            number = str(uuid.uuid4())
+            _log.error("request failed, errorID=%s", number, exc_info=error)
+            return InternalFault(errorID=number)
+
+
+class InternalFault(CompassError):
+    """A defect of the plane. The log has the details under the same number; the caller gets none of them."""
+
+    code = Code.INTERNAL
+    message = "Internal Server Error"
+
+
+def envelope(errors: Sequence[AtPath], data: bytes = b"null") -> bytes:
+    """The answer with its errors, in the contract's form. Source: contract/director.md §1.4."""
+    shown = []
+    for at_path in errors:
+        error = at_path.error
+        entry: dict[str, Any] = {"message": error.wire_text()}
+        if at_path.path:
+            entry["path"] = at_path.path
+        entry["extensions"] = {"error": error.code.wire_name, "error_code": int(error.code)}
+        shown.append(entry)
+    return b'{"errors":' + orjson.dumps(shown) + b',"data":' + data + b"}"

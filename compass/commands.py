@@ -1,0 +1,167 @@
+"""Mutations as functions: `@command("registerApplication", scope="application:write")` on one function per mutation.
+
+A command takes the caller's transaction, then either the tenant or the whole caller, then the mutation's arguments in
+the order of the schema, then by keyword whatever it needs from the composition root, by type. It returns the id of the
+object that the mutation answers with, or the answer itself when that is no stored object.
+"""
+
+import dataclasses
+import inspect
+import types
+import typing
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from compass.access.caller import Caller
+from compass.errors import InsufficientScopes
+from compass.ids import TenantId
+from compass.inputs import input_from, snake, wire_names
+from compass.postgres.pool import Tx
+from compass.reads.document import Schema
+
+_Function = TypeVar("_Function", bound=Callable[..., Awaitable[Any]])
+_REGISTERED: Final = "compass_command"
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What the decorator was told."""
+
+    mutation: str
+    scope: str
+    reply_before: bool
+    prepare: Callable[..., Awaitable[Any]] | None
+
+
+def command(
+    mutation: str, *, scope: str, reply_before: bool = False, prepare: Callable[..., Awaitable[Any]] | None = None
+) -> Callable[[_Function], _Function]:
+    """Declare a function to be what a mutation does.
+
+    `reply_before`: the answer is read before the command runs, for one that removes its object; the object is the
+    first argument. `prepare`: runs before the transaction opens, for what must not hold one (calls over the network);
+    it gets the mutation's arguments and parts by type, and its result is handed to the command as `prepared`.
+    """
+
+    def declared(function: _Function) -> _Function:
+        setattr(function, _REGISTERED, Declared(mutation, scope, reply_before, prepare))
+        return function
+
+    return declared
+
+
+def commands_in(*modules: types.ModuleType) -> list[Callable[..., Awaitable[Any]]]:
+    """The functions of these modules that are commands."""
+    return [
+        value
+        for module in modules
+        for value in vars(module).values()
+        if hasattr(value, _REGISTERED) and value.__module__ == module.__name__
+    ]
+
+
+class SchemaMismatch(Exception):  # noqa: N818  # a mistake of ours, found at start, never sent
+    """The schema and the code disagree; the plane refuses to start."""
+
+
+class Command:
+    """A command bound to its mutation in the schema. Raises SchemaMismatch when the two do not fit."""
+
+    def __init__(self, schema: Schema, function: Callable[..., Awaitable[Any]], parts: Mapping[type, Any]) -> None:
+        declared: Declared = getattr(function, _REGISTERED)
+        self.mutation = declared.mutation
+        self.scope = declared.scope
+        self.reply_before = declared.reply_before
+        self._function = function
+        self._prepare = declared.prepare
+        definition = schema.fields("Mutation").get(self.mutation)
+        if definition is None:
+            raise SchemaMismatch(f"{function.__module__}.{function.__name__}: the schema has no mutation {self.mutation}")
+        self._arguments = [(name, _named(argument.type)) for name, argument in definition.args.items()]
+        hints = typing.get_type_hints(function)
+        parameters = list(inspect.signature(function).parameters.values())
+        positional = [p for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+        if len(positional) != len(self._arguments) + 2:
+            raise SchemaMismatch(
+                f"{self.mutation}: the schema has {len(self._arguments)} arguments, "
+                f"{function.__module__}.{function.__name__} takes {len(positional) - 2} after the transaction and the caller"
+            )
+        self._wants_tenant = hints[positional[1].name] is TenantId
+        self._inputs = [
+            _input_class(schema, self.mutation, hints[parameter.name], type_name)
+            for parameter, (_, type_name) in zip(positional[2:], self._arguments, strict=True)
+        ]
+        self._parts = _wanted_parts(function, parts, skip={"prepared"})
+        self._prepare_parts = _wanted_parts(self._prepare, parts, skip=set()) if self._prepare else {}
+
+    def allowed(self, caller: Caller) -> None:
+        """Raises InsufficientScopes unless the caller may call this mutation."""
+        if self.scope not in caller.scopes:
+            raise InsufficientScopes(actual=";".join(sorted(caller.scopes)), required=self.scope)
+
+    def read_arguments(self, given: Mapping[str, Any]) -> list[Any]:
+        """The mutation's arguments as the function takes them. Raises InvalidInput."""
+        return [
+            _argument(kind, type_name, given.get(name))
+            for (name, type_name), kind in zip(self._arguments, self._inputs, strict=True)
+        ]
+
+    async def prepare(self, caller: Caller, arguments: Sequence[Any]) -> Mapping[str, Any]:
+        """What is done before the transaction opens, as the keyword to call the command with."""
+        if self._prepare is None:
+            return {}
+        return {"prepared": await self._prepare(caller, *arguments, **self._prepare_parts)}
+
+    async def run(self, tx: Tx, caller: Caller, arguments: Sequence[Any], prepared: Mapping[str, Any]) -> Any:
+        """Run the command in the given transaction."""
+        who = caller.in_tenant() if self._wants_tenant else caller
+        return await self._function(tx, who, *arguments, **self._parts, **prepared)
+
+
+def _argument(kind: type | None, type_name: str, value: Any) -> Any:
+    if kind is None or value is None:
+        return value
+    if isinstance(value, list):
+        return [input_from(kind, type_name, entry) for entry in value]
+    return input_from(kind, type_name, value)
+
+
+def _named(kind: Any) -> str:
+    while hasattr(kind, "of_type"):
+        kind = kind.of_type
+    return str(kind.name)
+
+
+def _input_class(schema: Schema, mutation: str, hint: Any, type_name: str) -> type | None:
+    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union, Sequence) else (hint,)
+    kind = next((option for option in options if isinstance(option, type) and dataclasses.is_dataclass(option)), None)
+    if kind is None:
+        return None
+    check_input(schema, kind, type_name, mutation)
+    return kind
+
+
+def check_input(schema: Schema, kind: type, type_name: str, where: str) -> None:
+    """Raises SchemaMismatch unless the dataclass has exactly the input type's fields, in snake case."""
+    wanted = frozenset(snake(name) for name in schema.input_fields(type_name))
+    if wire_names(kind) != wanted:
+        odd = ", ".join(sorted(wire_names(kind) ^ wanted))
+        raise SchemaMismatch(f"{where}: {kind.__name__} and {type_name} do not agree on: {odd}")
+
+
+def _wanted_parts(
+    function: Callable[..., Any] | None, parts: Mapping[type, Any], skip: set[str]
+) -> Mapping[str, Any]:
+    if function is None:
+        return {}
+    hints = typing.get_type_hints(function)
+    wanted = [
+        parameter.name
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name not in skip
+    ]
+    missing = [name for name in wanted if hints[name] not in parts]
+    if missing:
+        raise SchemaMismatch(f"{function.__module__}.{function.__name__}: nobody provides {', '.join(missing)}")
+    return {name: parts[hints[name]] for name in wanted}

@@ -1,0 +1,404 @@
+"""Applications: systems of record that offer APIs and events to the runtimes of their groups.
+
+A name is unique within the tenant after normalization, together with the system number. A new application is INITIAL
+and turns CONNECTED when it first calls with its own credentials. Source: contract/director.md §6.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import asyncpg
+
+from compass.access.caller import Caller
+from compass.access.tenancy import application_refusal
+from compass.commands import command
+from compass.director import label
+from compass.errors import InsufficientScopes, InvalidData, InvalidOperation, NameTaken, NotFound
+from compass.ids import ApplicationId, TenantId
+from compass.inputs import Length, label_keys, web_address
+from compass.outbox.append import append
+from compass.outbox.events import Event
+from compass.postgres.pool import Tx
+from compass.reads import labels
+from compass.reads.plan import Many, Object, One, Page, Query, Read, timestamp
+
+# Inputs
+
+
+@dataclass(frozen=True)
+class NewApplication:
+    """What an application is registered with."""
+
+    name: Annotated[str, Length(1, 100)]
+    provider_name: Annotated[str | None, Length(0, 256)] = None
+    description: Annotated[str | None, Length(0, 2000)] = None
+    labels: Annotated[dict[str, Any] | None, label_keys] = None
+    webhooks: tuple[Any, ...] | None = None
+    health_check_url: Annotated[str | None, Length(0, 256), web_address] = None
+    base_url: str | None = None
+    application_namespace: Annotated[str | None, Length(0, 256)] = None
+    integration_system_id: str | None = None
+    status_condition: str | None = None
+    local_tenant_id: str | None = None
+    bundles: tuple[Any, ...] | None = None
+
+
+@dataclass(frozen=True)
+class ApplicationChanges:
+    """What of an application may be changed; its name may not."""
+
+    provider_name: Annotated[str | None, Length(0, 256)] = None
+    description: Annotated[str | None, Length(0, 2000)] = None
+    health_check_url: Annotated[str | None, Length(0, 256), web_address] = None
+    base_url: str | None = None
+    application_namespace: Annotated[str | None, Length(0, 256)] = None
+    integration_system_id: str | None = None
+    status_condition: str | None = None
+    local_tenant_id: str | None = None
+
+
+# Events
+
+
+@dataclass(frozen=True)
+class ApplicationRegistered(Event):
+    """An application was added to the catalogue."""
+
+    application: ApplicationId
+
+
+@dataclass(frozen=True)
+class ApplicationUpdated(Event):
+    """An application's own fields or labels changed."""
+
+    application: ApplicationId
+
+
+@dataclass(frozen=True)
+class ApplicationUnpaired(Event):
+    """All ways in which an application was known are void; it must pair again."""
+
+    application: ApplicationId
+
+
+@dataclass(frozen=True)
+class ApplicationUnregistered(Event):
+    """An application and everything it offered are gone."""
+
+    application: ApplicationId
+
+
+# How it is read
+
+APPLICATION = Read(
+    "Application",
+    table="application",
+    fields={
+        "id": "id",
+        "name": "name",
+        "systemNumber": "system_number",
+        "localTenantID": "local_tenant_id",
+        "baseUrl": "base_url",
+        "providerName": "provider_name",
+        "description": "description",
+        "integrationSystemID": "integration_system_id",
+        "applicationTemplateID": "application_template_id",
+        "labels": labels.shown("application_label", "application_id"),
+        "status": Object({"condition": "status_condition", "timestamp": timestamp("status_timestamp")}),
+        "webhooks": Many("Webhook", on="{c}.application_id = {t}.id", order="{c}.created_at, {c}.id"),
+        "healthCheckURL": "health_check_url",
+        "bundles": Page("Bundle", on="{c}.application_id = {t}.id", order="{c}.id"),
+        "bundle": One("Bundle", on="{c}.application_id = {t}.id AND {c}.id = {arg:id}::uuid"),
+        "apiDefinition": One("APIDefinition", on="{c}.application_id = {t}.id AND {c}.id = {arg:id}::uuid"),
+        "eventDefinition": One("EventDefinition", on="{c}.application_id = {t}.id AND {c}.id = {arg:id}::uuid"),
+        "auths": Many("AppSystemAuth", on="{c}.application_id = {t}.id", order="{c}.created_at, {c}.id"),
+        "eventingConfiguration": Object({"defaultURL": "eventing_url_v1({t}.id)"}),
+        "applicationNamespace": "application_namespace",
+        "createdAt": timestamp("created_at"),
+        "updatedAt": timestamp("updated_at"),
+        "deletedAt": timestamp("deleted_at"),
+        "systemStatus": "system_status",
+        "error": "error",
+    },
+    sanitized={"webhooks": "application.webhooks:read"},
+)
+READS = (APPLICATION,)
+
+_VISIBLE = "application_tenant access JOIN application {c} ON {c}.id = access.application_id"
+_COUNT = (
+    "(SELECT coalesce(sum(tenant_count.amount), 0)::bigint FROM tenant_count "
+    "WHERE tenant_count.tenant_id = {tenant} AND tenant_count.kind = 'application_tenant')"
+)
+_FILTER = labels.matching("application_label", "application_id")
+# A runtime and an application share a group when each is the other's counterpart in an assignment. One that is being
+# taken apart counts no more, however long the application takes to hear of it.
+_SHARED = (
+    "EXISTS (SELECT 1 FROM formation_assignment shared WHERE shared.source = {c}.id AND shared.target = %s "
+    "AND shared.state NOT IN ('DELETING', 'DELETE_ERROR'))"
+)
+# Runtimes that do not say otherwise see normalized names, told apart by the system number where there is one.
+_NAME_FOR_RUNTIME = (
+    "CASE WHEN coalesce((SELECT label.value FROM runtime_label label WHERE label.runtime_id = %s "
+    "AND label.key = 'isNormalized'), '\"true\"') = '\"true\"' THEN {t}.normalized_name ELSE {t}.name END "
+    "|| coalesce('-' || {t}.system_number, '')"
+)
+_OF_ONE_RUNTIME = Page(
+    "Application",
+    source=_VISIBLE,
+    on="access.tenant_id = {tenant} AND " + _SHARED % "{runtime}",
+    order="access.application_id",
+)
+
+QUERIES = (
+    Query(
+        "applications",
+        scope="application:read",
+        read=Page(
+            "Application",
+            source=_VISIBLE,
+            on="access.tenant_id = {tenant}",
+            order="access.application_id",
+            count=_COUNT,
+            filtered=_FILTER,
+        ),
+        # A runtime sees the applications of its own groups and no others.
+        for_runtime=Query("applications", scope="application:read", read=_OF_ONE_RUNTIME),
+    ),
+    Query(
+        "application",
+        scope="application:read",
+        read=One(
+            "Application",
+            source=_VISIBLE,
+            on="access.tenant_id = {tenant} AND access.application_id = {arg:id}::uuid",
+        ),
+        for_runtime=Query(
+            "application",
+            scope="application:read",
+            read=One(
+                "Application",
+                source=_VISIBLE,
+                on="access.tenant_id = {tenant} AND access.application_id = {arg:id}::uuid AND " + _SHARED % "{runtime}",
+            ),
+            absent=lambda _: InvalidOperation(
+                reason="requesting runtime should be in same scenario as the requested application resource"
+            ),
+        ),
+    ),
+    Query(
+        "applicationsForRuntime",
+        scope="application:read",
+        read=Page(
+            "Application",
+            source=_VISIBLE,
+            on="access.tenant_id = {tenant} AND " + _SHARED % "{arg:runtimeID}::uuid",
+            order="access.application_id",
+            largest=None,
+            instead={"name": _NAME_FOR_RUNTIME % "{top:runtimeID}::uuid"},
+            exists=(
+                "EXISTS (SELECT 1 FROM runtime_tenant seen WHERE seen.tenant_id = {tenant} "
+                "AND seen.runtime_id = {arg:runtimeID}::uuid)"
+            ),
+        ),
+        absent=lambda _: InvalidData(reason="runtime does not exist"),
+    ),
+)
+
+# Commands
+
+REGISTER = """
+-- application.register
+WITH registered AS (
+    INSERT INTO application (
+        tenant_id, name, provider_name, description, health_check_url, base_url, application_namespace,
+        integration_system_id, status_condition, local_tenant_id
+    ) VALUES (
+        %(tenant)s, %(name)s, %(provider_name)s, %(description)s, %(health_check_url)s, %(base_url)s,
+        %(application_namespace)s, %(integration_system_id)s, coalesce(%(status_condition)s, 'INITIAL'), %(local_tenant_id)s
+    )
+    ON CONFLICT (tenant_id, normalized_name, coalesce(system_number, '')) DO NOTHING
+    RETURNING id, normalized_name
+), visible AS (
+    INSERT INTO application_tenant (tenant_id, application_id, owner)
+    SELECT ancestor, registered.id, true FROM registered, tenant_and_ancestors_v1(%(tenant)s) AS ancestor
+), labelled AS (
+    INSERT INTO application_label (application_id, key, value)
+    SELECT registered.id, own.key, own.value
+    FROM registered, jsonb_each(
+        %(labels)s::jsonb || jsonb_build_object('managed', 'false', 'name', registered.normalized_name)
+        || CASE WHEN %(integration_system_id)s::uuid IS NULL THEN '{}'
+           ELSE jsonb_build_object('integrationSystemID', %(integration_system_id)s::uuid::text) END
+    ) AS own
+)
+SELECT id FROM registered
+"""
+UPDATE = """
+-- application.update
+UPDATE application SET
+    provider_name = coalesce(%(provider_name)s, provider_name),
+    description = coalesce(%(description)s, description),
+    health_check_url = coalesce(%(health_check_url)s, health_check_url),
+    base_url = coalesce(%(base_url)s, base_url),
+    application_namespace = coalesce(%(application_namespace)s, application_namespace),
+    integration_system_id = coalesce(%(integration_system_id)s, integration_system_id),
+    local_tenant_id = coalesce(%(local_tenant_id)s, local_tenant_id),
+    status_condition = coalesce(%(status_condition)s, 'INITIAL'),
+    status_timestamp = now(),
+    updated_at = now()
+FROM application_tenant access
+WHERE application.id = %(application)s AND access.application_id = application.id
+    AND access.tenant_id = %(tenant)s AND access.owner
+RETURNING pg_notify('access', application.id::text)
+"""
+GROUPS = """
+-- application.groups
+SELECT application.name, string_agg(formation.name, ', ' ORDER BY formation.name) AS formations
+FROM application
+JOIN formation_assignment membership ON membership.source = application.id AND membership.target = application.id
+JOIN formation ON formation.id = membership.formation_id
+WHERE application.id = %(application)s
+GROUP BY application.name
+"""
+GROUPS_WITH_RUNTIMES = """
+-- application.groups_with_runtimes
+SELECT application.name, string_agg(DISTINCT formation.name, ', ') AS formations,
+    string_agg(DISTINCT runtime.name, ', ') AS runtimes
+FROM application
+JOIN formation_assignment shared ON shared.source = application.id AND shared.target_type = 'RUNTIME'
+    AND shared.state NOT IN ('DELETING', 'DELETE_ERROR')
+JOIN formation ON formation.id = shared.formation_id
+JOIN runtime ON runtime.id = shared.target
+WHERE application.id = %(application)s
+GROUP BY application.name
+"""
+LOCK = """
+-- application.lock
+SELECT 1 FROM application JOIN application_tenant access ON access.application_id = application.id
+WHERE application.id = %(application)s AND access.tenant_id = %(tenant)s AND access.owner
+FOR UPDATE OF application
+"""
+UNREGISTER = """
+-- application.unregister
+WITH forgotten AS (
+    DELETE FROM runtime_label WHERE key = %(application)s::uuid::text || '_defaultEventing'
+)
+DELETE FROM application WHERE id = %(application)s RETURNING pg_notify('access', id::text)
+"""
+UNPAIR = """
+-- application.unpair
+WITH forgotten AS (
+    DELETE FROM system_auth WHERE application_id = %(application)s
+)
+UPDATE application SET status_condition = 'INITIAL', status_timestamp = now()
+WHERE id = %(application)s RETURNING pg_notify('access', id::text)
+"""
+
+
+@command("registerApplication", scope="application:write")
+async def register(tx: Tx, caller: Caller, new: NewApplication, mode: str) -> ApplicationId:
+    """Add an application, with its labels, to the tenant's catalogue.
+
+    Two statements, whatever the size of the catalogue or the number of labels; more for nested webhooks and bundles.
+    Raises NameTaken, NotFound (the integration system), Refused (a reserved label). Emits ApplicationRegistered.
+    """
+    tenant = caller.in_tenant()
+    require_synchronous(mode)
+    _may_set_local_tenant(caller, new.local_tenant_id)
+    label.refuse_reserved(new.labels or {})
+    try:
+        registered = await tx.value(
+            REGISTER,
+            tenant=tenant,
+            name=new.name,
+            provider_name=new.provider_name,
+            description=new.description,
+            labels=new.labels or {},
+            health_check_url=new.health_check_url,
+            base_url=new.base_url,
+            application_namespace=new.application_namespace,
+            integration_system_id=new.integration_system_id,
+            status_condition=new.status_condition,
+            local_tenant_id=new.local_tenant_id,
+        )
+    except asyncpg.ForeignKeyViolationError:
+        raise NotFound(ID=str(new.integration_system_id), object="integrationSystem") from None
+    if registered is None:
+        raise NameTaken(object="application")
+    application = ApplicationId(registered)
+    await append(tx, ApplicationRegistered(tenant, application))
+    return application
+
+
+@command("updateApplication", scope="application:write")
+async def update(tx: Tx, caller: Caller, application: ApplicationId, changes: ApplicationChanges) -> ApplicationId:
+    """Change the fields that are given. Without a status condition the status returns to INITIAL, as the contract has it.
+
+    Raises NotFound, Unauthorized (not the owner). Emits ApplicationUpdated.
+    """
+    tenant = caller.in_tenant()
+    _may_set_local_tenant(caller, changes.local_tenant_id)
+    try:
+        changed = await tx.rows(UPDATE, tenant=tenant, application=application, **vars(changes))
+    except asyncpg.ForeignKeyViolationError:
+        raise NotFound(ID=str(changes.integration_system_id), object="integrationSystem") from None
+    if not changed:
+        raise await application_refusal(tx, tenant, application)
+    await append(tx, ApplicationUpdated(tenant, application))
+    return application
+
+
+@command("unregisterApplication", scope="application:write", reply_before=True)
+async def unregister(tx: Tx, tenant: TenantId, application: ApplicationId, mode: str) -> None:
+    """Remove an application with everything it offered and every way in which it was known.
+
+    Raises NotFound, Unauthorized, InvalidOperation while it is in a group. Emits ApplicationUnregistered.
+    """
+    require_synchronous(mode)
+    await _lock(tx, tenant, application)
+    groups = await tx.row(GROUPS, application=application)
+    if groups is not None:
+        raise InvalidOperation(
+            reason=f"System {groups['name']} is part of the following formations : {groups['formations']}"
+        )
+    await tx.run(UNREGISTER, application=application)
+    await append(tx, ApplicationUnregistered(tenant, application))
+
+
+@command("unpairApplication", scope="application:write")
+async def unpair(tx: Tx, tenant: TenantId, application: ApplicationId, mode: str) -> ApplicationId:
+    """Cut an application off: its certificates, tokens and client secrets stop working, its catalogue stays.
+
+    Raises NotFound, Unauthorized, InvalidOperation while it shares a group with a runtime. Emits ApplicationUnpaired.
+    """
+    require_synchronous(mode)
+    await _lock(tx, tenant, application)
+    used = await tx.row(GROUPS_WITH_RUNTIMES, application=application)
+    if used is not None:
+        raise InvalidOperation(
+            reason=(
+                f"System {used['name']} is still used and cannot be deleted. Unassign the system from the following "
+                f"formations first: {used['formations']}. Then, unassign the system from the following runtimes, too: "
+                f"{used['runtimes']}"
+            )
+        )
+    await tx.run(UNPAIR, application=application)
+    await append(tx, ApplicationUnpaired(tenant, application))
+    return application
+
+
+def require_synchronous(mode: str) -> None:
+    """Raises InvalidOperation for the asynchronous mode, which this plane does not offer yet."""
+    if mode == "ASYNC":
+        raise InvalidOperation(reason="mode ASYNC is not offered; send the mutation without a mode")
+
+
+async def _lock(tx: Tx, tenant: TenantId, application: ApplicationId) -> None:
+    # Before the look at the groups: an assignment that runs at the same time waits, or is seen.
+    if not await tx.rows(LOCK, tenant=tenant, application=application):
+        raise await application_refusal(tx, tenant, application)
+
+
+def _may_set_local_tenant(caller: Caller, local_tenant_id: str | None) -> None:
+    needed = "application.local_tenant_id:write"
+    if local_tenant_id is not None and needed not in caller.scopes:
+        raise InsufficientScopes(actual=";".join(sorted(caller.scopes)), required=needed)

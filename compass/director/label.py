@@ -1,0 +1,178 @@
+"""Labels: facts that people and programs hang onto applications and runtimes, any JSON under a key.
+
+`scenarios` belongs to the groups and is only ever written by them; some of a runtime's labels are the plane's own.
+Source: contract/director.md §5.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from compass.access.tenancy import application_refusal
+from compass.commands import command
+from compass.errors import Code, CompassError, InvalidData, NotFound, Refused
+from compass.ids import ApplicationId, RuntimeId, TenantId
+from compass.outbox.append import append
+from compass.outbox.events import Event
+from compass.postgres.pool import Tx
+
+SCENARIOS: Final = "scenarios"
+PROTECTED_OF_RUNTIMES: Final = re.compile(r".*_defaultEventing$")
+"""The plane's own notes on a runtime: hidden and not to be changed from outside."""
+IMMUTABLE_OF_RUNTIMES: Final = re.compile(r"^xsappnameCMPClone$|^runtimeType$|^CMPSaaSAppName$")
+_KEY: Final = re.compile("[a-zA-Z0-9_]{1,256}")
+
+# Errors
+
+
+class InvalidLabel(CompassError):
+    """A label's key has characters that keys may not have, or its value says nothing."""
+
+    code = Code.INVALID_DATA
+    message = "Invalid data LabelInput"
+
+
+# Events
+
+
+@dataclass(frozen=True)
+class ApplicationLabelled(Event):
+    """One label of an application was set or removed."""
+
+    application: ApplicationId
+    key: str
+
+
+@dataclass(frozen=True)
+class RuntimeLabelled(Event):
+    """One label of a runtime was set to another value, or removed."""
+
+    runtime: RuntimeId
+    key: str
+
+
+# Commands
+
+SET_APPLICATION_LABEL = """
+-- label.set_application_label
+INSERT INTO application_label (application_id, key, value)
+SELECT application_id, %(key)s, %(value)s FROM application_tenant
+WHERE application_id = %(application)s AND tenant_id = %(tenant)s AND owner
+ON CONFLICT (application_id, key) DO UPDATE SET value = excluded.value
+"""
+DELETE_APPLICATION_LABEL = """
+-- label.delete_application_label
+DELETE FROM application_label USING application_tenant access
+WHERE application_label.application_id = %(application)s AND key = %(key)s
+    AND access.application_id = application_label.application_id AND access.tenant_id = %(tenant)s AND access.owner
+RETURNING value
+"""
+SET_RUNTIME_LABEL = """
+-- label.set_runtime_label
+WITH before AS (
+    SELECT value FROM runtime_label WHERE runtime_id = %(runtime)s AND key = %(key)s
+), written AS (
+    INSERT INTO runtime_label (runtime_id, key, value)
+    SELECT runtime_id, %(key)s, %(value)s FROM runtime_tenant
+    WHERE runtime_id = %(runtime)s AND tenant_id = %(tenant)s AND owner
+    ON CONFLICT (runtime_id, key) DO UPDATE SET value = excluded.value
+    RETURNING value
+)
+SELECT written.value IS DISTINCT FROM (SELECT value FROM before) AS changed FROM written
+"""
+DELETE_RUNTIME_LABEL = """
+-- label.delete_runtime_label
+DELETE FROM runtime_label USING runtime_tenant access
+WHERE runtime_label.runtime_id = %(runtime)s AND key = %(key)s
+    AND access.runtime_id = runtime_label.runtime_id AND access.tenant_id = %(tenant)s AND access.owner
+RETURNING value
+"""
+SEES_RUNTIME = """
+-- label.sees_runtime
+SELECT EXISTS (SELECT 1 FROM runtime_tenant WHERE tenant_id = %(tenant)s AND runtime_id = %(runtime)s)
+"""
+
+
+def refuse_reserved(labels: Mapping[str, Any]) -> None:
+    """Raises Refused when the labels include the one that belongs to the groups."""
+    if SCENARIOS in labels:
+        raise Refused(f"label with key {SCENARIOS} cannot be set explicitly")
+
+
+def _check(key: str, value: Any) -> None:
+    refuse_reserved({key: value})
+    problem = None
+    if not _KEY.fullmatch(key):
+        problem = {"key": "must be in a valid format" if key else "cannot be blank"}
+    elif value in ("", [], {}) or value is None or value is False or (value == 0 and not isinstance(value, bool)):
+        problem = {"value": "cannot be blank"}
+    if problem:
+        raise InvalidLabel(**problem)
+
+
+@command("setApplicationLabel", scope="application:write")
+async def set_on_application(
+    tx: Tx, tenant: TenantId, application: ApplicationId, key: str, value: Any
+) -> dict[str, Any]:
+    """Set one label of an application. Raises NotFound, Unauthorized, InvalidLabel, Refused. Emits ApplicationLabelled."""
+    _check(key, value)
+    if not await tx.run(SET_APPLICATION_LABEL, tenant=tenant, application=application, key=key, value=value):
+        raise await application_refusal(tx, tenant, application)
+    await append(tx, ApplicationLabelled(tenant, application, key))
+    return {"key": key, "value": value}
+
+
+@command("deleteApplicationLabel", scope="application:write")
+async def delete_from_application(tx: Tx, tenant: TenantId, application: ApplicationId, key: str) -> dict[str, Any]:
+    """Remove one label of an application and answer what it was.
+
+    Raises Refused (reserved, no such application), NotFound (no such label), Unauthorized. Emits ApplicationLabelled.
+    """
+    if key == SCENARIOS:
+        raise Refused(f"label with key {SCENARIOS} cannot be deleted explicitly")
+    removed = await tx.row(DELETE_APPLICATION_LABEL, tenant=tenant, application=application, key=key)
+    if removed is None:
+        refusal = await application_refusal(tx, tenant, application)
+        if isinstance(refusal, NotFound):
+            raise Refused(f"application with ID {application} doesn't exist")
+        raise NotFound(object="label")
+    await append(tx, ApplicationLabelled(tenant, application, key))
+    return {"key": key, "value": removed["value"]}
+
+
+@command("setRuntimeLabel", scope="runtime:write")
+async def set_on_runtime(tx: Tx, tenant: TenantId, runtime: RuntimeId, key: str, value: Any) -> dict[str, Any]:
+    """Set one label of a runtime.
+
+    Raises InvalidData for a label that may not be changed, Refused for an unknown runtime, InvalidLabel.
+    Emits RuntimeLabelled when the value is another than before.
+    """
+    _check(key, value)
+    if PROTECTED_OF_RUNTIMES.match(key) or IMMUTABLE_OF_RUNTIMES.match(key):
+        raise InvalidData(reason=f"could not set unmodifiable label with key {key}")
+    written = await tx.row(SET_RUNTIME_LABEL, tenant=tenant, runtime=runtime, key=key, value=value)
+    if written is None:
+        raise Refused(f"Runtime with ID {runtime} doesn't exist")
+    if written["changed"]:
+        await append(tx, RuntimeLabelled(tenant, runtime, key))
+    return {"key": key, "value": value}
+
+
+@command("deleteRuntimeLabel", scope="runtime:write")
+async def delete_from_runtime(tx: Tx, tenant: TenantId, runtime: RuntimeId, key: str) -> dict[str, Any]:
+    """Remove one label of a runtime and answer what it was.
+
+    Raises InvalidData, Refused (reserved, no such runtime), NotFound (no such label). Emits RuntimeLabelled.
+    """
+    if key == SCENARIOS:
+        raise Refused(f"label with key {SCENARIOS} cannot be deleted explicitly")
+    if PROTECTED_OF_RUNTIMES.match(key) or IMMUTABLE_OF_RUNTIMES.match(key):
+        raise InvalidData(reason=f"could not delete unmodifiable label with key {key}")
+    removed = await tx.row(DELETE_RUNTIME_LABEL, tenant=tenant, runtime=runtime, key=key)
+    if removed is None:
+        if not await tx.value(SEES_RUNTIME, tenant=tenant, runtime=runtime):
+            raise Refused(f"Runtime with ID {runtime} doesn't exist")
+        raise NotFound(object="label")
+    await append(tx, RuntimeLabelled(tenant, runtime, key))
+    return {"key": key, "value": removed["value"]}

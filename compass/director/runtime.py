@@ -1,0 +1,289 @@
+"""Runtimes: systems that use what applications offer, each with an agent that fetches its configuration.
+
+Names are not unique. A new runtime is INITIAL, PROVISIONING while the Provisioner works on it, and turns CONNECTED when
+its agent first calls with its certificate. Source: contract/director.md §7.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from compass.access.caller import Caller, Consumer
+from compass.access.tenancy import runtime_refusal
+from compass.commands import command
+from compass.director import label
+from compass.ids import RuntimeId, TenantId
+from compass.inputs import Length, Matches, label_keys
+from compass.outbox.append import append
+from compass.outbox.events import Event
+from compass.postgres.pool import Tx
+from compass.reads import labels
+from compass.reads.plan import Many, Object, One, Page, Query, Read, timestamp
+
+ANNOUNCED_LABELS: Final = frozenset({"runtime_eventServiceUrl", "runtime_consoleUrl"})
+"""Labels with which an agent says where its runtime is reached; applications of its groups hear of a change."""
+
+# Inputs
+
+
+@dataclass(frozen=True)
+class NewRuntime:
+    """What a runtime is registered with."""
+
+    name: Annotated[str, Length(1, 256), Matches("[a-zA-Z0-9-._]+")]
+    description: Annotated[str | None, Length(0, 2000)] = None
+    labels: Annotated[dict[str, Any] | None, label_keys] = None
+    webhooks: tuple[Any, ...] | None = None
+    status_condition: str | None = None
+    application_namespace: Annotated[str | None, Length(0, 256)] = None
+
+
+@dataclass(frozen=True)
+class RuntimeChanges:
+    """What a runtime is changed to; labels that are not named are removed, as the contract has it."""
+
+    name: Annotated[str, Length(1, 256), Matches("[a-zA-Z0-9-._]+")]
+    description: Annotated[str | None, Length(0, 2000)] = None
+    labels: Annotated[dict[str, Any] | None, label_keys] = None
+    status_condition: str | None = None
+    application_namespace: Annotated[str | None, Length(0, 256)] = None
+
+
+# Events
+
+
+@dataclass(frozen=True)
+class RuntimeRegistered(Event):
+    """A runtime was added."""
+
+    runtime: RuntimeId
+
+
+@dataclass(frozen=True)
+class RuntimeUpdated(Event):
+    """A runtime's own fields or labels changed; `moved` when it is reached at another URL than before."""
+
+    runtime: RuntimeId
+    moved: bool
+
+
+@dataclass(frozen=True)
+class RuntimeUnregistered(Event):
+    """A runtime is gone. `applications` shared a group with it and are to be told."""
+
+    runtime: RuntimeId
+    name: str
+    applications: tuple[str, ...]
+
+
+# How it is read
+
+RUNTIME = Read(
+    "Runtime",
+    table="runtime",
+    fields={
+        "id": "id",
+        "metadata": Object({"creationTimestamp": timestamp("created_at")}),
+        "name": "name",
+        "description": "description",
+        "labels": labels.shown("runtime_label", "runtime_id", hidden="_defaultEventing"),
+        "webhooks": Many("Webhook", on="{c}.runtime_id = {t}.id", order="{c}.created_at, {c}.id"),
+        "status": Object({"condition": "status_condition", "timestamp": timestamp("status_timestamp")}),
+        "auths": Many("RuntimeSystemAuth", on="{c}.runtime_id = {t}.id", order="{c}.created_at, {c}.id"),
+        "eventingConfiguration": Object(
+            {
+                "defaultURL": (
+                    "coalesce((SELECT label.value #>> '{}' FROM runtime_label label "
+                    "WHERE label.runtime_id = {t}.id AND label.key = 'runtime_eventServiceUrl'), '')"
+                )
+            }
+        ),
+        "applicationNamespace": "application_namespace",
+    },
+    sanitized={"webhooks": "runtime.webhooks:read"},
+)
+READS = (RUNTIME,)
+
+_VISIBLE = "runtime_tenant access JOIN runtime {c} ON {c}.id = access.runtime_id"
+
+QUERIES = (
+    Query(
+        "runtimes",
+        scope="runtime:read",
+        read=Page(
+            "Runtime",
+            source=_VISIBLE,
+            on="access.tenant_id = {tenant}",
+            order="access.runtime_id",
+            count=(
+                "(SELECT coalesce(sum(tenant_count.amount), 0)::bigint FROM tenant_count "
+                "WHERE tenant_count.tenant_id = {tenant} AND tenant_count.kind = 'runtime_tenant')"
+            ),
+            filtered=labels.matching("runtime_label", "runtime_id"),
+        ),
+    ),
+    Query(
+        "runtime",
+        scope="runtime:read",
+        read=One("Runtime", source=_VISIBLE, on="access.tenant_id = {tenant} AND access.runtime_id = {arg:id}::uuid"),
+    ),
+)
+
+# Commands
+
+REGISTER = """
+-- runtime.register
+WITH registered AS (
+    INSERT INTO runtime (tenant_id, name, description, application_namespace, status_condition)
+    VALUES (%(tenant)s, %(name)s, %(description)s, %(application_namespace)s, coalesce(%(status_condition)s, 'INITIAL'))
+    RETURNING id
+), visible AS (
+    INSERT INTO runtime_tenant (tenant_id, runtime_id, owner)
+    SELECT ancestor, registered.id, true FROM registered, tenant_and_ancestors_v1(%(tenant)s) AS ancestor
+), labelled AS (
+    INSERT INTO runtime_label (runtime_id, key, value)
+    SELECT registered.id, own.key, own.value
+    FROM registered, jsonb_each('{"isNormalized": "true"}'::jsonb || %(labels)s::jsonb) AS own
+)
+SELECT id FROM registered
+"""
+UPDATE = """
+-- runtime.update
+UPDATE runtime SET
+    name = %(name)s,
+    description = coalesce(%(description)s, description),
+    application_namespace = coalesce(%(application_namespace)s, application_namespace),
+    status_condition = coalesce(%(status_condition)s, 'INITIAL'),
+    status_timestamp = now()
+FROM runtime_tenant access
+WHERE runtime.id = %(runtime)s AND access.runtime_id = runtime.id AND access.tenant_id = %(tenant)s AND access.owner
+RETURNING pg_notify('access', runtime.id::text)
+"""
+REPLACE_LABELS = """
+-- runtime.replace_labels
+WITH wanted AS (
+    SELECT own.key, own.value FROM jsonb_each('{"isNormalized": "true"}'::jsonb || %(labels)s::jsonb) AS own
+), kept AS (
+    SELECT key FROM runtime_label WHERE runtime_id = %(runtime)s
+        AND (key = 'scenarios' OR key ~ '.*_defaultEventing$' OR key ~ '^xsappnameCMPClone$|^runtimeType$|^CMPSaaSAppName$')
+), before AS (
+    SELECT jsonb_object_agg(key, value) AS labels FROM runtime_label WHERE runtime_id = %(runtime)s AND key = ANY (%(announced)s::text[])
+), dropped AS (
+    DELETE FROM runtime_label WHERE runtime_id = %(runtime)s
+        AND key NOT IN (SELECT key FROM wanted) AND key NOT IN (SELECT key FROM kept)
+), written AS (
+    INSERT INTO runtime_label (runtime_id, key, value)
+    SELECT %(runtime)s, wanted.key, wanted.value FROM wanted
+    WHERE wanted.key NOT IN (SELECT key FROM kept)
+    ON CONFLICT (runtime_id, key) DO UPDATE SET value = excluded.value
+)
+SELECT (SELECT labels FROM before)
+    IS DISTINCT FROM (SELECT jsonb_object_agg(key, value) FROM wanted WHERE key = ANY (%(announced)s::text[])) AS moved
+"""
+LOCK = """
+-- runtime.lock
+SELECT runtime.name FROM runtime JOIN runtime_tenant access ON access.runtime_id = runtime.id
+WHERE runtime.id = %(runtime)s AND access.tenant_id = %(tenant)s AND access.owner
+FOR UPDATE OF runtime
+"""
+RELEASE_CREDENTIALS = """
+-- runtime.release_credentials
+UPDATE bundle_instance_auth SET
+    runtime_id = NULL, status_condition = 'UNUSED', status_timestamp = now(), status_reason = 'PendingDeletion',
+    status_message = 'Credentials for given Bundle Instance Auth are ready for being deleted by Application or Integration System.'
+WHERE runtime_id = %(runtime)s
+"""
+COUNTERPARTS = """
+-- runtime.counterparts
+SELECT DISTINCT target::text AS application FROM formation_assignment
+WHERE source = %(runtime)s AND target_type = 'APPLICATION' AND state NOT IN ('DELETING', 'DELETE_ERROR')
+"""
+LEAVE_GROUPS = """
+-- runtime.leave_groups
+DELETE FROM formation_assignment WHERE source = %(runtime)s OR target = %(runtime)s
+"""
+UNREGISTER = """
+-- runtime.unregister
+DELETE FROM runtime WHERE id = %(runtime)s RETURNING pg_notify('access', id::text)
+"""
+
+
+@command("registerRuntime", scope="runtime:write")
+async def register(tx: Tx, caller: Caller, new: NewRuntime) -> RuntimeId:
+    """Add a runtime, with its labels, to the tenant.
+
+    Labels that only the plane may set are dropped in silence, as the contract has it; an integration system's runtimes
+    are Kyma runtimes. Raises Refused for a reserved label. Emits RuntimeRegistered.
+    """
+    tenant = caller.in_tenant()
+    label.refuse_reserved(new.labels or {})
+    given = _changeable(new.labels or {})
+    namespace = new.application_namespace
+    if caller.consumer is Consumer.INTEGRATION_SYSTEM:
+        given["runtimeType"] = "kyma"
+        namespace = namespace or "sap.kyma"
+    runtime = RuntimeId(
+        await tx.value(
+            REGISTER,
+            tenant=tenant,
+            name=new.name,
+            description=new.description,
+            application_namespace=namespace,
+            status_condition=new.status_condition,
+            labels=given,
+        )
+    )
+    await append(tx, RuntimeRegistered(tenant, runtime))
+    return runtime
+
+
+@command("updateRuntime", scope="runtime:write")
+async def update(tx: Tx, tenant: TenantId, runtime: RuntimeId, changes: RuntimeChanges) -> RuntimeId:
+    """Change a runtime and replace its labels; those of the groups and of the plane stay.
+
+    Without a status condition the status returns to INITIAL. Raises NotFound, Unauthorized, Refused.
+    Emits RuntimeUpdated.
+    """
+    label.refuse_reserved(changes.labels or {})
+    changed = await tx.rows(
+        UPDATE,
+        tenant=tenant,
+        runtime=runtime,
+        name=changes.name,
+        description=changes.description,
+        application_namespace=changes.application_namespace,
+        status_condition=changes.status_condition,
+    )
+    if not changed:
+        raise await runtime_refusal(tx, tenant, runtime)
+    moved = await tx.value(
+        REPLACE_LABELS,
+        runtime=runtime,
+        labels=_changeable(changes.labels or {}),
+        announced=list(ANNOUNCED_LABELS),
+    )
+    await append(tx, RuntimeUpdated(tenant, runtime, moved))
+    return runtime
+
+
+@command("unregisterRuntime", scope="runtime:write", reply_before=True)
+async def unregister(tx: Tx, tenant: TenantId, runtime: RuntimeId) -> None:
+    """Remove a runtime: it leaves its groups, its credentials become unused, every way it was known is void.
+
+    Raises NotFound, Unauthorized. Emits RuntimeUnregistered with the applications that shared a group with it.
+    """
+    row = await tx.row(LOCK, tenant=tenant, runtime=runtime)
+    if row is None:
+        raise await runtime_refusal(tx, tenant, runtime)
+    applications = [entry["application"] for entry in await tx.rows(COUNTERPARTS, runtime=runtime)]
+    await tx.run(RELEASE_CREDENTIALS, runtime=runtime)
+    await tx.run(LEAVE_GROUPS, runtime=runtime)
+    await tx.run(UNREGISTER, runtime=runtime)
+    await append(tx, RuntimeUnregistered(tenant, runtime, row["name"], tuple(applications)))
+
+
+def _changeable(given: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in given.items()
+        if not label.PROTECTED_OF_RUNTIMES.match(key) and not label.IMMUTABLE_OF_RUNTIMES.match(key)
+    }

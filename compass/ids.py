@@ -1,0 +1,29 @@
+"""One type per kind of id, so that a checker refuses a runtime's id where an application's is meant.
+
+Ids travel as text and are UUIDs in the database; text that is no UUID identifies nothing
+(`postgres/pool.py` sees to that), so an unknown id and a malformed one get the same answer.
+"""
+
+from typing import NewType
+
+TenantId = NewType("TenantId", str)
+"""The tenant's id inside the plane. Clients name a tenant by its external id instead."""
+
+ApplicationId = NewType("ApplicationId", str)
+ApplicationTemplateId = NewType("ApplicationTemplateId", str)
+RuntimeId = NewType("RuntimeId", str)
+RuntimeContextId = NewType("RuntimeContextId", str)
+BundleId = NewType("BundleId", str)
+ApiDefinitionId = NewType("ApiDefinitionId", str)
+EventDefinitionId = NewType("EventDefinitionId", str)
+DocumentId = NewType("DocumentId", str)
+SpecId = NewType("SpecId", str)
+BundleInstanceAuthId = NewType("BundleInstanceAuthId", str)
+WebhookId = NewType("WebhookId", str)
+FormationId = NewType("FormationId", str)
+FormationAssignmentId = NewType("FormationAssignmentId", str)
+FormationTemplateId = NewType("FormationTemplateId", str)
+IntegrationSystemId = NewType("IntegrationSystemId", str)
+SystemAuthId = NewType("SystemAuthId", str)
+"""What a paired client is known by: the common name of its certificate, and one of its object's `auths`."""
+OperationId = NewType("OperationId", str)

@@ -1,0 +1,1 @@
+"""The one door that opens sockets to addresses users gave us."""

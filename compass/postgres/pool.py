@@ -1,0 +1,215 @@
+"""The one door to the database: two pools, and five calls on a transaction.
+
+SQL is written with named parameters, `%(tenant)s`, beside the command that uses it, and is sent with positional
+ones. Ids are text on our side and `uuid` in the database; text that is no UUID is sent as the nil UUID, which
+no row has, so a malformed id is simply not found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import lru_cache
+from typing import Any, Final, Self, TypeVar
+
+import asyncpg
+import orjson
+
+Result = TypeVar("Result")
+
+_PLACEHOLDER: Final = re.compile(r"%\((\w+)\)s")
+_NIL: Final = bytes(16)
+_RETRIES: Final = 5
+"""How often a transaction the database broke off (deadlock, serialisation) is run again before the caller hears of it."""
+
+
+@lru_cache(maxsize=4096)
+def positional(sql: str) -> tuple[str, tuple[str, ...]]:
+    """SQL with `$1, $2 …` for `%(name)s`, and the names in that order. Equal names share a number."""
+    names: list[str] = []
+
+    def number(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in names:
+            names.append(name)
+        return f"${names.index(name) + 1}"
+
+    return _PLACEHOLDER.sub(number, sql), tuple(names)
+
+
+def _encode_uuid(value: str) -> bytes:
+    try:
+        return uuid.UUID(value).bytes
+    except (ValueError, AttributeError, TypeError):
+        return _NIL
+
+
+def _decode_uuid(value: bytes) -> str:
+    return str(uuid.UUID(bytes=bytes(value)))
+
+
+def _encode_json(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else orjson.dumps(value)
+
+
+def _encode_jsonb(value: Any) -> bytes:
+    return b"\x01" + _encode_json(value)
+
+
+def _decode_jsonb(value: bytes) -> Any:
+    return orjson.loads(bytes(value)[1:])
+
+
+async def _prepare(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    await connection.set_type_codec(
+        "uuid", schema="pg_catalog", encoder=_encode_uuid, decoder=_decode_uuid, format="binary"
+    )
+    # `json` is bytes in both directions: what the database built goes to the socket undecoded.
+    await connection.set_type_codec("json", schema="pg_catalog", encoder=_encode_json, decoder=bytes, format="binary")
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=_encode_jsonb, decoder=_decode_jsonb, format="binary"
+    )
+
+
+async def _keep(connection: object) -> None:
+    """Asyncpg resets a connection on release with a query of its own; ours carry no session state to reset."""
+
+
+class Tx:
+    """One open transaction. Handed to a command; the command never opens or ends one.
+
+    `jsonb` parameters and results are Python values, `json` is bytes, `uuid` is text.
+    """
+
+    def __init__(self, connection: asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]) -> None:
+        self._connection = connection
+
+    async def row(self, sql: str, /, **parameters: Any) -> asyncpg.Record | None:
+        """The first row, or None."""
+        text, names = positional(sql)
+        return await self._connection.fetchrow(text, *[parameters[name] for name in names])
+
+    async def rows(self, sql: str, /, **parameters: Any) -> list[asyncpg.Record]:
+        """All rows."""
+        text, names = positional(sql)
+        return await self._connection.fetch(text, *[parameters[name] for name in names])
+
+    async def value(self, sql: str, /, **parameters: Any) -> Any:
+        """The first column of the first row, or None."""
+        text, names = positional(sql)
+        return await self._connection.fetchval(text, *[parameters[name] for name in names])
+
+    async def run(self, sql: str, /, **parameters: Any) -> int:
+        """How many rows were inserted, changed or deleted (0 for a statement that counts none)."""
+        text, names = positional(sql)
+        status = await self._connection.execute(text, *[parameters[name] for name in names])
+        tail = status.rpartition(" ")[2]
+        return int(tail) if tail.isdigit() else 0
+
+    async def read(self, sql: str, parameters: Sequence[Any]) -> asyncpg.Record:
+        """The one row of a compiled read, whose parameters are already in order."""
+        row = await self._connection.fetchrow(sql, *parameters)
+        if row is None:
+            raise AssertionError("a compiled read always has one row")
+        return row
+
+
+class Database:
+    """The pools of one process on one database. Open with `async with Database.open(dsn) as database`."""
+
+    def __init__(self, writes: asyncpg.Pool[asyncpg.Record], reads: asyncpg.Pool[asyncpg.Record], dsn: str) -> None:
+        self._writes = writes
+        self._reads = reads
+        self.dsn = dsn
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, dsn: str, *, connections: int = 8) -> AsyncIterator[Self]:
+        """Connect. `connections` is the size of each of the two pools; they open as they are needed."""
+        common: dict[str, Any] = {
+            "dsn": dsn,
+            "min_size": 1,
+            "max_size": connections,
+            "init": _prepare,
+            "reset": _keep,
+            "max_inactive_connection_lifetime": 300.0,
+            "command_timeout": 60.0,
+        }
+        async with AsyncExitStack() as stack:
+            writes = await stack.enter_async_context(
+                asyncpg.create_pool(
+                    **common,
+                    server_settings={
+                        "application_name": "compass",
+                        "statement_timeout": "30s",
+                        "idle_in_transaction_session_timeout": "60s",
+                        "jit": "off",
+                    },
+                )
+            )
+            reads = await stack.enter_async_context(
+                asyncpg.create_pool(
+                    **common,
+                    # A compiled read is planned once per connection: planning costs more than running a small one.
+                    # A statement of any size is cached, and for as long as the connection lives.
+                    server_settings={
+                        "application_name": "compass-read",
+                        "plan_cache_mode": "force_generic_plan",
+                        "statement_timeout": "15s",
+                        "default_transaction_read_only": "on",
+                        "jit": "off",
+                    },
+                    max_cacheable_statement_size=0,
+                    max_cached_statement_lifetime=0,
+                    statement_cache_size=200,
+                )
+            )
+            yield cls(writes, reads, dsn)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Tx]:
+        """A transaction that commits at the end of the block and rolls back when the block raises."""
+        async with self._writes.acquire() as connection, connection.transaction():
+            yield Tx(connection)
+
+    async def run(self, work: Callable[[Tx], Awaitable[Result]]) -> Result:
+        """Run `work` in a transaction, again from the start when the database breaks it off for another's sake.
+
+        `work` may therefore be called several times and must keep its effects inside the transaction.
+        """
+        for attempt in range(_RETRIES):
+            try:
+                async with self.transaction() as tx:
+                    return await work(tx)
+            except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
+                if attempt == _RETRIES - 1:
+                    raise
+                await asyncio.sleep(0.01 * 2**attempt)
+        raise AssertionError("unreachable")
+
+    async def read(self, sql: str, parameters: Sequence[Any]) -> asyncpg.Record:
+        """The one row of a compiled read, outside any transaction: one statement is one snapshot."""
+        async with self._reads.acquire() as connection:
+            row = await connection.fetchrow(sql, *parameters)
+        if row is None:
+            raise AssertionError("a compiled read always has one row")
+        return row
+
+    @asynccontextmanager
+    async def listening(self, channel: str, heard: Callable[[str], None]) -> AsyncIterator[asyncio.Event]:
+        """Call `heard` with the payload of every notification on `channel` while the block runs.
+
+        A notification is a hint: whoever needs certainty also looks at the tables. Yields an event that is set
+        when the connection is lost, after which nothing more will be heard.
+        """
+        lost = asyncio.Event()
+        connection = await asyncpg.connect(self.dsn, server_settings={"application_name": "compass-listen"})
+        connection.add_termination_listener(lambda _: lost.set())
+        await connection.add_listener(channel, lambda _c, _p, _ch, payload: heard(str(payload)))
+        try:
+            yield lost
+        finally:
+            await connection.close(timeout=2)

@@ -1,0 +1,409 @@
+"""From a selection to one SQL statement.
+
+What the caller selected, the read plans and the caller's scopes become a single statement whose only result is the
+JSON of the answer; the bytes go to the socket undecoded. The text of a statement never depends on a value: arguments,
+the tenant and page sizes are bound parameters, so one plan serves every request with the same selection.
+"""
+
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from compass.access.caller import Caller
+from compass.errors import CompassError, InsufficientScopes
+from compass.ids import RuntimeId, TenantId
+from compass.reads import labels, paging
+from compass.reads.document import Schema, Selected
+from compass.reads.plan import Field, Filling, Hole, Interface, Many, Object, One, OneOf, Page, Parts, Query, Read
+
+_TOKEN: Final = re.compile(r"\{(\w+)(?::(\w+))?\}")
+_IDENTIFIER: Final = re.compile(r"^[a-z_][a-z0-9_]*$")
+_MARK: Final = secrets.token_hex(16)
+"""Announces a hole in the database's answer. Random per process: nobody can write it into a name or a document."""
+_HOLE: Final = re.compile(rb'"' + _MARK.encode() + rb':(\d+):([^"\\]*)"')
+_ARGUMENTS_PER_CALL: Final = 50
+"""json_build_object takes at most 100 arguments, a key and a value per field."""
+
+
+class AtPath(Exception):  # noqa: N818  # carries an error, is not one
+    """An error together with the response path of the field it belongs to."""
+
+    def __init__(self, path: tuple[str, ...], error: CompassError) -> None:
+        self.path = path
+        self.error = error
+        super().__init__(error.wire_text())
+
+
+@dataclass
+class Binding:
+    """What a plan needs to become a request: everything that its text does not say."""
+
+    tenant: TenantId | None
+    runtime: RuntimeId | None
+    variables: Any
+    subject: str | None = None
+    """The object whose reply is read, for the answer of a mutation."""
+    _arguments: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+
+    def arguments(self, of: Selected) -> Mapping[str, Any]:
+        """The arguments of a field, worked out once per request."""
+        known = self._arguments.get(id(of))
+        if known is None:
+            known = self._arguments[id(of)] = of.arguments(self.variables)
+        return known
+
+
+Parameter = Callable[[Binding], Any]
+
+
+@dataclass(frozen=True)
+class HoleUse:
+    """A hole in a plan's answer and the field it stands for."""
+
+    hole: Hole
+    selected: Selected
+    arguments: Callable[[Binding], Mapping[str, Any]]
+
+
+@dataclass
+class Plan:
+    """A compiled selection. Immutable once compiled; shared by all requests with the same key."""
+
+    sql: str
+    parameters: Sequence[Parameter]
+    holes: Sequence[HoleUse]
+    watched: Sequence[tuple[Selected, Callable[[Mapping[str, Any]], CompassError]]]
+    """Root fields that are an error when null, in the order of the statement's further columns."""
+    errors: Sequence[AtPath]
+    """What is refused inside an answer that is otherwise given."""
+
+    def bind(self, binding: Binding) -> list[Any]:
+        """The statement's parameters. Raises AtPath for an argument that breaks a rule."""
+        return [parameter(binding) for parameter in self.parameters]
+
+    def fill(self, body: bytes, binding: Binding, caller: Caller, parts: Parts) -> bytes:
+        """Put the values that only the process can make into their places."""
+        if not self.holes:
+            return body
+
+        def made(match: re.Match[bytes]) -> bytes:
+            use = self.holes[int(match[1])]
+            value = use.hole.fill(Filling(parts, caller, use.arguments(binding)), match[2].decode())
+            return orjson.dumps(projected(value, use.selected))
+
+        return _HOLE.sub(made, body)
+
+
+class Complete(dict[str, Any]):
+    """A value that is as the client wants it already and is not to be reduced to a selection."""
+
+
+def projected(value: Any, selected: Selected) -> Any:
+    """A Python value reduced to what was selected of it: dicts by field name, with `__typename` where a type is open."""
+    if value is None or not selected.has_selection or isinstance(value, Complete):
+        return value
+    if isinstance(value, list):
+        return [projected(item, selected) for item in value]
+    type_name = value.get("__typename") or selected.type_name
+    return {
+        below.key: type_name if below.name == "__typename" else projected(value.get(below.name), below)
+        for below in selected.below(type_name)
+    }
+
+
+class Compiler:
+    """Compiles selections for callers with one set of scopes. Used once per plan."""
+
+    def __init__(self, schema: Schema, reads: Mapping[str, Read | Interface], scopes: frozenset[str]) -> None:
+        self._schema = schema
+        self._reads = reads
+        self._scopes = scopes
+        self._parameters: list[Parameter] = []
+        self._numbers: dict[object, int] = {}
+        self._holes: list[HoleUse] = []
+        self._errors: list[AtPath] = []
+        self._aliases = 0
+        self._top: Selected | None = None
+
+    def queries(self, roots: Sequence[tuple[Selected, Query]]) -> Plan:
+        """The plan of a query operation's root fields."""
+        watched = [(selected, query.absent) for selected, query in roots if query.absent is not None]
+        pairs = [(selected, self._root(selected, query)) for selected, query in roots]
+        if not watched:
+            return self._plan(f"SELECT {self._build([(s.key, sql) for s, sql in pairs])}", [])
+        columns = ", ".join(f"({sql}) AS f{number}" for number, (_, sql) in enumerate(pairs))
+        answer = self._build([(selected.key, f"r.f{number}") for number, (selected, _) in enumerate(pairs)])
+        absent = [f"r.f{number} IS NULL" for number, (_, query) in enumerate(roots) if query.absent is not None]
+        return self._plan(f"SELECT {answer}, {', '.join(absent)} FROM (SELECT {columns} OFFSET 0) r", watched)
+
+    def reply(self, selected: Selected) -> Plan:
+        """The plan of a mutation's answer: the object whose id the binding's `subject` is."""
+        subject = self._parameter("subject", lambda binding: binding.subject)
+        one = One(selected.type_name, on=f"{{c}}.id = {subject}::uuid")
+        return self._plan(f"SELECT {self._one(one, selected, '')}", [])
+
+    def _plan(self, sql: str, watched: Sequence[tuple[Selected, Callable[[Mapping[str, Any]], CompassError]]]) -> Plan:
+        return Plan(sql, tuple(self._parameters), tuple(self._holes), tuple(watched), tuple(self._errors))
+
+    def _root(self, selected: Selected, query: Query) -> str:
+        self._top = selected
+        match query.read:
+            case One():
+                return self._one(query.read, selected, "")
+            case Many():
+                return self._many(query.read, selected, "")
+            case Page():
+                return self._page(query.read, selected, "")
+            case Hole():
+                return self._hole(query.read, selected, "")
+
+    # A field of a row
+
+    def _field(self, how: Field, selected: Selected, alias: str) -> str:
+        match how:
+            case str():
+                return f"{alias}.{how}" if _IDENTIFIER.match(how) else self._text(how, alias, "", selected)
+            case Object():
+                inner = self._build(
+                    [
+                        (below.key, self._member(how.fields, below, alias, selected.type_name))
+                        for below in selected.below(selected.type_name)
+                    ]
+                )
+                return inner if how.present == "true" else (
+                    f"CASE WHEN {self._text(how.present, alias, '', selected)} THEN {inner} END"
+                )
+            case One():
+                return self._one(how, selected, alias)
+            case Many():
+                return self._many(how, selected, alias)
+            case Page():
+                return self._page(how, selected, alias)
+            case OneOf():
+                which = self._text(how.which, alias, "", selected)
+                cases = "".join(f" WHEN '{key}' THEN {self._one(one, selected, alias)}" for key, one in how.cases.items())
+                return f"CASE {which}{cases} END"
+            case Hole():
+                return self._hole(how, selected, alias)
+
+    def _member(self, fields: Mapping[str, Field], selected: Selected, alias: str, type_name: str) -> str:
+        if selected.name == "__typename":
+            return f"'{type_name}'"
+        return self._field(fields[selected.name], selected, alias)
+
+    def _row(self, type_name: str, selected: Selected, alias: str, instead: Mapping[str, Field]) -> str:
+        """The JSON of one row, as the type that the read plan of `type_name` says it is."""
+        read = self._reads[type_name]
+        if isinstance(read, Interface):
+            which = self._text(read.which, alias, "", selected)
+            cases = "".join(f" WHEN '{m}' THEN {self._row(m, selected, alias, instead)}" for m in read.members)
+            return f"CASE {which}{cases} END"
+        pairs = []
+        for below in selected.below(read.type):
+            if self._hidden(read, below):
+                pairs.append((below.key, "NULL"))
+            else:
+                pairs.append((below.key, self._member({**read.fields, **instead}, below, alias, read.type)))
+        return self._build(pairs)
+
+    def _hidden(self, read: Read, selected: Selected) -> bool:
+        scope = read.scoped.get(selected.name)
+        if scope is not None and scope not in self._scopes:
+            refusal = InsufficientScopes(actual=";".join(sorted(self._scopes)), required=scope)
+            self._errors.append(AtPath(selected.path, refusal))
+            return True
+        scope = read.sanitized.get(selected.name)
+        return scope is not None and scope not in self._scopes
+
+    # Rows of another type
+
+    def _one(self, one: One, selected: Selected, parent: str) -> str:
+        child = self._alias()
+        source = self._source(one.type, one.source, parent, child, selected)
+        order = f" ORDER BY {self._text(one.order, parent, child, selected)}" if one.order else ""
+        row = self._row(one.type, selected, child, one.instead)
+        return f"(SELECT {row} FROM {source} WHERE {self._text(one.on, parent, child, selected)}{order} LIMIT 1)"
+
+    def _many(self, many: Many, selected: Selected, parent: str) -> str:
+        child = self._alias()
+        source = self._source(many.type, many.source, parent, child, selected)
+        inner = (
+            f"SELECT {child}.* FROM {source} WHERE {self._text(many.on, parent, child, selected)} "
+            f"ORDER BY {self._text(many.order, parent, child, selected)}"
+        )
+        return f"(SELECT coalesce(json_agg({self._row(many.type, selected, child, {})}), '[]'::json) FROM ({inner}) {child})"
+
+    def _page(self, page: Page, selected: Selected, parent: str) -> str:
+        child = self._alias()
+        parts = selected.below(selected.type_name)
+        source = self._source(page.type, page.source, parent, child, selected)
+        where = self._text(page.on, parent, child, selected)
+        filtered = bool(page.filtered) and selected.given("filter")
+        if filtered:
+            where = f"{where} AND {self._text(page.filtered, parent, child, selected)}"
+        order = self._text(page.order, parent, child, selected)
+        first = self._parameter(
+            (id(selected), "first"), self._checked(selected, lambda given: paging.size(given.get("first"), page.largest))
+        )
+        skip = self._parameter(
+            (id(selected), "offset"), self._checked(selected, lambda given: paging.offset(given.get("after")))
+        )
+        wants_end = any(
+            below.name in ("endCursor", "hasNextPage")
+            for part in parts
+            if part.name == "pageInfo"
+            for below in part.below("PageInfo")
+        )
+        # One row more than asked for tells whether there is a next page; only asked for when somebody wants to know.
+        if wants_end:
+            rows = (
+                f"SELECT {child}.*, row_number() OVER (ORDER BY {order}) AS place FROM {source} WHERE {where} "
+                f"ORDER BY {order} LIMIT {first}::bigint + 1 OFFSET {skip}::bigint"
+            )
+            keep, more = f" FILTER (WHERE {child}.place <= {skip}::bigint + {first}::bigint)", f"count(*) > {first}::bigint"
+        else:
+            rows = f"SELECT {child}.* FROM {source} WHERE {where} ORDER BY {order} LIMIT {first}::bigint OFFSET {skip}::bigint"
+            keep, more = "", "false"
+        total = (
+            self._text(page.count, parent, child, selected)
+            if page.count and not filtered
+            else f"(SELECT count(*) FROM {source} WHERE {where})"
+        )
+        pairs = []
+        for part in parts:
+            match part.name:
+                case "data":
+                    row = self._row(page.type, part, child, page.instead)
+                    pairs.append((part.key, f"coalesce(json_agg({row}){keep}, '[]'::json)"))
+                case "pageInfo":
+                    pairs.append((part.key, self._page_info(part, selected, more)))
+                case "totalCount":
+                    pairs.append((part.key, total))
+                case _:
+                    pairs.append((part.key, f"'{selected.type_name}'"))
+        answer = f"(SELECT {self._build(pairs)} FROM ({rows}) {child})"
+        if page.exists == "true":
+            return answer
+        return f"CASE WHEN {self._text(page.exists, parent, child, selected)} THEN {answer} END"
+
+    def _page_info(self, part: Selected, page: Selected, more: str) -> str:
+        pairs = []
+        for below in part.below("PageInfo"):
+            match below.name:
+                case "startCursor":
+                    start = self._parameter((id(page), "after"), self._checked(page, lambda given: given.get("after") or ""))
+                    pairs.append((below.key, f"{start}::text"))
+                case "endCursor":
+                    end = self._parameter(
+                        (id(page), "end"),
+                        self._checked(
+                            page, lambda given: paging.cursor(paging.offset(given.get("after")) + (given.get("first") or 0))
+                        ),
+                    )
+                    pairs.append((below.key, f"CASE WHEN {more} THEN {end}::text ELSE '' END"))
+                case "hasNextPage":
+                    pairs.append((below.key, more))
+                case _:
+                    pairs.append((below.key, "'PageInfo'"))
+        return self._build(pairs)
+
+    def _hole(self, hole: Hole, selected: Selected, alias: str) -> str:
+        number = len(self._holes)
+        fixed = selected.arguments(None) if selected.fixed else None
+        self._holes.append(
+            HoleUse(hole, selected, (lambda _: fixed) if fixed is not None else (lambda binding: binding.arguments(selected)))
+        )
+        return f"'{_MARK}:{number}:' || {self._text(hole.payload, alias, '', selected)}"
+
+    # Texts and parameters
+
+    def _alias(self) -> str:
+        self._aliases += 1
+        return f"t{self._aliases}"
+
+    def _source(self, type_name: str, source: str, parent: str, child: str, selected: Selected) -> str:
+        return self._text(source or f"{self._reads[type_name].table} {{c}}", parent, child, selected)
+
+    def _text(self, template: str, parent: str, child: str, selected: Selected) -> str:
+        def replaced(match: re.Match[str]) -> str:
+            kind, name = match[1], match[2]
+            match kind:
+                case "t":
+                    return parent
+                case "c":
+                    return child
+                case "tenant":
+                    return f"{self._parameter('tenant', lambda binding: binding.tenant)}::uuid"
+                case "runtime":
+                    return f"{self._parameter('runtime', lambda binding: binding.runtime)}::uuid"
+                case "arg":
+                    return self._argument(selected, name)
+                case "top" if self._top is not None:
+                    return self._argument(self._top, name)
+                case _:
+                    raise ValueError(f"unknown placeholder {match[0]} in {template}")
+
+        return _TOKEN.sub(replaced, template)
+
+    def _argument(self, selected: Selected, name: str) -> str:
+        value: Callable[[Mapping[str, Any]], Any]
+        match name:
+            case "filter":
+                value = lambda given: labels.rules(given.get("filter"))[0]  # noqa: E731  # a case, not a function to call
+            case "absent":
+                value = lambda given: labels.rules(given.get("filter"))[1]  # noqa: E731  # as above
+            case _:
+                value = lambda given: given.get(name)  # noqa: E731  # as above
+        return self._parameter((id(selected), "arg", name), self._checked(selected, value))
+
+    def _checked(self, selected: Selected, value: Callable[[Mapping[str, Any]], Any]) -> Parameter:
+        """A parameter made of a field's arguments; what breaks a rule is reported at the field's path.
+
+        Arguments without variables are worked out now, once per plan.
+        """
+        if selected.fixed:
+            try:
+                made = value(selected.arguments(None))
+            except CompassError as error:
+                raise AtPath(selected.path, error) from None
+            return lambda _: made
+
+        def made_per_request(binding: Binding) -> Any:
+            try:
+                return value(binding.arguments(selected))
+            except CompassError as error:
+                raise AtPath(selected.path, error) from None
+
+        return made_per_request
+
+    def _parameter(self, key: object, value: Parameter) -> str:
+        if key not in self._numbers:
+            self._parameters.append(value)
+            self._numbers[key] = len(self._parameters)
+        return f"${self._numbers[key]}"
+
+    def _build(self, pairs: Sequence[tuple[str, str]]) -> str:
+        if len(pairs) <= _ARGUMENTS_PER_CALL:
+            return f"json_build_object({', '.join(f'{_quoted(key)}, {sql}' for key, sql in pairs)})"
+        # Rare (more than fifty response keys in one object): built as text, which costs a parse.
+        members = " || ',' || ".join(f"to_json({_quoted(key)}::text) || ':' || coalesce(to_json({sql})::text, 'null')" for key, sql in pairs)
+        return f"('{{' || {members} || '}}')::json"
+
+
+def _quoted(key: str) -> str:
+    # A response key is a GraphQL name, letters, digits and underscores only, so it needs no escaping.
+    return f"'{key}'"
+
+
+@contextmanager
+def at(path: tuple[str, ...]) -> Iterator[None]:
+    """Give an error raised in the block the response path it belongs to."""
+    try:
+        yield
+    except CompassError as error:
+        raise AtPath(path, error) from error

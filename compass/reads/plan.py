@@ -1,0 +1,146 @@
+"""How the types of the API are read: one declaration per type, which the compiler turns into SQL.
+
+Every SQL text here is a template. `{t}` is the row that the field belongs to, `{c}` the row that the field leads
+to, `{tenant}` the caller's tenant, `{runtime}` the calling runtime or null, `{arg:name}` an argument of the field and
+`{top:name}` one of the root field above it. Arguments become bound parameters, so write the cast: `{arg:id}::uuid`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from compass.access.caller import Caller
+from compass.errors import CompassError
+
+Parts = Mapping[type, Any]
+"""What the composition root lends to reads and commands, by type: the vault, the outbound door, settings …"""
+
+
+@dataclass(frozen=True)
+class Filling:
+    """What a hole's filler may use."""
+
+    parts: Parts
+    caller: Caller
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Object:
+    """An object type that is stored in the columns of the row itself."""
+
+    fields: "Mapping[str, Field]"
+    present: str = "true"
+    """When false, the field is null."""
+
+
+@dataclass(frozen=True)
+class One:
+    """At most one row of another type; null when there is none."""
+
+    type: str
+    on: str
+    source: str = ""
+    """The FROM clause; the type's own table under the alias `{c}` when empty."""
+    order: str = ""
+    """Which of several rows is the one."""
+    instead: "Mapping[str, Field]" = field(default_factory=dict)
+    """Fields of the type that are read differently here."""
+
+
+@dataclass(frozen=True)
+class Many:
+    """All rows of another type, as a plain list."""
+
+    type: str
+    on: str
+    order: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Rows of another type, a page at a time, with `pageInfo` and `totalCount`."""
+
+    type: str
+    on: str
+    order: str
+    source: str = ""
+    count: str = ""
+    """A cheaper way to the total than counting the rows; used when no filter was given."""
+    filtered: str = ""
+    """A further condition, used when the document passes the argument `filter`."""
+    largest: int | None = 200
+    """The largest `first` that is accepted; None for no limit."""
+    exists: str = "true"
+    """When false, there is no page at all and the field is null."""
+    instead: "Mapping[str, Field]" = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """A union or interface whose members live in different tables."""
+
+    which: str
+    """Gives the key of the case."""
+    cases: Mapping[str, One]
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A value that only the process can make, such as one that must be decrypted; filled in after the statement.
+
+    `payload` is what the row contributes, as text without quotes and backslashes; null leaves the field null.
+    """
+
+    payload: str
+    fill: Callable[[Filling, str], Any]
+
+
+Field = str | Object | One | Many | Page | OneOf | Hole
+"""A plain string is a column of the row, or an SQL expression."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """How one object type is read."""
+
+    type: str
+    table: str
+    fields: Mapping[str, Field]
+    sanitized: Mapping[str, str] = field(default_factory=dict)
+    """Fields that are null for a caller without the scope."""
+    scoped: Mapping[str, str] = field(default_factory=dict)
+    """Fields that are an error for a caller without the scope."""
+
+
+@dataclass(frozen=True)
+class Interface:
+    """An interface or union whose members share one table."""
+
+    type: str
+    table: str
+    which: str
+    """Gives the name of the member type, over `{t}`."""
+    members: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Query:
+    """A root field that reads."""
+
+    name: str
+    scope: str
+    """Empty: any authenticated caller."""
+    read: One | Many | Page | Hole
+    tenant: bool = True
+    """Whether the field works inside a tenant."""
+    absent: Callable[[Mapping[str, Any]], CompassError] | None = None
+    """The error to answer, from the arguments, when there is no such object; without it the answer is null."""
+    for_runtime: "Query | None" = None
+    """What the field means when a runtime asks."""
+
+
+def timestamp(column: str) -> str:
+    """RFC 3339 in UTC to the second, as the contract's Timestamp wants it."""
+    return f"""to_char({{t}}.{column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
