@@ -1,7 +1,326 @@
-"""The composition root: the only file that wires the parts together."""
+"""The composition root: the only file that wires the parts together.
 
-from typing import Final
+One process is the whole plane; any number of them may run on one database, and share nothing else.
+"""
 
-from compass.director import application, label, runtime, tenant
+import asyncio
+import hashlib
+import logging
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from typing import Any, Final
 
-DIRECTOR_NOUNS: Final = (tenant, application, runtime, label)
+import orjson
+from cryptography import x509
+
+from compass.access import account
+from compass.access.authenticate import Authenticator, Identified
+from compass.access.caller import Caller, Consumer, Flow
+from compass.access.tokens import AccessTokens
+from compass.api.http import App, Handler, Request, Response, graphql
+from compass.api.oauth import token_endpoint
+from compass.api.request import Endpoint
+from compass.api.schema import Surface, require_agreement, surface
+from compass.api.tls import Identity, MutualDoor, TokenDoor, serve as listen
+from compass.connector import certificate, pairing
+from compass.connector.authority import Authority
+from compass.connector.revocation import Revocations
+from compass.connector.urls import PublicUrls
+from compass.director import application, integration_system, label, runtime, system_auth, tenant, viewer
+from compass.director import pairing as director_pairing
+from compass.errors import CompassError, Unauthorized
+from compass.ids import ApplicationId, RuntimeId, SystemAuthId
+from compass.outbound.door import Door, OutboundSettings
+from compass.outbox.relay import Relay, reactions
+from compass.postgres.embedded import running
+from compass.postgres.migrate import migrate
+from compass.postgres.pool import Database, Tx
+from compass.settings import Settings, TokenSettings
+from compass.vault import Vault
+
+_log = logging.getLogger(__name__)
+
+CONNECTOR_NOUNS: Final = (pairing,)
+DIRECTOR_NOUNS: Final = (
+    tenant,
+    application,
+    runtime,
+    label,
+    integration_system,
+    system_auth,
+    director_pairing,
+    viewer,
+)
+
+
+@dataclass(frozen=True)
+class Started:
+    """What there is to know about a plane that is up."""
+
+    token_url: str
+    mtls_url: str
+    ca_fingerprint: str
+    """`sha256:…` of the root certificate."""
+    ca_pem: str
+    """The root certificate, which clients trust."""
+    admin_client_id: str
+    admin_secret: str | None
+    """Only on the very first start; never to be had again."""
+    database: str
+    elapsed_seconds: float
+
+
+def connector_surface(parts: Mapping[type, Any]) -> Surface:
+    """What `/connector/graphql` offers."""
+    return surface(_sdl("connector"), CONNECTOR_NOUNS, parts)
+
+
+def director_surface(parts: Mapping[type, Any]) -> Surface:
+    """What `/director/graphql` offers."""
+    return surface(_sdl("director"), DIRECTOR_NOUNS, parts)
+
+
+def _sdl(domain: str) -> str:
+    return resources.files(f"compass.{domain}").joinpath("schema.graphql").read_text()
+
+
+async def serve(settings: Settings, *, ready: Callable[[Started], None]) -> None:
+    """Run the plane until cancelled; `ready` is called once it answers.
+
+    Raises CompassError subclasses for what an operator can put right: a taken port, a folder that cannot be written,
+    a database that is away or newer.
+    """
+    began = time.monotonic()
+    async with plane(settings) as started:
+        ready(Started(**{**vars(started), "elapsed_seconds": time.monotonic() - began}))
+        await asyncio.get_running_loop().create_future()
+
+
+@asynccontextmanager
+async def plane(settings: Settings) -> AsyncIterator[Started]:
+    """The plane, up while the block runs."""
+    async with AsyncExitStack() as stack:
+        settings.data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        vault = Vault.at(settings.data_folder / "vault.keys")
+        dsn = settings.database.dsn
+        if dsn is None:
+            dsn = await stack.enter_async_context(running(settings.data_folder / "postgres"))
+        await migrate(dsn)
+        database = await stack.enter_async_context(Database.open(dsn, connections=settings.database.connections))
+        async with database.transaction() as tx:
+            await tenant.seed(tx)
+            authority = await Authority.open(tx, vault, settings.authority)
+            tokens = await AccessTokens.open(tx, vault)
+            secret = await account.first(tx)
+            shown = await certificate.issue_server(tx, authority, names=settings.listen.public_names)
+        identity = Identity(shown.issued.chain_pem, shown.key_pem)
+        revocations = await stack.enter_async_context(Revocations.watching(database))
+        door = await stack.enter_async_context(Door(_outbound(settings)))
+        doors = (TokenDoor(identity), MutualDoor(identity, authorities_pem=authority.ca_pem))
+        token_app, mtls_app = App(), App()
+        urls = PublicUrls(
+            token_port=await _open(stack, settings, token_app, doors[0], settings.listen.token_port, settings.listen.public_token_url),
+            mtls_port=await _open(stack, settings, mtls_app, doors[1], settings.listen.mtls_port, settings.listen.public_mtls_url),
+        )
+        parts: dict[type, Any] = {
+            Vault: vault,
+            Authority: authority,
+            PublicUrls: urls,
+            TokenSettings: settings.tokens,
+            Door: door,
+            Settings: settings,
+        }
+        director, connector = director_surface(parts), connector_surface(parts)
+        for offered in (director, connector):
+            require_agreement(offered)
+        authenticator = Authenticator(database, tokens, revocations)
+        callers = Callers(database, authenticator)
+        limit = settings.limits.max_request_bytes
+        token_app.open(
+            {
+                "/director/graphql": graphql(Endpoint(director, database), callers.person, max_body_bytes=limit),
+                "/connector/graphql": graphql(Endpoint(connector, database), callers.pairing, max_body_bytes=limit),
+                "/oauth2/token": token_endpoint(authenticator),
+                "/ca.pem": _fixed(authority.root_pem.encode(), "application/x-pem-file"),
+                "/healthz": _fixed(b"ok", "text/plain"),
+                "/livez": _fixed(b"ok", "text/plain"),
+                "/readyz": _readiness(database),
+                "/v1/info": _fixed(orjson.dumps(_info(authority)), "application/json"),
+            }
+        )
+        mtls_app.open(
+            {
+                "/director/graphql": graphql(Endpoint(director, database), callers.paired, max_body_bytes=limit),
+                "/connector/graphql": graphql(Endpoint(connector, database), callers.renewing, max_body_bytes=limit),
+                "/healthz": _fixed(b"ok", "text/plain"),
+            }
+        )
+        work: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (
+            Relay(database, reactions()).run,
+            lambda: _renew_identity(database, authority, settings, shown, doors),
+        )
+        async with _working(work):
+            yield Started(
+                token_url=urls.token_port,
+                mtls_url=urls.mtls_port,
+                ca_fingerprint=f"sha256:{hashlib.sha256(ssl.PEM_cert_to_DER_cert(authority.root_pem)).hexdigest()}",
+                ca_pem=authority.root_pem,
+                admin_client_id=account.ADMINISTRATOR,
+                admin_secret=secret,
+                database="PostgreSQL of its own" if settings.database.dsn is None else "PostgreSQL",
+                elapsed_seconds=0.0,
+            )
+
+
+def _outbound(settings: Settings) -> OutboundSettings:
+    chosen = settings.outbound
+    return OutboundSettings(
+        allowed_networks=chosen.allowed_networks,
+        connect_timeout=chosen.connect_timeout,
+        total_timeout=chosen.total_timeout,
+        extra_ca=chosen.ca_file,
+        max_body_bytes=chosen.max_response_bytes,
+    )
+
+
+async def _open(
+    stack: AsyncExitStack, settings: Settings, app: App, context: ssl.SSLContext, port: int, public_url: str | None
+) -> str:
+    """Listen, and say under which URL others reach it."""
+    listener = await stack.enter_async_context(listen(app, host=settings.listen.host, port=port, context=context))
+    return public_url or f"https://{settings.listen.public_names[0]}:{listener.port}"
+
+
+@asynccontextmanager
+async def _working(work: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> AsyncIterator[None]:
+    """Background work while the block runs. When one part of it ends by itself, that is an error of the whole plane."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(part()) for part in work]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def _renew_identity(
+    database: Database,
+    authority: Authority,
+    settings: Settings,
+    shown: certificate.ServerIdentity,
+    doors: tuple[TokenDoor, MutualDoor],
+) -> None:
+    """Exchange the listeners' certificate long before it ends, without a connection being lost."""
+    while True:
+        await asyncio.sleep(max(60.0, (shown.renew_at - datetime.now(UTC)).total_seconds()))
+        async with database.transaction() as tx:
+            shown = await certificate.issue_server(tx, authority, names=settings.listen.public_names)
+        identity = Identity(shown.issued.chain_pem, shown.key_pem)
+        doors[0].exchange(identity)
+        doors[1].exchange(identity, authorities_pem=authority.ca_pem)
+
+
+class Callers:
+    """Who is asking, per listener and endpoint."""
+
+    def __init__(self, database: Database, authenticator: Authenticator) -> None:
+        self._database = database
+        self._authenticator = authenticator
+
+    async def person(self, request: Request) -> Caller:
+        """On the token port: whoever has an access token."""
+        return await self._noted(await self._authenticator.by_token(request.headers, request.request_id))
+
+    async def paired(self, request: Request) -> Caller:
+        """On the mTLS port: whoever holds the certificate. The Director notes that it is connected."""
+        return await self._noted(await self._certified(request))
+
+    async def renewing(self, request: Request) -> Caller:
+        """The Connector on the mTLS port: the certificate, unless a one-time token is shown too."""
+        if _token_of(request):
+            return await self.pairing(request)
+        return (await self._certified(request)).caller
+
+    async def pairing(self, request: Request) -> Caller:
+        """The Connector on the token port: a one-time token, or an administrator's access token.
+
+        The token is looked at here and spent by what it is used for. Raises NotPaired for anything else.
+        """
+        token = _token_of(request)
+        if not token:
+            if "authorization" in request.headers:
+                return (await self._authenticator.by_token(request.headers, request.request_id)).caller
+            return Caller(Consumer.STATIC_USER, "", Flow.ONE_TIME_TOKEN, frozenset(), None, request_id=request.request_id)
+        return Caller(
+            Consumer.APPLICATION,
+            "",
+            Flow.ONE_TIME_TOKEN,
+            frozenset(),
+            None,
+            headers=((pairing.TOKEN_HEADER, token),),
+            request_id=request.request_id,
+        )
+
+    async def _certified(self, request: Request) -> Identified:
+        if request.peer_der is None:
+            raise Unauthorized(reason="a client certificate is required")
+        name = certificate.common_name(request.peer_der) or ""
+        return await self._authenticator.by_certificate(
+            name, certificate.fingerprint(request.peer_der), request.headers, request.request_id
+        )
+
+    async def _noted(self, identified: Identified) -> Caller:
+        """Note the first call a client makes by itself. A failure to note it never stops the call."""
+        caller = identified.caller
+        if not identified.noted:
+
+            async def note(tx: Tx) -> None:
+                if caller.system_auth is not None and caller.flow is Flow.CERTIFICATE:
+                    await system_auth.note_paired(tx, caller.system_auth)
+                if caller.consumer is Consumer.APPLICATION:
+                    await application.connect(tx, ApplicationId(caller.consumer_id))
+                elif caller.consumer is Consumer.RUNTIME:
+                    await runtime.connect(tx, RuntimeId(caller.consumer_id))
+
+            try:
+                await self._database.run(note)
+            except Exception:
+                _log.exception("could not note that %s %s is connected", caller.consumer, caller.consumer_id)
+        return caller
+
+
+def _token_of(request: Request) -> str:
+    return request.headers.get(pairing.TOKEN_HEADER) or request.query.get("token", [""])[-1]
+
+
+def _fixed(body: bytes, content_type: str) -> Handler:
+    async def answer(_request: Request) -> Response:
+        return Response(body, content_type=content_type)
+
+    return answer
+
+
+def _readiness(database: Database) -> Handler:
+    async def answer(_request: Request) -> Response:
+        try:
+            async with asyncio.timeout(2):
+                await database.read("SELECT 1", [])
+        except Exception as error:  # noqa: BLE001  # whatever the reason: not ready
+            return Response(f"the database does not answer: {type(error).__name__}".encode(), 503, "text/plain")
+        return Response(b"ok", content_type="text/plain")
+
+    return answer
+
+
+def _info(authority: Authority) -> dict[str, str]:
+    return {
+        "certIssuer": x509.load_pem_x509_certificate(authority.ca_pem.encode()).subject.rfc4514_string(),
+        "certSubject": authority.subject_for(SystemAuthId("*")),
+        "rootCA": authority.root_pem,
+        "ordAggregatorVersion": "",
+    }

@@ -24,6 +24,10 @@ _Function = TypeVar("_Function", bound=Callable[..., Awaitable[Any]])
 _REGISTERED: Final = "compass_command"
 
 
+class Selection(frozenset[str]):
+    """The names of the fields selected of a command's answer, for one that does less when less is asked for."""
+
+
 @dataclass(frozen=True)
 class Declared:
     """What the decorator was told."""
@@ -37,7 +41,7 @@ class Declared:
 def command(
     mutation: str, *, scope: str, reply_before: bool = False, prepare: Callable[..., Awaitable[Any]] | None = None
 ) -> Callable[[_Function], _Function]:
-    """Declare a function to be what a mutation does.
+    """Declare a function to be what a mutation does. An empty scope lets every authenticated caller call it.
 
     `reply_before`: the answer is read before the command runs, for one that removes its object; the object is the
     first argument. `prepare`: runs before the transaction opens, for what must not hold one (calls over the network);
@@ -75,9 +79,10 @@ class Command:
         self.reply_before = declared.reply_before
         self._function = function
         self._prepare = declared.prepare
-        definition = schema.fields("Mutation").get(self.mutation)
+        # A query may be a command too: the Connector's `configuration` spends a token.
+        definition = schema.fields("Mutation").get(self.mutation) or schema.fields("Query").get(self.mutation)
         if definition is None:
-            raise SchemaMismatch(f"{function.__module__}.{function.__name__}: the schema has no mutation {self.mutation}")
+            raise SchemaMismatch(f"{function.__module__}.{function.__name__}: the schema has no field {self.mutation}")
         self._arguments = [(name, _named(argument.type)) for name, argument in definition.args.items()]
         hints = typing.get_type_hints(function)
         parameters = list(inspect.signature(function).parameters.values())
@@ -92,12 +97,13 @@ class Command:
             _input_class(schema, self.mutation, hints[parameter.name], type_name)
             for parameter, (_, type_name) in zip(positional[2:], self._arguments, strict=True)
         ]
-        self._parts = _wanted_parts(function, parts, skip={"prepared"})
+        self._selection = next((name for name, hint in hints.items() if hint is Selection), None)
+        self._parts = _wanted_parts(function, parts, skip={"prepared", self._selection or ""})
         self._prepare_parts = _wanted_parts(self._prepare, parts, skip=set()) if self._prepare else {}
 
     def allowed(self, caller: Caller) -> None:
         """Raises InsufficientScopes unless the caller may call this mutation."""
-        if self.scope not in caller.scopes:
+        if self.scope and self.scope not in caller.scopes:
             raise InsufficientScopes(actual=";".join(sorted(caller.scopes)), required=self.scope)
 
     def read_arguments(self, given: Mapping[str, Any]) -> list[Any]:
@@ -113,10 +119,13 @@ class Command:
             return {}
         return {"prepared": await self._prepare(caller, *arguments, **self._prepare_parts)}
 
-    async def run(self, tx: Tx, caller: Caller, arguments: Sequence[Any], prepared: Mapping[str, Any]) -> Any:
+    async def run(
+        self, tx: Tx, caller: Caller, arguments: Sequence[Any], prepared: Mapping[str, Any], selection: Selection
+    ) -> Any:
         """Run the command in the given transaction."""
         who = caller.in_tenant() if self._wants_tenant else caller
-        return await self._function(tx, who, *arguments, **self._parts, **prepared)
+        asked = {self._selection: selection} if self._selection else {}
+        return await self._function(tx, who, *arguments, **self._parts, **prepared, **asked)
 
 
 def _argument(kind: type | None, type_name: str, value: Any) -> Any:

@@ -39,8 +39,10 @@ class Caller:
     """What the caller called the tenant, also when no such tenant exists."""
     system_auth: SystemAuthId | None = None
     """Which of its object's `auths` the caller used; None for people."""
+    certificate: str = ""
+    """The fingerprint of the client certificate, when there is one."""
     headers: tuple[tuple[str, str], ...] = ()
-    """The request headers that the contract lets change an answer, in lower case: `suggest_token`, `scenario_groups`, `client_user`."""
+    """The request headers that the contract lets change an answer, by name in lower case."""
     request_id: str = ""
 
     @property

@@ -16,6 +16,7 @@ import orjson
 
 from compass.access.caller import Caller
 from compass.api.schema import Surface
+from compass.commands import Selection
 from compass.errors import (
     Code,
     CompassError,
@@ -51,20 +52,31 @@ class Endpoint:
         self._offered = offered
         self._database = database
         self._plans: OrderedDict[object, Plan] = OrderedDict()
-        self._introspected: dict[object, bytes] = {}
+        self._acting_queries = offered.commands.keys() & offered.schema.fields("Query").keys()
 
     async def answer(
-        self, caller: Caller, text: str, variables: Mapping[str, Any] | None = None, operation_name: str | None = None
+        self,
+        caller: Caller,
+        text: str,
+        variables: Mapping[str, Any] | None = None,
+        operation_name: str | None = None,
+        *,
+        queries_only: bool = False,
     ) -> Answer:
-        """Run one operation. Never raises for what the client or the database did: that is in the answer."""
+        """Run one operation. Never raises for what the client or the database did: that is in the answer.
+
+        `queries_only` refuses a mutation: a request that a browser may send by itself must change nothing.
+        """
         try:
             operation = self._offered.schema.document(text).operation(operation_name)
             values = operation.variables(variables or {})
+            if queries_only and operation.kind != "query":
+                raise DocumentRefused("a mutation must be sent with POST")
         except (DocumentRefused, DocumentTooCostly) as refusal:
             return Answer(envelope([AtPath((), refusal)]), status=422)
         try:
-            if operation.kind == "mutation":
-                body = await self._mutate(caller, operation, values)
+            if operation.kind == "mutation" or self._acts(operation, values):
+                body = await self._act(caller, operation, values, variables or {})
             else:
                 body = await self._query(caller, operation, values, variables or {})
         except AtPath as refusal:
@@ -131,12 +143,21 @@ class Endpoint:
         if len(self._plans) > _CACHED_PLANS:
             self._plans.popitem(last=False)
 
-    async def _mutate(self, caller: Caller, operation: Operation, values: Any) -> bytes:
+    def _acts(self, operation: Operation, values: Any) -> bool:
+        """Whether a query has a root field that is a command."""
+        return bool(self._acting_queries) and any(
+            selected.name in self._acting_queries for selected in operation.walk(values).roots("Query")
+        )
+
+    async def _act(self, caller: Caller, operation: Operation, values: Any, raw: Mapping[str, Any]) -> bytes:
         members: list[bytes] = []
         errors: list[AtPath] = []
-        for selected in operation.walk(values).roots("Mutation"):
+        for selected in operation.walk(values).roots(operation.root_type):
             if selected.name == "__typename":
-                members.append(_member(selected, b'"Mutation"'))
+                members.append(_member(selected, b'"' + operation.root_type.encode() + b'"'))
+                continue
+            if selected.name in _INTROSPECTION:
+                members.append(_member(selected, orjson.dumps(introspect(operation, [selected], raw)[selected.key])))
                 continue
             with at(selected.path):
                 try:
@@ -156,13 +177,14 @@ class Endpoint:
         command.allowed(caller)
         arguments = command.read_arguments(selected.arguments(values))
         prepared = await command.prepare(caller, arguments)
+        selection = Selection(below.name for below in selected.below(selected.type_name)) if selected.has_selection else Selection()
 
         async def work(tx: Tx) -> bytes:
             if command.reply_before:
                 reply = await self._reply(tx, caller, operation, selected, values, arguments[0], errors)
-                await command.run(tx, caller, arguments, prepared)
+                await command.run(tx, caller, arguments, prepared, selection)
                 return reply
-            result = await command.run(tx, caller, arguments, prepared)
+            result = await command.run(tx, caller, arguments, prepared, selection)
             if selected.has_selection and isinstance(result, str):
                 return await self._reply(tx, caller, operation, selected, values, result, errors)
             return orjson.dumps(projected(result, selected))

@@ -44,12 +44,10 @@ def require_agreement(offered: Surface) -> None:
 
 def disagreements(offered: Surface) -> Iterator[str]:
     """Every place where the schema, the read plans and the commands do not fit."""
-    for type_name, have in (("Query", offered.queries), ("Mutation", offered.commands)):
-        if type_name not in offered.schema.graphql.type_map:
-            continue
-        wanted = offered.schema.fields(type_name).keys()
-        yield from (f"{type_name}.{name} is in the schema and nobody answers it" for name in wanted - have.keys())
-        yield from (f"{type_name}.{name} is answered and not in the schema" for name in have.keys() - wanted)
+    answered = offered.queries.keys() | offered.commands.keys()
+    wanted = offered.schema.fields("Query").keys() | offered.schema.fields("Mutation").keys()
+    yield from (f"{name} is in the schema and nobody answers it" for name in sorted(wanted - answered))
+    yield from (f"{name} is answered and not in the schema" for name in sorted(answered - wanted))
     for read in offered.reads.values():
         if isinstance(read, Read):
             yield from _fields_fit(offered, read.type, read.fields)

@@ -75,6 +75,13 @@ class ApplicationUpdated(Event):
 
 
 @dataclass(frozen=True)
+class ApplicationConnected(Event):
+    """An application called with its own credentials for the first time since it was registered, updated or unpaired."""
+
+    application: ApplicationId
+
+
+@dataclass(frozen=True)
 class ApplicationUnpaired(Event):
     """All ways in which an application was known are void; it must pair again."""
 
@@ -248,7 +255,13 @@ UPDATE application SET
 FROM application_tenant access
 WHERE application.id = %(application)s AND access.application_id = application.id
     AND access.tenant_id = %(tenant)s AND access.owner
-RETURNING pg_notify('access', application.id::text)
+RETURNING application.id
+"""
+CONNECT = """
+-- application.connect
+UPDATE application SET status_condition = 'CONNECTED', status_timestamp = now()
+WHERE id = %(application)s AND status_condition <> 'CONNECTED'
+RETURNING tenant_id
 """
 GROUPS = """
 -- application.groups
@@ -282,16 +295,14 @@ UNREGISTER = """
 WITH forgotten AS (
     DELETE FROM runtime_label WHERE key = %(application)s::uuid::text || '_defaultEventing'
 )
-DELETE FROM application WHERE id = %(application)s RETURNING pg_notify('access', id::text)
-"""
+DELETE FROM application WHERE id = %(application)s """
 UNPAIR = """
 -- application.unpair
 WITH forgotten AS (
     DELETE FROM system_auth WHERE application_id = %(application)s
 )
 UPDATE application SET status_condition = 'INITIAL', status_timestamp = now()
-WHERE id = %(application)s RETURNING pg_notify('access', id::text)
-"""
+WHERE id = %(application)s """
 
 
 @command("registerApplication", scope="application:write")
@@ -345,6 +356,13 @@ async def update(tx: Tx, caller: Caller, application: ApplicationId, changes: Ap
         raise await application_refusal(tx, tenant, application)
     await append(tx, ApplicationUpdated(tenant, application))
     return application
+
+
+async def connect(tx: Tx, application: ApplicationId) -> None:
+    """Note that the application has called by itself. Safe to repeat. Emits ApplicationConnected when that is news."""
+    tenant = await tx.value(CONNECT, application=application)
+    if tenant is not None:
+        await append(tx, ApplicationConnected(tenant, application))
 
 
 @command("unregisterApplication", scope="application:write", reply_before=True)

@@ -67,6 +67,13 @@ class RuntimeUpdated(Event):
 
 
 @dataclass(frozen=True)
+class RuntimeConnected(Event):
+    """A runtime is ready: its agent called with its certificate, or the Provisioner says that it did."""
+
+    runtime: RuntimeId
+
+
+@dataclass(frozen=True)
 class RuntimeUnregistered(Event):
     """A runtime is gone. `applications` shared a group with it and are to be told."""
 
@@ -148,15 +155,24 @@ SELECT id FROM registered
 """
 UPDATE = """
 -- runtime.update
+WITH before AS (
+    SELECT runtime.status_condition FROM runtime WHERE id = %(runtime)s FOR UPDATE
+)
 UPDATE runtime SET
     name = %(name)s,
     description = coalesce(%(description)s, description),
     application_namespace = coalesce(%(application_namespace)s, application_namespace),
     status_condition = coalesce(%(status_condition)s, 'INITIAL'),
     status_timestamp = now()
-FROM runtime_tenant access
+FROM runtime_tenant access, before
 WHERE runtime.id = %(runtime)s AND access.runtime_id = runtime.id AND access.tenant_id = %(tenant)s AND access.owner
-RETURNING pg_notify('access', runtime.id::text)
+RETURNING before.status_condition <> 'CONNECTED' AND runtime.status_condition = 'CONNECTED' AS connected
+"""
+CONNECT = """
+-- runtime.connect
+UPDATE runtime SET status_condition = 'CONNECTED', status_timestamp = now()
+WHERE id = %(runtime)s AND status_condition <> 'CONNECTED'
+RETURNING tenant_id
 """
 REPLACE_LABELS = """
 -- runtime.replace_labels
@@ -203,8 +219,7 @@ DELETE FROM formation_assignment WHERE source = %(runtime)s OR target = %(runtim
 """
 UNREGISTER = """
 -- runtime.unregister
-DELETE FROM runtime WHERE id = %(runtime)s RETURNING pg_notify('access', id::text)
-"""
+DELETE FROM runtime WHERE id = %(runtime)s """
 
 
 @command("registerRuntime", scope="runtime:write")
@@ -241,10 +256,10 @@ async def update(tx: Tx, tenant: TenantId, runtime: RuntimeId, changes: RuntimeC
     """Change a runtime and replace its labels; those of the groups and of the plane stay.
 
     Without a status condition the status returns to INITIAL. Raises NotFound, Unauthorized, Refused.
-    Emits RuntimeUpdated.
+    Emits RuntimeUpdated, and RuntimeConnected when it was not connected and now is.
     """
     label.refuse_reserved(changes.labels or {})
-    changed = await tx.rows(
+    changed = await tx.row(
         UPDATE,
         tenant=tenant,
         runtime=runtime,
@@ -253,7 +268,7 @@ async def update(tx: Tx, tenant: TenantId, runtime: RuntimeId, changes: RuntimeC
         application_namespace=changes.application_namespace,
         status_condition=changes.status_condition,
     )
-    if not changed:
+    if changed is None:
         raise await runtime_refusal(tx, tenant, runtime)
     moved = await tx.value(
         REPLACE_LABELS,
@@ -262,7 +277,16 @@ async def update(tx: Tx, tenant: TenantId, runtime: RuntimeId, changes: RuntimeC
         announced=list(ANNOUNCED_LABELS),
     )
     await append(tx, RuntimeUpdated(tenant, runtime, moved))
+    if changed["connected"]:
+        await append(tx, RuntimeConnected(tenant, runtime))
     return runtime
+
+
+async def connect(tx: Tx, runtime: RuntimeId) -> None:
+    """Note that the runtime's agent has called by itself. Safe to repeat. Emits RuntimeConnected when that is news."""
+    tenant = await tx.value(CONNECT, runtime=runtime)
+    if tenant is not None:
+        await append(tx, RuntimeConnected(tenant, runtime))
 
 
 @command("unregisterRuntime", scope="runtime:write", reply_before=True)

@@ -6,6 +6,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from importlib import resources
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,10 +17,12 @@ from compass.access.caller import Caller, Consumer, Flow
 from compass.api.request import Endpoint
 from compass.api.schema import surface
 from compass.app import DIRECTOR_NOUNS
+from compass.connector.urls import PublicUrls
 from compass.director import tenant
 from compass.ids import TenantId
 from compass.outbound.door import Door, OutboundSettings
 from compass.postgres.pool import Database
+from compass.settings import TokenSettings
 from compass.vault import Vault
 
 SCOPES = frozenset(
@@ -115,13 +118,17 @@ class _Director:
         return replace(caller or self.caller, consumer=Consumer.RUNTIME, consumer_id=runtime, flow=Flow.CERTIFICATE)
 
 
+PARTS: dict[type, Any] = {
+    PublicUrls: PublicUrls("https://plane.test:8443", "https://plane.test:8444"),
+    TokenSettings: TokenSettings(),
+}
 TABLES = "SELECT relname AS name FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
 
 
 @pytest.fixture
 async def door() -> AsyncIterator[Door]:
     """The outbound door, open to this machine."""
-    async with Door(OutboundSettings(allowed_networks=("127.0.0.1/32",))) as opened:
+    async with Door(OutboundSettings(allowed_networks=(ip_network("127.0.0.1/32"),))) as opened:
         yield opened
 
 
@@ -130,7 +137,7 @@ async def director(database: Database, tmp_path: Path, door: Door) -> _Director:
     """The Director with two tenants, `caller` in one with every scope, `other` in the other."""
     vault = Vault.at(tmp_path / "vault.keys")
     schema = resources.files("compass.director").joinpath("schema.graphql").read_text()
-    endpoint = Endpoint(surface(schema, DIRECTOR_NOUNS, {Vault: vault, Door: door}), database)
+    endpoint = Endpoint(surface(schema, DIRECTOR_NOUNS, PARTS | {Vault: vault, Door: door}), database)
     async with database.transaction() as tx:
         mine = await tenant.write(tx, tenant.NewTenant("mine", "tenant-mine", "account", "test"))
         other = await tenant.write(tx, tenant.NewTenant("other", "tenant-other", "account", "test"))

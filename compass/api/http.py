@@ -1,0 +1,200 @@
+"""HTTP in front of the endpoints: routes, bodies of bounded size, and who is asking.
+
+Plain ASGI: the plane has a dozen paths. Every handler gets a `Request` and gives a `Response`; what it raises as a
+CompassError becomes an answer in the contract's error form.
+"""
+
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+import orjson
+
+from compass.access.authenticate import NoBearer
+from compass.access.caller import Caller
+from compass.api.request import Endpoint, envelope, translated
+from compass.errors import Code, CompassError
+from compass.reads.compile import AtPath
+
+_log = logging.getLogger(__name__)
+
+JSON: Final = "application/json"
+
+
+class RequestRefused(CompassError):
+    """The request is not one that can be looked at; `reason` says why."""
+
+    code = Code.INVALID_DATA
+    message = "Invalid data"
+
+
+class BodyTooLarge(RequestRefused):
+    """The body is larger than the plane looks at."""
+
+
+class WrongMethod(RequestRefused):
+    """The path exists, the method does not fit it."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request, its body not yet read."""
+
+    method: str
+    path: str
+    query: Mapping[str, list[str]]
+    headers: Mapping[str, str]
+    """By lower-case name; repeated ones joined by a comma."""
+    peer_der: bytes | None
+    """The verified client certificate, on the mTLS port."""
+    request_id: str
+    receive: Callable[[], Awaitable[Any]] = field(repr=False)
+
+    async def body(self, most: int) -> bytes:
+        """The whole body. Raises BodyTooLarge as soon as it is known to be over `most` bytes."""
+        announced = self.headers.get("content-length", "")
+        if announced.isdigit() and int(announced) > most:
+            raise BodyTooLarge(reason=f"the body has {announced} bytes, at most {most} are read")
+        received = bytearray()
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise RequestRefused(reason="the client went away before the body was complete")
+            received += message.get("body", b"")
+            if len(received) > most:
+                raise BodyTooLarge(reason=f"the body has more than the {most} bytes that are read")
+            if not message.get("more_body"):
+                return bytes(received)
+
+
+@dataclass(frozen=True)
+class Response:
+    """One answer."""
+
+    body: bytes
+    status: int = 200
+    content_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class App:
+    """An ASGI application of exact paths."""
+
+    def __init__(self) -> None:
+        self._routes: Mapping[str, Handler] = {}
+
+    def open(self, routes: Mapping[str, Handler]) -> None:
+        """Answer these paths from now on. Until then every path answers 404: its own address must be known first."""
+        self._routes = routes
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        headers: dict[str, str] = {}
+        for raw_name, raw_value in scope["headers"]:
+            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+            headers[name] = f"{headers[name]},{value}" if name in headers else value
+        request = Request(
+            method=scope["method"],
+            path=scope["path"],
+            query=parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True),
+            headers=headers,
+            peer_der=scope.get("state", {}).get("peer_der"),
+            request_id=headers.get("x-request-id", "")[:200] or str(uuid.uuid4()),
+            receive=receive,
+        )
+        response = await self._respond(request)
+        await send(
+            {
+                "type": "http.response.start",
+                "status": response.status,
+                "headers": [
+                    (b"content-type", response.content_type.encode()),
+                    (b"content-length", str(len(response.body)).encode()),
+                    (b"x-request-id", request.request_id.encode("latin-1", "replace")),
+                    (b"x-content-type-options", b"nosniff"),
+                    (b"cache-control", b"no-store"),
+                    *((name.encode(), value.encode()) for name, value in response.headers.items()),
+                ],
+            }
+        )
+        await send({"type": "http.response.body", "body": response.body})
+
+    async def _respond(self, request: Request) -> Response:
+        handler = self._routes.get(request.path)
+        if handler is None:
+            return Response(orjson.dumps({"error": f"there is nothing at {request.path}"}), status=404)
+        try:
+            return await handler(request)
+        except CompassError as error:
+            return refused(error)
+        except Exception as error:  # noqa: BLE001  # the edge of the process: a defect of ours must not break the connection
+            return refused(translated(error))
+
+
+def refused(error: CompassError) -> Response:
+    """The answer to a request that was refused before it reached an endpoint."""
+    match error:
+        case BodyTooLarge():
+            status = 413
+        case WrongMethod():
+            status = 405
+        case NoBearer():
+            status = 400
+        case _:
+            status = _STATUS.get(error.code, 400)
+    return Response(envelope([AtPath((), error)]), status=status)
+
+
+# The contract's statuses of what is refused before a resolver runs. Source: contract/director.md §1.2.
+_STATUS: Final = {Code.INTERNAL: 500, Code.UNAUTHORIZED: 401, Code.OPERATION_TIMEOUT: 503}
+
+
+def graphql(
+    endpoint: Endpoint, identify: Callable[[Request], Awaitable[Caller]], *, max_body_bytes: int
+) -> Handler:
+    """A handler that answers GraphQL over POST, and queries over GET. Source: graphql-over-http.
+
+    `identify` says who is asking, or raises.
+    """
+
+    async def answer(request: Request) -> Response:
+        text, variables, operation_name = await _asked(request, max_body_bytes)
+        caller = await identify(request)
+        answered = await endpoint.answer(
+            caller, text, variables, operation_name, queries_only=request.method == "GET"
+        )
+        return Response(answered.body, answered.status)
+
+    return answer
+
+
+async def _asked(request: Request, max_body_bytes: int) -> tuple[str, Mapping[str, Any], str | None]:
+    if request.method == "GET":
+        asked: Any = {name: values[-1] for name, values in request.query.items()}
+        if "variables" in asked:
+            asked["variables"] = _json(asked["variables"].encode())
+    elif request.method == "POST":
+        asked = _json(await request.body(max_body_bytes))
+    else:
+        raise WrongMethod(reason=f"{request.method} is not understood here; send a POST")
+    if not isinstance(asked, dict) or not isinstance(asked.get("query"), str):
+        raise RequestRefused(reason='the body must be a JSON object with the document as the text "query"')
+    variables, operation_name = asked.get("variables") or {}, asked.get("operationName") or None
+    if not isinstance(variables, dict) or not isinstance(operation_name, str | None):
+        raise RequestRefused(reason='"variables" must be a JSON object and "operationName" a text')
+    return asked["query"], variables, operation_name
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise RequestRefused(reason="the body is not JSON") from None

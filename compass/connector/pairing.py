@@ -1,0 +1,182 @@
+"""Pairing: from a one-time token to a client certificate, and from one certificate to the next.
+
+Two calls, as clients in the field make them: `configuration` spends the first token and hands out the second, and
+`signCertificateSigningRequest` spends that one. Each spends in the transaction that does the work, so a refused or
+interrupted call leaves the token usable. Source: contract/connector-agent-provisioner.md §B.3 to §B.8.
+"""
+
+from typing import Any, Final
+
+from compass.access.caller import Caller, Consumer, Flow
+from compass.access.tenancy import application_refusal, runtime_refusal
+from compass.commands import Selection, command
+from compass.connector import certificate, one_time_token, revocation
+from compass.connector.authority import Authority
+from compass.connector.one_time_token import Purpose
+from compass.connector.urls import PublicUrls
+from compass.errors import Code, CompassError
+from compass.ids import ApplicationId, RuntimeId, SystemAuthId, TenantId
+from compass.postgres.pool import Tx
+from compass.settings import TokenSettings
+
+TOKEN_HEADER: Final = "connector-token"  # noqa: S105  # the name of a header
+KEY_ALGORITHM: Final = "rsa2048"
+"""What the original has always advertised; clients read it and do as they like."""
+
+# Errors
+
+
+class NotPaired(CompassError):
+    """The call shows neither a one-time token nor a client certificate that would do."""
+
+    code = Code.UNAUTHORIZED
+    message = (
+        "Failed to authenticate with token: Failed to authenticate request. Token authentication error: "
+        "Failed to authenticate with one time token. Certificate authentication error: "
+        "Failed to authenticate with Certificate. Invalid subject."
+    )
+
+
+class NoCertificate(CompassError):
+    """The call has to be made with the client certificate it is about."""
+
+    code = Code.UNAUTHORIZED
+    message = "Failed to authenticate with certificate: Failed to authenticate with Certificate. Invalid subject."
+
+
+class CannotPair(CompassError):
+    """Only applications and runtimes pair."""
+
+    code = Code.INVALID_OPERATION
+    message = (
+        "Failed to get one-time token during fetching configuration process: could not get one time token: "
+        "No token generation for consumer type {consumer}"
+    )
+
+
+# Commands
+
+PAIR_APPLICATION = """
+-- pairing.pair_application
+INSERT INTO system_auth (tenant_id, application_id)
+SELECT tenant_id, application_id FROM application_tenant
+WHERE tenant_id = %(tenant)s AND application_id = %(application)s AND owner
+RETURNING id
+"""
+PAIR_RUNTIME = """
+-- pairing.pair_runtime
+INSERT INTO system_auth (tenant_id, runtime_id)
+SELECT tenant_id, runtime_id FROM runtime_tenant
+WHERE tenant_id = %(tenant)s AND runtime_id = %(runtime)s AND owner
+RETURNING id
+"""
+
+
+async def begin_for_application(
+    tx: Tx, tenant: TenantId, application: ApplicationId, settings: TokenSettings
+) -> tuple[SystemAuthId, str]:
+    """A new way for the application to be known, and the token it pairs with. Raises NotFound, Unauthorized."""
+    system_auth = await tx.value(PAIR_APPLICATION, tenant=tenant, application=application)
+    if system_auth is None:
+        raise await application_refusal(tx, tenant, application)
+    return system_auth, await one_time_token.issue(
+        tx, system_auth, purpose=Purpose.APPLICATION, life=settings.application_validity
+    )
+
+
+async def begin_for_runtime(
+    tx: Tx, tenant: TenantId, runtime: RuntimeId, settings: TokenSettings
+) -> tuple[SystemAuthId, str]:
+    """The same for a runtime."""
+    system_auth = await tx.value(PAIR_RUNTIME, tenant=tenant, runtime=runtime)
+    if system_auth is None:
+        raise await runtime_refusal(tx, tenant, runtime)
+    return system_auth, await one_time_token.issue(
+        tx, system_auth, purpose=Purpose.RUNTIME, life=settings.runtime_validity
+    )
+
+
+@command("requestTokenForApplication", scope="application:write")
+async def request_for_application(
+    tx: Tx, tenant: TenantId, application: ApplicationId, *, settings: TokenSettings
+) -> dict[str, Any]:
+    """A one-time token for an application. Raises NotFound, Unauthorized."""
+    _, token = await begin_for_application(tx, tenant, application, settings)
+    return {"token": token}
+
+
+@command("requestTokenForRuntime", scope="runtime:write")
+async def request_for_runtime(
+    tx: Tx, tenant: TenantId, runtime: RuntimeId, *, settings: TokenSettings
+) -> dict[str, Any]:
+    """A one-time token for a runtime. Raises NotFound, Unauthorized."""
+    _, token = await begin_for_runtime(tx, tenant, runtime, settings)
+    return {"token": token}
+
+
+@command("configuration", scope="")
+async def configuration(
+    tx: Tx, caller: Caller, *, authority: Authority, urls: PublicUrls, settings: TokenSettings, selected: Selection
+) -> dict[str, Any]:
+    """What a client needs for its signing request.
+
+    A caller with a one-time token has it spent and gets the next. One with a certificate gets a token only if it asks
+    for one, so that an agent that looks here at every round writes nothing. Raises NotPaired, TokenRefused.
+    """
+    token = caller.header(TOKEN_HEADER)
+    if token:
+        system_auth = (await one_time_token.spend(tx, token)).system_auth
+        next_token: str | None = await one_time_token.issue(
+            tx, system_auth, purpose=Purpose.CSR, life=settings.csr_validity
+        )
+    elif caller.flow is Flow.CERTIFICATE and caller.system_auth is not None:
+        system_auth = caller.system_auth
+        next_token = await _another(tx, caller, system_auth, settings) if "token" in selected else None
+    else:
+        raise NotPaired()
+    return {
+        "token": next_token and {"token": next_token},
+        "certificateSigningRequestInfo": {
+            "subject": authority.subject_for(system_auth),
+            "keyAlgorithm": KEY_ALGORITHM,
+        },
+        "managementPlaneInfo": {
+            "directorURL": urls.director,
+            "certificateSecuredConnectorURL": urls.secured_connector,
+        },
+    }
+
+
+async def _another(tx: Tx, caller: Caller, system_auth: SystemAuthId, settings: TokenSettings) -> str:
+    if caller.consumer not in (Consumer.APPLICATION, Consumer.RUNTIME):
+        raise CannotPair(consumer=caller.consumer.value)
+    return await one_time_token.issue(tx, system_auth, purpose=Purpose.CSR, life=settings.csr_validity)
+
+
+@command("signCertificateSigningRequest", scope="")
+async def sign(tx: Tx, caller: Caller, csr: str, *, authority: Authority) -> dict[str, Any]:
+    """A certificate for the key in the request: the first with a one-time token, a further one with a certificate.
+
+    Raises CsrRefused, which leaves the token usable, TokenRefused, NotPaired.
+    """
+    token = caller.header(TOKEN_HEADER)
+    if token:
+        issued = await certificate.pair(tx, authority, token, csr)
+    elif caller.flow is Flow.CERTIFICATE and caller.system_auth is not None:
+        issued = await certificate.issue(tx, authority, caller.system_auth, csr, renewal_of=caller.certificate)
+    else:
+        raise NotPaired()
+    return {
+        "certificateChain": issued.certificate_chain,
+        "caCertificate": issued.ca_certificate,
+        "clientCertificate": issued.client_certificate,
+    }
+
+
+@command("revokeCertificate", scope="")
+async def revoke(tx: Tx, caller: Caller) -> bool:
+    """Revoke the certificate of this very call; it is refused from now on, everywhere. Raises NoCertificate."""
+    if caller.flow is not Flow.CERTIFICATE:
+        raise NoCertificate()
+    await revocation.revoke(tx, caller.certificate, reason="revoked by its holder")
+    return True

@@ -1,0 +1,258 @@
+"""System auths: the ways in which applications, runtimes and integration systems are known.
+
+The id of a system auth is the common name of the client's certificate, or its OAuth client id. Tokens and secrets are
+shown once, when they are made; afterwards only that they exist. Source: contract/director.md §10.
+"""
+
+import base64
+import secrets
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from compass.access.caller import Caller
+from compass.access.tokens import digest
+from compass.commands import command
+from compass.connector.urls import PublicUrls
+from compass.errors import NotFound, Refused
+from compass.ids import ApplicationId, IntegrationSystemId, RuntimeId, SystemAuthId, TenantId
+from compass.outbox.append import append
+from compass.outbox.events import Event
+from compass.postgres.pool import Tx
+from compass.reads.plan import Filling, Hole, Interface, One, Query, Read
+
+NEVER: Final = "0001-01-01T00:00:00Z"
+"""How the original writes a time that has not come yet."""
+
+# Events
+
+
+@dataclass(frozen=True)
+class SystemAuthDeleted(Event):
+    """A way in which a client was known is void."""
+
+    system_auth: SystemAuthId
+
+
+# How it is read
+
+_STATE = """
+    CASE WHEN {t}.cert_common_name <> '' OR {t}.client_secret_digest IS NOT NULL OR {t}.auth_sealed IS NOT NULL
+        OR EXISTS (SELECT 1 FROM one_time_token known WHERE known.system_auth_id = {t}.id)
+    THEN replace(encode(convert_to(json_build_object(
+        'id', {t}.id, 'name', {t}.cert_common_name, 'secret', {t}.client_secret_digest IS NOT NULL,
+        'application', {t}.application_id IS NOT NULL,
+        'token', (SELECT json_build_object(
+                'createdAt', to_char(token.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+                'expiresAt', to_char(token.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+                'usedAt', to_char(token.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+            ) FROM one_time_token token WHERE token.system_auth_id = {t}.id AND token.replaced_at IS NULL)
+    )::text, 'UTF8'), 'base64'), E'\\n', '') END
+"""
+
+
+def _shown(filling: Filling, payload: str) -> dict[str, Any]:
+    state = orjson.loads(base64.b64decode(payload))
+    urls: PublicUrls = filling.parts[PublicUrls]
+    return {
+        # The secret itself is gone; that there is one, and where to use it, may be seen.
+        "credential": _credential(state["id"], "", urls) if state["secret"] else None,
+        "certCommonName": state["name"],
+        # Only an application's token is shown, and only until it is paired. Source: contract/director.md §10.
+        "oneTimeToken": _token(state["token"], urls) if state["application"] and not state["name"] else None,
+    }
+
+
+def _credential(client: str, secret: str, urls: PublicUrls) -> dict[str, Any]:
+    return {
+        "__typename": "OAuthCredentialData",
+        "clientId": client,
+        "clientSecret": secret,
+        "url": urls.access_token,
+    }
+
+
+def _token(state: dict[str, Any] | None, urls: PublicUrls) -> dict[str, Any] | None:
+    if state is None:
+        return None
+    return {
+        "__typename": "OneTimeTokenForApplication",
+        "token": "",
+        "connectorURL": urls.connector,
+        "legacyConnectorURL": "",
+        "used": state["usedAt"] is not None,
+        "createdAt": state["createdAt"],
+        "expiresAt": state["expiresAt"],
+        "usedAt": state["usedAt"] or NEVER,
+        "type": "Application",
+        "scenarioGroups": [],
+    }
+
+
+def _read(type_name: str, kind: str, owner: str, scope: str) -> Read:
+    return Read(
+        type_name,
+        table="system_auth",
+        fields={
+            "id": "id",
+            "auth": Hole(_STATE, _shown),
+            "type": f"'{kind}'",
+            "tenantId": "tenant_id",
+            "referenceObjectId": owner,
+        },
+        sanitized={"auth": scope},
+    )
+
+
+READS = (
+    _read("AppSystemAuth", "APPLICATION", "application_id", "application.auths:read"),
+    _read("RuntimeSystemAuth", "RUNTIME", "runtime_id", "runtime.auths:read"),
+    _read("IntSysSystemAuth", "INTEGRATION_SYSTEM", "integration_system_id", "integration_system.auths:read"),
+    Interface(
+        "SystemAuth",
+        table="system_auth",
+        which=(
+            "CASE WHEN {t}.application_id IS NOT NULL THEN 'AppSystemAuth' "
+            "WHEN {t}.runtime_id IS NOT NULL THEN 'RuntimeSystemAuth' ELSE 'IntSysSystemAuth' END"
+        ),
+        members=("AppSystemAuth", "RuntimeSystemAuth", "IntSysSystemAuth"),
+    ),
+)
+QUERIES = (
+    Query(
+        "systemAuth",
+        scope="ory_internal",
+        tenant=False,
+        read=One("SystemAuth", on="{c}.id = {arg:id}::uuid"),
+        absent=lambda _: NotFound(object="systemAuth"),
+    ),
+)
+
+# Commands
+
+CREDENTIALS_FOR_APPLICATION = """
+-- system_auth.credentials_for_application
+INSERT INTO system_auth (tenant_id, application_id, client_secret_digest)
+SELECT tenant_id, application_id, %(digest)s FROM application_tenant
+WHERE tenant_id = %(tenant)s AND application_id = %(application)s AND owner
+RETURNING id
+"""
+CREDENTIALS_FOR_RUNTIME = """
+-- system_auth.credentials_for_runtime
+INSERT INTO system_auth (tenant_id, runtime_id, client_secret_digest)
+SELECT tenant_id, runtime_id, %(digest)s FROM runtime_tenant
+WHERE tenant_id = %(tenant)s AND runtime_id = %(runtime)s AND owner
+RETURNING id
+"""
+CREDENTIALS_FOR_INTEGRATION_SYSTEM = """
+-- system_auth.credentials_for_integration_system
+INSERT INTO system_auth (integration_system_id, client_secret_digest)
+SELECT id, %(digest)s FROM integration_system WHERE id = %(integration_system)s
+RETURNING id
+"""
+DELETE_FOR_APPLICATION = """
+-- system_auth.delete_for_application
+DELETE FROM system_auth USING application_tenant access
+WHERE system_auth.id = %(system_auth)s AND access.application_id = system_auth.application_id
+    AND access.tenant_id = %(tenant)s AND access.owner
+"""
+DELETE_FOR_RUNTIME = """
+-- system_auth.delete_for_runtime
+DELETE FROM system_auth USING runtime_tenant access
+WHERE system_auth.id = %(system_auth)s AND access.runtime_id = system_auth.runtime_id
+    AND access.tenant_id = %(tenant)s AND access.owner
+"""
+DELETE_FOR_INTEGRATION_SYSTEM = """
+-- system_auth.delete_for_integration_system
+DELETE FROM system_auth WHERE id = %(system_auth)s AND integration_system_id IS NOT NULL
+"""
+PAIRED = """
+-- system_auth.paired
+UPDATE system_auth SET cert_common_name = id::text WHERE id = %(system_auth)s AND cert_common_name = ''
+"""
+
+
+async def note_paired(tx: Tx, system_auth: SystemAuthId) -> None:
+    """Note that the client has called with its certificate: from now on its name is known. Safe to repeat."""
+    await tx.run(PAIRED, system_auth=system_auth)
+
+
+@command("requestClientCredentialsForApplication", scope="application:write")
+async def credentials_for_application(
+    tx: Tx, tenant: TenantId, application: ApplicationId, *, urls: PublicUrls
+) -> dict[str, Any]:
+    """An OAuth client id and secret for an application; the secret is shown in this answer only. Raises Refused."""
+    secret = secrets.token_urlsafe(32)
+    made = await tx.value(CREDENTIALS_FOR_APPLICATION, tenant=tenant, application=application, digest=digest(secret))
+    if made is None:
+        raise Refused(f"Application with ID '{application}' not found")
+    return _made("AppSystemAuth", "APPLICATION", made, application, tenant, _credential(made, secret, urls))
+
+
+@command("requestClientCredentialsForRuntime", scope="runtime:write")
+async def credentials_for_runtime(
+    tx: Tx, tenant: TenantId, runtime: RuntimeId, *, urls: PublicUrls
+) -> dict[str, Any]:
+    """An OAuth client id and secret for a runtime; the secret is shown in this answer only. Raises Refused."""
+    secret = secrets.token_urlsafe(32)
+    made = await tx.value(CREDENTIALS_FOR_RUNTIME, tenant=tenant, runtime=runtime, digest=digest(secret))
+    if made is None:
+        raise Refused(f"Runtime with ID '{runtime}' not found")
+    return _made("RuntimeSystemAuth", "RUNTIME", made, runtime, tenant, _credential(made, secret, urls))
+
+
+@command("requestClientCredentialsForIntegrationSystem", scope="integration_system:write")
+async def credentials_for_integration_system(
+    tx: Tx, _caller: Caller, integration_system: IntegrationSystemId, *, urls: PublicUrls
+) -> dict[str, Any]:
+    """An OAuth client id and secret for an integration system; shown in this answer only. Raises Refused."""
+    secret = secrets.token_urlsafe(32)
+    made = await tx.value(
+        CREDENTIALS_FOR_INTEGRATION_SYSTEM, integration_system=integration_system, digest=digest(secret)
+    )
+    if made is None:
+        raise Refused(f"Integration System with ID '{integration_system}' not found")
+    return _made(
+        "IntSysSystemAuth", "INTEGRATION_SYSTEM", made, integration_system, None, _credential(made, secret, urls)
+    )
+
+
+def _made(
+    type_name: str, kind: str, system_auth: str, owner: str, tenant: TenantId | None, credential: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "__typename": type_name,
+        "id": system_auth,
+        "auth": {"credential": credential, "certCommonName": ""},
+        "type": kind,
+        "tenantId": tenant,
+        "referenceObjectId": owner,
+    }
+
+
+@command("deleteSystemAuthForApplication", scope="application:write", reply_before=True)
+async def delete_for_application(tx: Tx, tenant: TenantId, system_auth: SystemAuthId) -> None:
+    """Cut one way off in which an application is known, its certificates included.
+
+    Raises NotFound, also for another kind's system auth. Emits SystemAuthDeleted.
+    """
+    await _deleted(tx, tenant, system_auth, await tx.run(DELETE_FOR_APPLICATION, tenant=tenant, system_auth=system_auth))
+
+
+@command("deleteSystemAuthForRuntime", scope="runtime:write", reply_before=True)
+async def delete_for_runtime(tx: Tx, tenant: TenantId, system_auth: SystemAuthId) -> None:
+    """Cut one way off in which a runtime is known. Raises NotFound. Emits SystemAuthDeleted."""
+    await _deleted(tx, tenant, system_auth, await tx.run(DELETE_FOR_RUNTIME, tenant=tenant, system_auth=system_auth))
+
+
+@command("deleteSystemAuthForIntegrationSystem", scope="integration_system:write", reply_before=True)
+async def delete_for_integration_system(tx: Tx, _caller: Caller, system_auth: SystemAuthId) -> None:
+    """Cut one way off in which an integration system is known. Raises NotFound. Emits SystemAuthDeleted."""
+    await _deleted(tx, None, system_auth, await tx.run(DELETE_FOR_INTEGRATION_SYSTEM, system_auth=system_auth))
+
+
+async def _deleted(tx: Tx, tenant: TenantId | None, system_auth: SystemAuthId, count: int) -> None:
+    if not count:
+        raise NotFound(object="systemAuth")
+    await append(tx, SystemAuthDeleted(tenant, system_auth))

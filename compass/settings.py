@@ -1,0 +1,582 @@
+"""Every setting of the plane: its unit, its default and the reason for it, and the one way they are read.
+
+A value comes from the first of: a flag, the environment (`COMPASS_LISTEN__TOKEN_PORT`), the file `compass.toml`
+(`[listen]` `token_port = 8443`), the default. Any value may instead be read from a file of its own, as secrets
+mounts have it: `COMPASS_DATABASE__DSN_FILE=/run/secrets/dsn`, or `dsn_file = …` in the TOML.
+
+Nothing is guessed: an unknown name, a wrong type and an insecure value are refused with the name of the key.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields, replace
+from datetime import timedelta
+from enum import StrEnum
+from functools import cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Union, cast, get_args, get_origin, get_type_hints
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from compass.errors import Code, CompassError
+
+SECRET: Final = {"secret": True}
+"""Metadata of a setting whose value is never shown."""
+
+Network = IPv4Network | IPv6Network
+
+
+class SettingRefused(CompassError):
+    """A setting is unknown, unreadable, of the wrong type, or insecure. Nothing was started."""
+
+    code = Code.INVALID_DATA
+    message = "setting {setting} ({source}): {reason}"
+
+
+class LogFormat(StrEnum):
+    """How a log line is written."""
+
+    AUTO = "auto"
+    JSON = "json"
+    TEXT = "text"
+
+
+def _default_data_folder() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "compass"
+
+
+@dataclass(frozen=True)
+class DatabaseSettings:
+    """Where the plane keeps everything it must not forget."""
+
+    dsn: str | None = field(default=None, metadata=SECRET, repr=False)
+    """Any PostgreSQL 15 or newer, as `postgresql://…`. None starts the embedded one inside the data folder."""
+    connections: int = 8
+    """Size of each of the two pools (writes, reads). A connection caches its own plans, 0.2 to 0.5 MB each."""
+    allow_plaintext: bool = False
+    """Speak to a database on another machine without demanding TLS. Only for a network that encrypts by itself."""
+
+
+@dataclass(frozen=True)
+class ListenSettings:
+    """Where the plane listens, and the addresses it tells others to use."""
+
+    host: str = "127.0.0.1"
+    """Address to bind. Loopback until somebody decides otherwise."""
+    token_port: int = 8443
+    """For tokens and people: no client certificate is asked for. 0 lets the system choose."""
+    mtls_port: int = 8444
+    """For paired clients: a client certificate of the plane's own authority is required. 0 lets the system choose."""
+    public_names: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")
+    """Names and addresses in the server certificate. A client that reaches the plane by another name refuses it."""
+    public_token_url: str | None = None
+    """`https://…` under which others reach the token port. None: the first public name and the bound port."""
+    public_mtls_url: str | None = None
+    """`https://…` under which others reach the mTLS port. None: the first public name and the bound port."""
+
+
+@dataclass(frozen=True)
+class AuthoritySettings:
+    """What the plane's certificate authority writes into every client certificate.
+
+    The subject parts are the ones that clients in the field compare with; only the common name differs per client.
+    """
+
+    country: str = "DE"
+    """C of the subject, two letters."""
+    organization: str = "Org"
+    """O of the subject."""
+    organizational_unit: str = "OrgUnit"
+    """OU of the subject."""
+    locality: str = "locality"
+    """L of the subject."""
+    province: str = "province"
+    """ST of the subject."""
+    client_validity: timedelta = timedelta(hours=2160)
+    """90 days: the lifetime existing clients plan their renewal around."""
+
+
+@dataclass(frozen=True)
+class TokenSettings:
+    """How long a one-time token may be spent. It is a password until then, so: no longer than a hand-over takes."""
+
+    application_validity: timedelta = timedelta(minutes=5)
+    """A person carries it to the Application, by copy and paste."""
+    runtime_validity: timedelta = timedelta(minutes=60)
+    """It waits for a cluster to come up before the agent in it can read it."""
+    csr_validity: timedelta = timedelta(minutes=5)
+    """Between a client's `configuration` call and its signing request."""
+
+
+@dataclass(frozen=True)
+class OutboundSettings:
+    """Limits for calls to addresses that users gave us: spec URLs and webhooks."""
+
+    allowed_networks: tuple[Network, ...] = ()
+    """Private networks that such calls may reach, as CIDR. Empty: public addresses only."""
+    ca_file: Path | None = None
+    """PEM authorities to trust besides the system's, for receivers with a private authority."""
+    connect_timeout: timedelta = timedelta(seconds=5)
+    """Resolve, connect and TLS handshake together."""
+    total_timeout: timedelta = timedelta(seconds=30)
+    """A whole fetch, however slowly the other side sends."""
+    max_response_bytes: int = 10 * 1024 * 1024
+    """Counted after decompression. The largest real specification documents are a few megabytes."""
+
+
+@dataclass(frozen=True)
+class DeliverySettings:
+    """How notifications are delivered to webhooks."""
+
+    attempt_timeout: timedelta = timedelta(seconds=10)
+    """Connect, send and read together. A worker is held this long by a receiver that never answers."""
+    give_up_after: timedelta = timedelta(days=2)
+    """From the first attempt. Two days cover a weekend outage; then the delivery is `dead` and visible in the API."""
+    first_retry_after: timedelta = timedelta(seconds=1)
+    """The pause after the first failure; it doubles with each further one."""
+    retry_at_most_every: timedelta = timedelta(hours=1)
+    """Where the doubling stops, so that a receiver that comes back is noticed within the hour."""
+    concurrent_attempts: int = 32
+    """Per process. Different receivers only: one receiver is always served in order."""
+
+
+@dataclass(frozen=True)
+class ProvisionerSettings:
+    """How Runtimes are created."""
+
+    concurrent_operations: int = 8
+    """Per process. An operation mostly waits, so more than a machine has cores."""
+    step_retry_after: timedelta = timedelta(seconds=2)
+    """The pause after a step that failed in a way that may pass."""
+    runtime_sync_period: timedelta = timedelta(seconds=10)
+    """How often a Runtime created here asks the plane for its configuration."""
+    applications_ca_file: Path | None = None
+    """PEM authorities that a Runtime created here trusts when it calls Applications, besides the system's."""
+
+
+@dataclass(frozen=True)
+class LimitSettings:
+    """The largest request that is looked at. What is larger is refused before it costs anything."""
+
+    max_request_bytes: int = 1024 * 1024
+    """The whole body. The largest query known from clients has 23 kB; inline specifications need the rest."""
+    max_csr_bytes: int = 16 * 1024
+    """A signing request, decoded. One for RSA-4096 has under 2 kB."""
+    max_query_depth: int = 25
+    """Nested selections. Known clients use at most 13."""
+    max_query_tokens: int = 15_000
+    """Lexer tokens. Known clients use at most 1,421."""
+    max_query_aliases: int = 100
+    """Known clients use at most one; aliases are how one request asks for a thousand attempts."""
+    max_root_mutations: int = 10
+    """Mutations in one request."""
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """What the process writes about itself."""
+
+    format: LogFormat = LogFormat.AUTO
+    """`json` for machines, `text` for people; `auto` is text on a terminal and JSON elsewhere."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of one process. Read with `load`; in tests, construct it with what differs."""
+
+    data_folder: Path = field(default_factory=_default_data_folder)
+    """Embedded database, authority and keys. Owned by the plane, mode 0700."""
+    database: DatabaseSettings = DatabaseSettings()
+    listen: ListenSettings = ListenSettings()
+    authority: AuthoritySettings = AuthoritySettings()
+    tokens: TokenSettings = TokenSettings()
+    outbound: OutboundSettings = OutboundSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    provisioner: ProvisionerSettings = ProvisionerSettings()
+    limits: LimitSettings = LimitSettings()
+    log: LogSettings = LogSettings()
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """Where each value that is not a default came from. Filled by `load`; not a setting."""
+
+
+class Described(NamedTuple):
+    """One setting as `compass config show` prints it."""
+
+    key: str
+    value: str
+    source: str
+
+
+def load(
+    flags: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Settings:
+    """Read the settings: flags before environment before file before defaults.
+
+    `flags` are dotted keys (`listen.token_port`) of the flags that were given; text is read as in the environment.
+    `file` must exist when named; when it is None the first of `COMPASS_CONFIG`, `./compass.toml`,
+    `$XDG_CONFIG_HOME/compass/compass.toml` and `/etc/compass/compass.toml` is read, if any exists.
+    Raises SettingRefused.
+    """
+    environment = os.environ if environment is None else environment
+    path = file or _find_file(environment)
+    given: dict[str, _Given] = {}
+    if path is not None:
+        given |= _from_file(path)
+    given |= _from_environment(environment)
+    given |= {key: _Given(value, "flag", isinstance(value, str)) for key, value in (flags or {}).items()}
+    settings = _build(given)
+    _refuse_insecure(settings)
+    return settings
+
+
+def describe(settings: Settings) -> Iterator[Described]:
+    """Every setting with its value and where it came from; a secret shows only whether it is set."""
+    for key, spec in _keys().items():
+        value = _value(settings, key)
+        shown = "(redacted)" if spec.secret and value is not None else _show(value)
+        yield Described(key, shown, settings.sources.get(key, "default"))
+
+
+# --- the names and types of all settings ---------------------------------------------------------------------------
+
+
+class _Spec(NamedTuple):
+    type: Any
+    secret: bool
+
+
+class _Given(NamedTuple):
+    value: object
+    source: str
+    is_text: bool = False
+    """Whether the value is text to be read, as the environment has it, and not yet a number or a list."""
+
+
+@cache
+def _keys() -> dict[str, _Spec]:
+    keys: dict[str, _Spec] = {}
+    for outer, hint in _typed_fields(Settings):
+        if outer.name == "sources":
+            continue
+        if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
+            for inner, inner_hint in _typed_fields(hint):
+                keys[f"{outer.name}.{inner.name}"] = _Spec(inner_hint, bool(inner.metadata.get("secret")))
+        else:
+            keys[outer.name] = _Spec(hint, bool(outer.metadata.get("secret")))
+    return keys
+
+
+def _typed_fields(section: type) -> list[tuple[Field[Any], Any]]:
+    hints = get_type_hints(section)
+    return [(item, hints[item.name]) for item in fields(section)]
+
+
+def _value(settings: Settings, key: str) -> object:
+    value: object = settings
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _build(given: Mapping[str, _Given]) -> Settings:
+    top: dict[str, Any] = {}
+    nested: dict[str, dict[str, Any]] = {}
+    for key, item in given.items():
+        spec = _keys().get(key)
+        if spec is None:
+            raise SettingRefused(setting=key, source=item.source, reason=_unknown(key))
+        if spec.secret and item.source == "flag":
+            variable = f"COMPASS_{key.upper().replace('.', '__')}"
+            reason = f"every process of this machine can read the command line; use {variable} or {variable}_FILE"
+            raise SettingRefused(setting=key, source=item.source, reason=reason)
+        value = _read(key, spec, item)
+        section, _, name = key.rpartition(".")
+        (nested.setdefault(section, {}) if section else top)[name] = value
+    defaults = Settings()
+    for section, values in nested.items():
+        top[section] = replace(getattr(defaults, section), **values)
+    return replace(defaults, **top, sources={key: item.source for key, item in given.items()})
+
+
+def _unknown(key: str) -> str:
+    close = difflib.get_close_matches(key, _keys(), n=1, cutoff=0.6)
+    return "there is no such setting" + (
+        f", did you mean {close[0]}?" if close else "; `compass config show` lists them"
+    )
+
+
+# --- where values come from ----------------------------------------------------------------------------------------
+
+_NOT_SETTINGS: Final = frozenset(
+    {"COMPASS_CONFIG", "COMPASS_CONTEXT", "COMPASS_TOKEN", "COMPASS_SECRET", "COMPASS_PROOF"}
+)
+"""Variables that belong to the command line and to the tests, not to the plane."""
+
+
+def _find_file(environment: Mapping[str, str]) -> Path | None:
+    if named := environment.get("COMPASS_CONFIG"):
+        return Path(named)
+    home = environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME", "/")) / ".config"
+    places = (Path("compass.toml"), Path(home) / "compass/compass.toml", Path("/etc/compass/compass.toml"))
+    return next((place for place in places if place.is_file()), None)
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, _Given]:
+    given: dict[str, _Given] = {}
+    for variable, value in environment.items():
+        if variable.startswith("COMPASS_") and variable not in _NOT_SETTINGS:
+            key = variable.removeprefix("COMPASS_").lower().replace("__", ".")
+            given |= _direct_or_from_own_file(key, value, f"environment {variable}", is_text=True)
+    return given
+
+
+def _from_file(path: Path) -> dict[str, _Given]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        document = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as problem:
+        raise SettingRefused(
+            setting="--config", source=str(path), reason=f"the file cannot be read: {problem}"
+        ) from None
+    except tomllib.TOMLDecodeError as problem:
+        raise SettingRefused(setting="--config", source=str(path), reason=f"the file is not TOML: {problem}") from None
+    given: dict[str, _Given] = {}
+    for name, value in document.items():
+        entries = (
+            {f"{name}.{inner}": item for inner, item in value.items()} if isinstance(value, dict) else {name: value}
+        )
+        for key, item in entries.items():
+            given |= _direct_or_from_own_file(key, item, f"{path}:{_line(text, key)}", is_text=False)
+    return given
+
+
+def _line(text: str, key: str) -> int:
+    """The line that sets `key`, for a person to jump to; the first line when it is written in an unusual way."""
+    wanted_section, _, name = key.rpartition(".")
+    section = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
+            section = header[1]
+        elif section == wanted_section and re.match(rf"""\s*["']?{re.escape(name)}["']?\s*=""", line):
+            return number
+    return 1
+
+
+def _direct_or_from_own_file(key: str, value: object, source: str, *, is_text: bool) -> dict[str, _Given]:
+    plain = key.removesuffix("_file")
+    if key in _keys() or plain == key or plain not in _keys():
+        return {key: _Given(value, source, is_text)}
+    try:
+        return {
+            plain: _Given(Path(str(value)).read_text(encoding="utf-8").strip(), f"{source} = {value}", is_text=True)
+        }
+    except (OSError, UnicodeDecodeError) as problem:
+        raise SettingRefused(setting=plain, source=source, reason=f"its file cannot be read: {problem}") from None
+
+
+# --- reading one value ---------------------------------------------------------------------------------------------
+
+_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_BOOLEANS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+class _Unreadable(Exception):
+    """The value does not have the form that the message describes."""
+
+
+def _read(key: str, spec: _Spec, given: _Given) -> object:
+    try:
+        return _convert(spec.type, given.value, is_text=given.is_text)
+    except _Unreadable as expected:
+        got = "what it has" if spec.secret else repr(given.value)
+        raise SettingRefused(setting=key, source=given.source, reason=f"expected {expected}, not {got}") from None
+
+
+def _convert(kind: Any, value: object, *, is_text: bool) -> object:
+    if get_origin(kind) in (Union, types.UnionType) and types.NoneType in get_args(kind):
+        # None is the default of such a setting, and is had by not setting it.
+        return _convert(next(one for one in get_args(kind) if one is not types.NoneType), value, is_text=is_text)
+    if get_origin(kind) is tuple:
+        items = _items(value, is_text=is_text)
+        return tuple(_convert(get_args(kind)[0], item, is_text=is_text) for item in items)
+    return _convert_one(kind, value, is_text=is_text)
+
+
+def _items(value: object, *, is_text: bool) -> list[object]:
+    if is_text and isinstance(value, str):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    if isinstance(value, list | tuple):
+        return list(value)
+    raise _Unreadable("a list")
+
+
+def _convert_one(kind: Any, value: object, *, is_text: bool) -> object:
+    if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    if not isinstance(value, str):
+        raise _Unreadable(_expected(kind))
+    if kind is Path and value:
+        return Path(value).expanduser()
+    if kind is timedelta and (match := _DURATION.fullmatch(value.strip())):
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    if kind == Network:
+        return _network(value)
+    if kind is LogFormat and value in set(LogFormat):
+        return LogFormat(value)
+    if is_text and kind is int and re.fullmatch(r"\d{1,18}", value.strip()):
+        return int(value)
+    if is_text and kind is bool and value.strip().lower() in _BOOLEANS:
+        return _BOOLEANS[value.strip().lower()]
+    raise _Unreadable(_expected(kind))
+
+
+def _network(value: str) -> Network:
+    try:
+        return ip_network(value)
+    except ValueError as problem:
+        raise _Unreadable(f"a network in CIDR form such as 10.0.0.0/8 ({problem})") from None
+
+
+def _expected(kind: Any) -> str:
+    if kind is LogFormat:
+        return "one of " + ", ".join(LogFormat)
+    names = {
+        str: "text",
+        int: "a whole number",
+        bool: "true or false",
+        timedelta: 'a duration with its unit, such as "10s", "5m", "36h" or "2d"',
+        Path: "a path",
+        Network: "a network in CIDR form such as 10.0.0.0/8",
+    }
+    return names[kind]
+
+
+def _show(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case timedelta():
+            return _show_duration(value)
+        case tuple():
+            return ",".join(_show(item) for item in value)
+        case _:
+            return str(value)
+
+
+def _show_duration(value: timedelta) -> str:
+    for unit, seconds in reversed(_UNITS.items()):
+        amount = value / timedelta(seconds=seconds)
+        if amount >= 1 and amount == int(amount):
+            return f"{int(amount)}{unit}"
+    return f"{value.total_seconds()}s"
+
+
+# --- what is refused although it can be read -----------------------------------------------------------------------
+
+_MAX_PORT: Final = 65_535
+_LONGEST_TOKEN: Final = timedelta(days=1)
+_LONGEST_CERTIFICATE: Final = timedelta(days=397)
+_NEVER_ALLOWED: Final = (ip_network("169.254.0.0/16"), ip_network("fe80::/10"), ip_network("fd00:ec2::254/128"))
+"""Where clouds hand out the machine's own credentials to whoever asks from it."""
+_TLS_DEMANDED: Final = frozenset({"require", "verify-ca", "verify-full"})
+_SUBJECT_PARTS: Final = ("country", "organization", "organizational_unit", "locality", "province")
+
+
+def _refuse_insecure(settings: Settings) -> None:
+    for key, reason in _problems(settings):
+        raise SettingRefused(setting=key, source=settings.sources.get(key, "default"), reason=reason)
+
+
+def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    yield from _impossible_numbers(settings)
+    yield from _database_problems(settings.database)
+    yield from _listen_problems(settings.listen)
+    for name in ("application_validity", "runtime_validity", "csr_validity"):
+        if getattr(settings.tokens, name) > _LONGEST_TOKEN:
+            yield f"tokens.{name}", "a one-time token that lives longer than a day is a password; at most 1d"
+    if settings.authority.client_validity > _LONGEST_CERTIFICATE:
+        yield "authority.client_validity", "a client certificate lives at most 397d; clients renew theirs by themselves"
+    for name in _SUBJECT_PARTS:
+        # `/`, `,`, `=` and `+` separate the parts of a subject where clients read it as one text.
+        if not re.fullmatch(r"[^/,=+\x00-\x1f]{1,64}", getattr(settings.authority, name)):
+            yield f"authority.{name}", "1 to 64 characters without / , = + and control characters"
+    if not re.fullmatch(r"[A-Z]{2}", settings.authority.country):
+        yield "authority.country", "two capital letters"
+    yield from _outbound_problems(settings.outbound)
+
+
+def _impossible_numbers(settings: Settings) -> Iterator[tuple[str, str]]:
+    for key in _keys():
+        value = _value(settings, key)
+        if isinstance(value, timedelta) and value <= timedelta(0):
+            yield key, "must be longer than nothing"
+        if isinstance(value, int) and not isinstance(value, bool):
+            if key.endswith("_port"):
+                if not 0 <= value <= _MAX_PORT:
+                    yield key, f"a port is 0 to {_MAX_PORT}"
+            elif value < 1:
+                yield key, "must be at least 1"
+
+
+def _database_problems(database: DatabaseSettings) -> Iterator[tuple[str, str]]:
+    if database.dsn is None:
+        return
+    try:
+        parts = urlsplit(database.dsn)
+        query = parse_qs(parts.query)
+        hosts = query.get("host") or [parts.hostname or ""]
+    except ValueError:
+        parts, query, hosts = urlsplit(""), {}, []
+    if parts.scheme not in {"postgresql", "postgres"}:
+        yield "database.dsn", "expected postgresql://user:password@host:port/database"
+    elif (
+        not database.allow_plaintext
+        and query.get("sslmode", [""])[-1] not in _TLS_DEMANDED
+        and not all(_is_here(unquote(host)) for part in hosts for host in part.split(","))
+    ):
+        yield (
+            "database.dsn",
+            (
+                "the database is on another machine and the address does not demand TLS; append ?sslmode=verify-full "
+                "(or require), or set database.allow_plaintext = true if the network itself encrypts"
+            ),
+        )
+
+
+def _is_here(host: str) -> bool:
+    if host in {"", "localhost"} or host.startswith("/"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen_problems(listen: ListenSettings) -> Iterator[tuple[str, str]]:
+    if listen.token_port == listen.mtls_port != 0:
+        yield "listen.mtls_port", "the two listeners need a port each"
+    if not listen.public_names:
+        yield "listen.public_names", "the server certificate needs at least one name"
+    for name in listen.public_names:
+        if not re.fullmatch(r"[A-Za-z0-9.:*-]{1,253}", name):
+            yield "listen.public_names", f"{name!r} is neither a host name nor an address"
+    for key, url in (("public_token_url", listen.public_token_url), ("public_mtls_url", listen.public_mtls_url)):
+        if url is not None and not re.fullmatch(r"https://[^\s/?#@]+(/[^\s?#]*)?", url):
+            yield f"listen.{key}", "must begin with https:// and have neither user, query nor fragment"
+
+
+def _outbound_problems(outbound: OutboundSettings) -> Iterator[tuple[str, str]]:
+    for network in outbound.allowed_networks:
+        if network.prefixlen == 0:
+            yield "outbound.allowed_networks", f"{network} is every address; name the networks that are meant"
+        if any(network.version == never.version and network.overlaps(cast("Any", never)) for never in _NEVER_ALLOWED):
+            yield "outbound.allowed_networks", f"{network} holds addresses that hand out this machine's credentials"
