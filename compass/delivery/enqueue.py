@@ -1,0 +1,163 @@
+"""Deliveries: HTTP calls that are owed, written down in the transaction that owes them.
+
+A delivery belongs to a *lane*, its (receiver, subject). Within a lane calls happen strictly in the order of their
+sequence numbers, which is the order of commit: the first one blocks those behind it until it is delivered, dead
+or cancelled. Lanes never wait for each other.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from compass.errors import Code, CompassError
+from compass.postgres.pool import Tx
+
+CHANNEL: Final = "delivery"
+"""Notified when something was enqueued. A hint: workers also look by themselves."""
+
+
+class State(StrEnum):
+    """Where a delivery stands. All but PENDING are final, and only DEAD can be put back."""
+
+    PENDING = "PENDING"
+    DELIVERED = "DELIVERED"
+    DEAD = "DEAD"
+    CANCELLED = "CANCELLED"
+
+
+class DeliveryNotDead(CompassError):
+    """Only a delivery that was given up can be sent again; others are on their way, arrived, or moot."""
+
+    code = Code.INVALID_OPERATION
+    message = "delivery {delivery} is not dead, there is nothing to send again"
+
+
+@dataclass(frozen=True)
+class NewDelivery:
+    """A call to make. Credentials and signatures are not part of it: they are asked for at every attempt."""
+
+    receiver: str
+    """A UUID: who is called. Its concurrent calls are limited, and it never delays others."""
+    subject: str
+    """What the call is about. Calls about one subject reach a receiver in order."""
+    kind: str
+    method: str
+    url: str
+    body: str
+    headers: Mapping[str, str]
+    facts: Mapping[str, Any]
+    """The domain's own, handed back at attempt and verdict."""
+    tenant: str | None = None
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A call that is due, as `prepare` and `judge` see it."""
+
+    id: str
+    """Sent as `webhook-id`: the same on every attempt."""
+    sequence: int
+    tenant: str | None
+    receiver: str
+    subject: str
+    kind: str
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: str
+    facts: Mapping[str, Any]
+    attempt: int
+    """The number of this attempt, 1 for the first. Counted before the call, so a crash leaves a gap."""
+    failures: int
+    """Failed attempts since it was enqueued or resent."""
+    attempted_at: datetime
+    """By the database's clock."""
+    since_first: timedelta
+    """From the first attempt to this one."""
+    created_at: datetime
+
+
+_ENQUEUE: Final = """
+-- delivery.enqueue
+WITH wanted AS MATERIALIZED (
+    SELECT * FROM ROWS FROM (jsonb_to_recordset(%(deliveries)s) AS (
+        tenant uuid, receiver uuid, subject text, kind text,
+        method text, url text, headers jsonb, body text, facts jsonb
+    )) WITH ORDINALITY
+), lane AS (
+    -- Locks the lane even when it exists. Sorted, so that two that enqueue into the same lanes cannot deadlock.
+    INSERT INTO delivery_lane (receiver, subject)
+    SELECT DISTINCT receiver, subject FROM wanted ORDER BY receiver, subject
+    ON CONFLICT (receiver, subject) DO UPDATE SET subject = excluded.subject
+    RETURNING receiver, subject
+), enqueued AS (
+    -- The count waits for every lane's lock: only then are sequence numbers drawn.
+    INSERT INTO delivery (tenant_id, receiver, subject, kind, method, url, headers, body, facts)
+    SELECT tenant, receiver, subject, kind, method, url, headers, body, facts
+    FROM wanted
+    WHERE (SELECT count(*) FROM lane) > 0
+    ORDER BY ordinality
+    RETURNING id, sequence
+), heard AS (
+    SELECT pg_notify(%(channel)s, '')
+)
+SELECT enqueued.id FROM enqueued, heard ORDER BY enqueued.sequence
+"""
+
+
+async def enqueue(tx: Tx, deliveries: Sequence[NewDelivery]) -> list[str]:
+    """Owe these calls from the moment the transaction commits; their ids, in the order given.
+
+    One statement, whatever their number. Until the transaction ends, others that enqueue into the same lanes wait.
+    """
+    if not deliveries:
+        return []
+    rows = await tx.rows(
+        _ENQUEUE,
+        channel=CHANNEL,
+        deliveries=[vars(new) | {"headers": dict(new.headers), "facts": dict(new.facts)} for new in deliveries],
+    )
+    return [row["id"] for row in rows]
+
+
+_RESEND: Final = """
+-- delivery.resend
+WITH dead AS MATERIALIZED (
+    SELECT id, receiver, subject FROM delivery WHERE {which} AND state = 'DEAD'
+), lane AS (
+    -- A lane that waits for a retry is looked at now; one that is leased, when its lease ends.
+    INSERT INTO delivery_lane AS old (receiver, subject)
+    SELECT DISTINCT receiver, subject FROM dead ORDER BY receiver, subject
+    ON CONFLICT (receiver, subject) DO UPDATE
+    SET next_at = CASE WHEN old.holder IS NULL THEN least(old.next_at, now()) ELSE old.next_at END
+    RETURNING receiver
+), resent AS (
+    UPDATE delivery
+    SET state = 'PENDING', failures = 0, first_attempt_at = NULL, next_at = now(), finished_at = NULL
+    FROM dead
+    WHERE delivery.id = dead.id AND delivery.state = 'DEAD' AND (SELECT count(*) FROM lane) > 0
+    RETURNING delivery.id
+), heard AS (
+    SELECT pg_notify(%(channel)s, '')
+)
+SELECT count(resent.id) FROM heard LEFT JOIN resent ON true
+"""
+_RESEND_ONE: Final = _RESEND.format(which="id = %(delivery)s")
+_RECOVER: Final = _RESEND.format(which="receiver = %(receiver)s AND finished_at >= %(since)s")
+
+
+async def resend(tx: Tx, delivery: str) -> None:
+    """Put a dead delivery back, ahead of what is pending behind it, under its old id. It gets the full time again.
+
+    Raises DeliveryNotDead, also for an unknown id.
+    """
+    if not await tx.value(_RESEND_ONE, delivery=delivery, channel=CHANNEL):
+        raise DeliveryNotDead(delivery=delivery)
+
+
+async def recover(tx: Tx, receiver: str, since: datetime) -> int:
+    """Put back everything that was given up for a receiver since then, in its old order; how many."""
+    recovered: int = await tx.value(_RECOVER, receiver=receiver, since=since, channel=CHANNEL)
+    return recovered

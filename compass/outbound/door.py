@@ -1,0 +1,390 @@
+"""The door: one HTTP request to an address a user gave us, within a budget, never to a place we must not reach.
+
+The host is resolved once and every address is judged. The connection then goes to an address, not to a name: the URL
+handed to aiohttp holds the judged address, the host name travels beside it for SNI, certificate check and `Host`.
+So nothing can be resolved a second time, and the pool is keyed by scheme, address, port, host and client certificate.
+"""
+
+import asyncio
+import logging
+import re
+import socket
+import ssl
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from http import HTTPMethod, HTTPStatus
+from io import BytesIO
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
+from typing import Final, NoReturn, Self
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.http_exceptions import HttpProcessingError
+from multidict import CIMultiDict
+from yarl import URL
+
+from compass.outbound import url as urls
+from compass.outbound.addresses import Address, Network, permitted
+from compass.outbound.body import ACCEPTED, Body
+from compass.outbound.errors import (
+    CertificateRefused,
+    OutboundError,
+    OutboundFailed,
+    OutboundTimedOut,
+    RequestRefused,
+    ResponseMalformed,
+    ResponseTooLarge,
+)
+from compass.outbound.resolver import Resolver, SystemResolver
+from compass.outbound.tls import verifying_context, with_client_certificate
+
+_log: Final = logging.getLogger(__name__)
+
+_METHODS: Final = frozenset(HTTPMethod) - {HTTPMethod.CONNECT, HTTPMethod.TRACE}
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_OURS: Final = frozenset(
+    {
+        *("host", "content-length", "transfer-encoding", "accept-encoding"),
+        *("connection", "keep-alive", "upgrade", "te", "trailer", "expect", "proxy-connection", "proxy-authorization"),
+    }
+)
+"""Headers that frame the message or choose the receiver: the door writes them."""
+_ADDRESSES_TRIED: Final = 4
+_CONTEXTS_KEPT: Final = 64
+"""TLS contexts, one per client certificate; each holds a copy of the trusted authorities, about a megabyte."""
+_NO_CEILING: Final = 1e9
+"""aiohttp rounds deadlines above a threshold up to whole seconds; ours are meant as said."""
+
+
+@dataclass(frozen=True)
+class OutboundSettings:
+    """What the operator decides about calls to addresses users gave us."""
+
+    allowed_networks: tuple[Network, ...] = ()
+    """Reached although the table of special-purpose addresses forbids them, such as the receivers of one's own site.
+    Users can then see which of these addresses answer."""
+    forbidden_ports: frozenset[int] = urls.NOT_HTTP_PORTS
+    """Any other port from 1 on is allowed."""
+    connect_timeout: timedelta = timedelta(seconds=5)
+    """Name lookup, TCP and TLS together, for all addresses of a host."""
+    total_timeout: timedelta = timedelta(seconds=30)
+    """From the call to the last byte of the answer, waiting for a free seat included."""
+    extra_ca: Path | None = None
+    """PEM file of authorities trusted beside the system's."""
+    max_body_bytes: int = 5 * 1024 * 1024
+    """Of an answer, as sent and as decompressed."""
+    max_ratio: int = 100
+    """Decompressed to sent. JSON and YAML reach 30, a bomb 1000."""
+    max_per_host: int = 8
+    """Calls under way to one host and port: one receiver that hangs takes no more sockets than this."""
+    max_calls: int = 256
+    """Calls under way in all, so file descriptors are bounded."""
+    keep_alive: timedelta = timedelta(seconds=5)
+    """An idle connection is closed after this; longer, and more receivers close it just as it is used again."""
+    failure_step: timedelta = timedelta(milliseconds=250)
+    """A failure to reach is reported at a multiple of this, so its time tells little about its cause."""
+
+
+@dataclass(frozen=True)
+class ClientCertificate:
+    """What the plane presents to one receiver: the chain, leaf first, and its unencrypted key."""
+
+    certificate_pem: bytes
+    key_pem: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call. Credentials are ordinary headers; they are never printed."""
+
+    method: str
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    client_certificate: ClientCertificate | None = None
+
+
+@dataclass(frozen=True)
+class Response:
+    """What the receiver answered, whatever its status: a redirect is an answer like any other."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    """Names in lower case; the values of a repeated header joined by a comma."""
+    body: bytes = field(repr=False)
+    """Decompressed."""
+    elapsed: timedelta
+
+
+class Door:
+    """Open with `async with Door(settings) as door`, once per process; it holds the connection pool."""
+
+    def __init__(self, settings: OutboundSettings, *, resolver: Resolver | None = None) -> None:
+        self._settings = settings
+        self._system_resolver = SystemResolver(threads=32)  # starts none before the first lookup
+        self._resolver = self._system_resolver if resolver is None else resolver
+        self._seats = asyncio.Semaphore(settings.max_calls)
+        self._host_seats = _HostSeats(settings.max_per_host)
+        self._contexts: OrderedDict[ClientCertificate | None, ssl.SSLContext] = OrderedDict()
+
+    async def __aenter__(self) -> Self:
+        await self._context(None)
+        watch = aiohttp.TraceConfig()
+        watch.on_connection_create_end.append(_note_connected)
+        watch.on_connection_reuseconn.append(_note_connected)
+        connector = aiohttp.TCPConnector(
+            resolver=_NoSecondLookup(),
+            use_dns_cache=False,
+            happy_eyeballs_delay=None,
+            socket_factory=self._socket,
+            limit=0,  # the seats limit, and unlike aiohttp's limit they are taken before the name is looked up
+            keepalive_timeout=self._settings.keep_alive.total_seconds(),
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            auto_decompress=False,
+            trace_configs=[watch],
+            skip_auto_headers=("Content-Type", "User-Agent"),
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+        self._system_resolver.close()
+
+    async def send(
+        self, request: Request, *, total_timeout: timedelta | None = None, max_body_bytes: int | None = None
+    ) -> Response:
+        """Send one request and read the whole answer; the two limits replace those of the settings.
+
+        A redirect is not followed: it is returned, and a caller who follows it sends a new request, judged anew. No
+        cookies are kept and no proxy of the environment is used. Where aiohttp finds a kept connection closed, a GET,
+        HEAD, PUT, DELETE or OPTIONS is sent once more, to the same address; a POST or PATCH never is.
+
+        Raises UrlRefused, RequestRefused, OutboundFailed, OutboundTimedOut, CertificateRefused, ResponseTooLarge,
+        ResponseMalformed. Their causes are logged, with the origin of the URL and nothing else of it.
+        """
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        url = urls.parse(request.url, forbidden_ports=self._settings.forbidden_ports)
+        _check(request, url)
+        limit = self._settings.total_timeout if total_timeout is None else total_timeout
+        cap = self._settings.max_body_bytes if max_body_bytes is None else max_body_bytes
+        try:
+            return await self._within(started + limit.total_seconds(), url, request, cap)
+        except OutboundFailed:
+            step = self._settings.failure_step.total_seconds()
+            if step:
+                await asyncio.sleep(step - (clock() - started) % step)
+            raise
+
+    async def _within(self, deadline: float, url: urls.Url, request: Request, max_body_bytes: int) -> Response:
+        """The call under its deadline and limits, with every failure in our words."""
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        seen = SimpleNamespace(connected=False)
+        try:
+            async with (
+                asyncio.timeout_at(deadline),
+                self._host_seats.taken(url.host, url.port),
+                self._seats,
+            ):
+                reach_by = min(deadline, clock() + self._settings.connect_timeout.total_seconds())
+                addresses = await self._addresses(url, reach_by)
+                response = await self._call(url, request, addresses=addresses, reach_by=reach_by, seen=seen)
+                try:
+                    body = await _read(response, max_body_bytes, self._settings.max_ratio)
+                finally:
+                    response.close()  # a connection whose answer was read to its end is back in the pool already
+                return Response(response.status, _headers(response), body, timedelta(seconds=clock() - started))
+        except TimeoutError as cause:
+            _fail(OutboundTimedOut() if seen.connected else OutboundFailed(), request, url, cause)
+        except (aiohttp.ClientConnectorCertificateError, ssl.CertificateError) as cause:
+            _fail(CertificateRefused(), request, url, cause)
+        except (aiohttp.ClientResponseError, aiohttp.ClientPayloadError, HttpProcessingError) as cause:
+            _fail(ResponseMalformed(), request, url, cause)
+        except (aiohttp.ClientError, OSError) as cause:
+            _fail(OutboundFailed(), request, url, cause)
+        except (ResponseTooLarge, ResponseMalformed) as refusal:
+            _fail(refusal, request, url, refusal)
+
+    async def _addresses(self, url: urls.Url, reach_by: float) -> Sequence[Address]:
+        """All addresses of the host, judged. One forbidden address among them spoils the host.
+
+        A name that mixes public and internal addresses is an attack or a mistake, and never one we can serve well.
+        Raises OSError.
+        """
+        if url.literal is not None:
+            found: Sequence[Address] = [url.literal]
+        else:
+            async with asyncio.timeout_at(reach_by):
+                found = await self._resolver.resolve(url.host, url.port)
+        for address in found:
+            if not permitted(address, self._settings.allowed_networks):
+                raise PermissionError(f"{address} is not permitted")
+        if not found:
+            raise OSError("the name has no address")
+        return found[:_ADDRESSES_TRIED]
+
+    async def _call(
+        self,
+        url: urls.Url,
+        request: Request,
+        *,
+        addresses: Sequence[Address],
+        reach_by: float,
+        seen: SimpleNamespace,
+    ) -> aiohttp.ClientResponse:
+        """The head of the answer of the first address that accepts a connection. The others see nothing."""
+        clock = asyncio.get_running_loop().time
+        context = await self._context(request.client_certificate)
+        headers = CIMultiDict({"User-Agent": "compass"})
+        headers.update(request.headers)
+        headers.update({"Host": url.host_header, "Accept-Encoding": ACCEPTED})
+        for place, address in enumerate(addresses):
+            # What is left is shared: a first address that swallows packets must leave time for the second.
+            share = max(0.001, (reach_by - clock()) / (len(addresses) - place))
+            try:
+                return await self._session.request(
+                    request.method,
+                    URL(f"{url.scheme}://{_bracketed(address)}:{url.port}{url.target}", encoded=True),
+                    headers=headers,
+                    data=None if request.body is None else BytesIO(request.body),  # written in pieces
+                    ssl=context,
+                    server_hostname=url.host,
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(sock_connect=share, ceil_threshold=_NO_CEILING),
+                    trace_request_ctx=seen,
+                )
+            except aiohttp.ClientConnectorCertificateError:
+                raise
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+                # Both come before the first byte of the request, so the next address cannot receive it twice.
+                if place == len(addresses) - 1:
+                    raise
+        raise AssertionError("a host has at least one address")
+
+    async def _context(self, certificate: ClientCertificate | None) -> ssl.SSLContext:
+        """The TLS context for a client certificate. The same one each time: the pool tells connections apart by it."""
+        if certificate not in self._contexts:
+            extra = self._settings.extra_ca
+            if certificate is None:
+                made = await asyncio.to_thread(verifying_context, extra)
+            else:
+                made = await asyncio.to_thread(
+                    with_client_certificate, extra, certificate.certificate_pem, certificate.key_pem
+                )
+            self._contexts.setdefault(certificate, made)
+            if len(self._contexts) > _CONTEXTS_KEPT:
+                self._contexts.popitem(last=False)
+        self._contexts.move_to_end(certificate)
+        return self._contexts[certificate]
+
+    def _socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
+        """The socket aiohttp is about to connect: the last place to judge, whatever happened before."""
+        family, kind, protocol, _, address = info
+        if not permitted(ip_address(address[0]), self._settings.allowed_networks):
+            raise PermissionError(f"{address[0]} is not permitted")
+        return socket.socket(family, kind, protocol)
+
+
+class _HostSeats:
+    """A semaphore per host and port, kept while somebody uses it."""
+
+    def __init__(self, seats: int) -> None:
+        self._seats = seats
+        self._hosts: dict[tuple[str, int], asyncio.Semaphore] = {}
+        self._users: Counter[tuple[str, int]] = Counter()
+
+    @asynccontextmanager
+    async def taken(self, host: str, port: int) -> AsyncIterator[None]:
+        key = (host, port)
+        self._users[key] += 1
+        try:
+            async with self._hosts.setdefault(key, asyncio.Semaphore(self._seats)):
+                yield
+        finally:
+            self._users[key] -= 1
+            if not self._users[key]:
+                del self._users[key], self._hosts[key]
+
+
+class _NoSecondLookup(AbstractResolver):
+    """aiohttp receives addresses only; a name that reaches it is a bug of ours and goes nowhere."""
+
+    async def resolve(
+        self,
+        host: str,  # noqa: ARG002  # the three are aiohttp's
+        port: int = 0,  # noqa: ARG002
+        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002
+    ) -> list[ResolveResult]:
+        raise OSError("names are resolved before aiohttp")
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+async def _note_connected(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+    context.trace_request_ctx.connected = True
+
+
+def _check(request: Request, url: urls.Url) -> None:
+    """Raises RequestRefused for a method or header that could change where the message goes or where it ends.
+
+    And for a client certificate over plain http: the caller counts on being recognised, and would not be.
+    """
+    if request.client_certificate is not None and url.scheme != "https":
+        raise RequestRefused(rule="a client certificate needs an https URL")
+    if request.method not in _METHODS:
+        raise RequestRefused(rule="its method is not supported")
+    for name, value in request.headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise RequestRefused(rule="the name of a header is malformed")
+        if name.lower() in _OURS:
+            raise RequestRefused(rule=f"the header {name.lower()} is written by the plane")
+        if not value.replace("\t", "").isprintable():
+            raise RequestRefused(rule=f"the header {name.lower()} contains a line break or a control character")
+
+
+async def _read(response: aiohttp.ClientResponse, max_body_bytes: int, max_ratio: int) -> bytes:
+    if response.status < HTTPStatus.OK:
+        raise ResponseMalformed  # an upgrade nobody asked for
+    if response.content_length is not None and response.content_length > max_body_bytes and response.method != "HEAD":
+        raise ResponseTooLarge
+    body = Body(response.headers.get("Content-Encoding", ""), max_bytes=max_body_bytes, max_ratio=max_ratio)
+    protocol = response.connection.protocol if response.connection is not None else None
+    async for chunk in response.content.iter_any():
+        body.feed(chunk)
+    if protocol is not None and isinstance(protocol.exception(), HttpProcessingError):
+        raise ResponseMalformed  # more came than the length said
+    return body.finish()
+
+
+def _headers(response: aiohttp.ClientResponse) -> Mapping[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in response.headers.items():
+        low = name.lower()
+        # aiohttp keeps bytes that are no UTF-8 as lone surrogates, which no database or JSON writer takes
+        text = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        headers[low] = f"{headers[low]}, {text}" if low in headers else text
+    return MappingProxyType(headers)
+
+
+def _bracketed(address: Address) -> str:
+    return f"[{address}]" if isinstance(address, IPv6Address) else str(address)
+
+
+def _fail(failure: OutboundError, request: Request, url: urls.Url, cause: BaseException) -> NoReturn:
+    # A ClientResponseError prints the whole URL, and after its first line the bytes the receiver sent.
+    text = cause.message if isinstance(cause, aiohttp.ClientResponseError) else str(cause)
+    first_line = text.strip().partition("\n")[0]
+    _log.warning("%s %s failed: %s %.300r", request.method, url.origin, type(cause).__name__, first_line)
+    # The cause stays out of the chain: aiohttp's exceptions hold the whole request.
+    raise failure from None

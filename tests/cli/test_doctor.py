@@ -1,0 +1,153 @@
+"""`compass doctor`: each thing that can be wrong here is found, named and given a fix; nothing is changed."""
+
+import json
+import os
+import socket
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from compass.cli import context, doctor
+from compass.cli.context import Context
+from compass.cli.doctor import Check, State
+from compass.cli.main import run
+from compass.settings import DatabaseSettings, Settings
+from tests.cli.conftest import Answering
+
+FREE_PORTS = ["--token-port", "0", "--mtls-port", "0", "--set", "listen.public_names=127.0.0.1"]
+
+
+def findings(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, dict[str, str]]]:
+    code = run(["doctor", *FREE_PORTS, "-o", "json", *arguments])
+    return code, {row["check"]: row for row in json.loads(capsys.readouterr().out)}
+
+
+def keep(plane: Answering) -> None:
+    context.keep(
+        Context(name="local", url=plane.url, ca_pin=plane.pin, client_id="admin"), secret="s", anchor=plane.ca_pem
+    )
+
+
+def test_a_healthy_machine_is_ok_and_stays_as_it_was(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, found = findings(capsys)
+
+    assert {row["state"] for row in found.values()} == {"ok"}
+    assert code == 0
+    assert found["database"]["detail"].startswith("embedded PostgreSQL ")
+    assert list(home.iterdir()) == []
+
+
+def test_the_table_says_each_finding_in_words_and_its_fix_below(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor", *FREE_PORTS, "--set", "listen.public_names=nowhere.invalid"]) == 3
+
+    lines = capsys.readouterr().out.splitlines()
+    wrong = next(line for line in lines if "nowhere.invalid" in line)
+    assert wrong.startswith("! degraded  name ")
+    assert "fix: add it to DNS or to /etc/hosts" in lines[lines.index(wrong) + 1]
+    assert lines[0].startswith("✓ ok        versions ")
+
+
+def test_a_data_folder_below_a_file_is_found(home: Path) -> None:
+    (home / "file").write_text("")
+
+    found = doctor.data_folder(home / "file/data")
+
+    assert found.state is State.DEGRADED
+    assert found.fix == f"make {home / 'file'} writable for this user, or choose another place: --data-folder"
+
+
+def test_a_data_folder_that_others_can_read_is_found(home: Path) -> None:
+    (home / "data").mkdir(mode=0o755)
+
+    found = doctor.data_folder(home / "data")
+
+    assert (found.state, found.fix) == (State.DEGRADED, f"chmod 700 {home / 'data'}")
+    (home / "data").chmod(0o700)
+    assert doctor.data_folder(home / "data").state is State.OK
+
+
+def test_a_taken_port_is_found() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        number = taken.getsockname()[1]
+
+        found = doctor.port("token port", "127.0.0.1", number, "listen.token_port")
+
+    assert found == Check(
+        "token port",
+        State.DEGRADED,
+        f"127.0.0.1:{number}: {os.strerror(98)}",
+        "stop whatever uses it (a running plane is fine), or choose another: --set listen.token_port=…",
+    )
+
+
+def test_a_missing_postgresql_is_found(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    monkeypatch.setenv("PGBIN", str(home))
+
+    found = doctor.database(Settings())
+
+    assert found.state is State.DEGRADED
+    assert str(home) in found.detail
+
+
+def test_a_database_that_is_away_is_found() -> None:
+    found = doctor.database(Settings(database=DatabaseSettings(dsn="postgresql://u:geheim@127.0.0.1:1/c")))
+
+    assert found.state is State.DEGRADED
+    assert "geheim" not in found.detail
+
+
+def test_a_clock_that_was_never_set_is_found() -> None:
+    assert doctor.clock(datetime(1970, 1, 1, tzinfo=UTC)).state is State.DEGRADED
+    assert doctor.clock(datetime(2026, 6, 1, tzinfo=UTC)).state is State.OK
+
+
+def test_the_plane_of_the_context_is_asked(plane: Answering, capsys: pytest.CaptureFixture[str]) -> None:
+    keep(plane)
+
+    code, found = findings(capsys)
+
+    assert code == 0
+    assert found["plane local"]["detail"] == f"{plane.url} answers and is {plane.pin}"
+    assert found["clock skew"]["state"] == "ok"
+    assert [path for path, _, _ in plane.heard] == ["/livez"]
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=2), timedelta(minutes=-2)])
+def test_a_clock_that_differs_from_the_planes_is_found(
+    ahead: timedelta, plane: Answering, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep(plane)
+    plane.ahead = ahead
+
+    code, found = findings(capsys)
+
+    assert (code, found["clock skew"]["state"]) == (3, "degraded")
+
+
+def test_a_plane_that_is_not_the_pinned_one_is_found(plane: Answering, capsys: pytest.CaptureFixture[str]) -> None:
+    keep(plane)
+    other = Context(name="local", url=plane.url, ca_pin="sha256:" + "0" * 64, client_id="admin")
+    context.keep(other, secret="s", anchor=plane.ca_pem)
+
+    code, found = findings(capsys)
+
+    assert (code, found["plane local"]["state"]) == (3, "degraded")
+    assert plane.heard == []
+
+
+def test_a_plane_that_is_down_is_found(plane: Answering, capsys: pytest.CaptureFixture[str]) -> None:
+    plane.url = "https://127.0.0.1:1"
+    keep(plane)
+
+    code, found = findings(capsys)
+
+    assert (code, found["plane local"]["fix"]) == (3, "start it (compass up), or check address, firewall and proxy")
+
+
+def test_a_context_asked_for_by_name_must_exist(plane: Answering) -> None:
+    keep(plane)
+
+    assert run(["doctor", *FREE_PORTS, "--context", "none"]) == 4

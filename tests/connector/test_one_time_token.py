@@ -1,0 +1,213 @@
+import asyncio
+import base64
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+
+from compass.connector import one_time_token
+from compass.connector.one_time_token import Holder, Purpose, TokenRefused
+from compass.errors import NotFound
+from compass.ids import SystemAuthId
+from compass.postgres.pool import Database, Tx
+from compass.settings import TokenSettings
+
+HOUR = timedelta(hours=1)
+KEY_1, KEY_2 = "1" * 64, "2" * 64
+NOBODY = SystemAuthId("00000000-0000-4000-8000-000000000001")
+
+
+async def everything(tx: Tx) -> list[tuple[object, ...]]:
+    return [tuple(row) for row in await tx.rows("SELECT * FROM one_time_token ORDER BY created_at")]
+
+
+async def expire(tx: Tx, token: str) -> None:
+    changed = await tx.run(
+        "UPDATE one_time_token SET expires_at = clock_timestamp() WHERE digest = %(digest)s",
+        digest=one_time_token.digest(token),
+    )
+    assert changed == 1
+
+
+async def test_a_token_is_64_random_bytes_of_which_only_the_digest_is_kept(tx: Tx, system_auth: SystemAuthId) -> None:
+    token = await one_time_token.issue(tx, system_auth, purpose=Purpose.APPLICATION, life=HOUR)
+    assert len(token) == 88
+    raw = base64.urlsafe_b64decode(token)
+    assert len(raw) == 64
+    kept = await tx.value("SELECT one_time_token::text FROM one_time_token")
+    for spelling in (token, token[:20], raw.hex()[:20], raw[:10].hex()):
+        assert spelling not in kept
+    assert one_time_token.digest(token).hex() in kept
+
+
+async def test_a_token_lives_as_long_as_it_was_given_by_the_clock_of_the_database(
+    tx: Tx, system_auth: SystemAuthId
+) -> None:
+    await one_time_token.issue(tx, system_auth, purpose=Purpose.APPLICATION, life=timedelta(minutes=5))
+    state = await one_time_token.latest(tx, system_auth)
+    assert state is not None
+    assert state.purpose is Purpose.APPLICATION
+    assert state.expires_at - state.created_at == timedelta(minutes=5)
+    assert state.used_at is None
+    assert abs(state.created_at - await tx.value("SELECT clock_timestamp()")) < timedelta(seconds=10)
+
+
+def test_every_purpose_has_its_life() -> None:
+    settings = TokenSettings()
+    assert [purpose.life(settings) for purpose in Purpose] == [
+        timedelta(minutes=5),
+        timedelta(minutes=60),
+        timedelta(minutes=5),
+    ]
+
+
+async def test_a_token_is_spent_once_and_stays_visible_as_used(tx: Tx, system_auth: SystemAuthId) -> None:
+    token = await one_time_token.issue(tx, system_auth, purpose=Purpose.RUNTIME, life=HOUR)
+    assert await one_time_token.spend(tx, token) == Holder(system_auth, Purpose.RUNTIME, used=False)
+    before = await everything(tx)
+
+    with pytest.raises(TokenRefused):
+        await one_time_token.spend(tx, token)
+
+    assert await everything(tx) == before
+    state = await one_time_token.latest(tx, system_auth)
+    assert state is not None
+    assert state.used_at is not None
+
+
+async def test_unknown_expired_used_and_replaced_tokens_are_refused_alike(tx: Tx, system_auth: SystemAuthId) -> None:
+    replaced = await one_time_token.issue(tx, system_auth, purpose=Purpose.CSR, life=HOUR)
+    used = await one_time_token.issue(tx, system_auth, purpose=Purpose.CSR, life=HOUR)
+    await one_time_token.spend(tx, used)
+    other = SystemAuthId(
+        await tx.value("INSERT INTO system_auth (application_id) SELECT id FROM application RETURNING id")
+    )
+    expired = await one_time_token.issue(tx, other, purpose=Purpose.CSR, life=HOUR)
+    await expire(tx, expired)
+    before = await everything(tx)
+    texts = set()
+
+    for token in ("", "x", "\0", "\ud800", "A" * 88, used[:-1], used + "=", replaced, used, expired):
+        with pytest.raises(TokenRefused) as spending:
+            await one_time_token.spend(tx, token)
+        with pytest.raises(TokenRefused) as redeeming:
+            await one_time_token.redeem(tx, token, key_thumbprint=KEY_1)
+        texts |= {str(spending.value), str(redeeming.value)}
+
+    assert texts == {"Failed to authenticate with one time token."}
+    assert await everything(tx) == before
+
+
+async def test_a_newer_token_makes_the_older_ones_unusable_used_or_not(tx: Tx, system_auth: SystemAuthId) -> None:
+    redeemed = await one_time_token.issue(tx, system_auth, purpose=Purpose.CSR, life=HOUR)
+    await one_time_token.redeem(tx, redeemed, key_thumbprint=KEY_1)
+    unused = await one_time_token.issue(tx, system_auth, purpose=Purpose.CSR, life=HOUR)
+    newest = await one_time_token.issue(tx, system_auth, purpose=Purpose.CSR, life=HOUR)
+
+    for token in (redeemed, unused):
+        with pytest.raises(TokenRefused):
+            await one_time_token.redeem(tx, token, key_thumbprint=KEY_1)
+    assert (await one_time_token.spend(tx, newest)).system_auth == system_auth
+
+
+@pytest.mark.parametrize("nobody", [NOBODY, SystemAuthId("no uuid"), SystemAuthId("")])
+async def test_a_token_for_nobody_is_refused(tx: Tx, nobody: SystemAuthId) -> None:
+    with pytest.raises(NotFound, match=r"\[object=systemAuth\]"):
+        await one_time_token.issue(tx, nobody, purpose=Purpose.CSR, life=HOUR)
+    assert await everything(tx) == []
+
+
+async def test_a_token_certifies_one_key_and_that_one_again(tx: Tx, system_auth: SystemAuthId) -> None:
+    token = await one_time_token.issue(tx, system_auth, purpose=Purpose.CSR, life=HOUR)
+    assert await one_time_token.redeem(tx, token, key_thumbprint=KEY_1) == system_auth
+    before = await everything(tx)
+    assert await one_time_token.redeem(tx, token, key_thumbprint=KEY_1) == system_auth
+
+    with pytest.raises(TokenRefused):
+        await one_time_token.redeem(tx, token, key_thumbprint=KEY_2)
+    with pytest.raises(TokenRefused):
+        await one_time_token.spend(tx, token)
+
+    assert await everything(tx) == before
+
+
+async def test_a_lost_reply_cannot_be_asked_for_after_the_tokens_life(tx: Tx, system_auth: SystemAuthId) -> None:
+    token = await one_time_token.issue(tx, system_auth, purpose=Purpose.CSR, life=HOUR)
+    await one_time_token.redeem(tx, token, key_thumbprint=KEY_1)
+    await expire(tx, token)
+    with pytest.raises(TokenRefused):
+        await one_time_token.redeem(tx, token, key_thumbprint=KEY_1)
+
+
+async def test_a_token_spent_on_a_configuration_certifies_nothing(tx: Tx, system_auth: SystemAuthId) -> None:
+    token = await one_time_token.issue(tx, system_auth, purpose=Purpose.APPLICATION, life=HOUR)
+    await one_time_token.spend(tx, token)
+    with pytest.raises(TokenRefused):
+        await one_time_token.redeem(tx, token, key_thumbprint=KEY_1)
+
+
+async def test_a_token_goes_with_its_system_auth(tx: Tx, system_auth: SystemAuthId) -> None:
+    token = await one_time_token.issue(tx, system_auth, purpose=Purpose.APPLICATION, life=HOUR)
+    await tx.run("DELETE FROM system_auth WHERE id = %(id)s", id=system_auth)
+    with pytest.raises(TokenRefused):
+        await one_time_token.spend(tx, token)
+    assert await one_time_token.latest(tx, system_auth) is None
+
+
+async def test_a_rolled_back_use_leaves_the_token_usable(
+    database: Database, committed_system_auth: SystemAuthId
+) -> None:
+    async with database.transaction() as tx:
+        token = await one_time_token.issue(tx, committed_system_auth, purpose=Purpose.CSR, life=HOUR)
+
+    class Lost(Exception):
+        pass
+
+    async def spend_and_fail(tx: Tx) -> None:
+        await one_time_token.spend(tx, token)
+        raise Lost
+
+    with pytest.raises(Lost):
+        await database.run(spend_and_fail)
+    async with database.transaction() as tx:
+        assert (await one_time_token.spend(tx, token)).system_auth == committed_system_auth
+
+
+async def test_of_32_racing_uses_of_one_token_exactly_one_wins(dsn: str, committed_system_auth: SystemAuthId) -> None:
+    async with Database.open(dsn, connections=32) as database:
+
+        async def use(token: str) -> str:
+            try:
+                async with database.transaction() as tx:
+                    await one_time_token.spend(tx, token)
+                    await asyncio.sleep(0.001)  # hold the row while the others arrive
+            except TokenRefused:
+                return "refused"
+            return "spent"
+
+        for _ in range(20):
+            async with database.transaction() as tx:
+                token = await one_time_token.issue(tx, committed_system_auth, purpose=Purpose.CSR, life=HOUR)
+            outcomes = Counter(await asyncio.gather(*[use(token) for _ in range(32)]))
+            assert outcomes == {"spent": 1, "refused": 31}
+
+
+async def test_of_racing_requests_for_a_token_only_the_last_one_is_in_force(
+    dsn: str, committed_system_auth: SystemAuthId
+) -> None:
+    async with Database.open(dsn, connections=16) as database:
+
+        async def request() -> str:
+            async with database.transaction() as tx:
+                return await one_time_token.issue(tx, committed_system_auth, purpose=Purpose.CSR, life=HOUR)
+
+        tokens = await asyncio.gather(*[request() for _ in range(16)])
+        usable = []
+        for token in tokens:
+            try:
+                async with database.transaction() as tx:
+                    await one_time_token.spend(tx, token)
+            except TokenRefused:
+                continue
+            usable.append(token)
+        assert len(usable) == 1
