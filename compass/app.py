@@ -116,7 +116,6 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
             await tenant.seed(tx)
             authority = await Authority.open(tx, vault, settings.authority)
             tokens = await AccessTokens.open(tx, vault)
-            secret = await account.first(tx)
             shown = await certificate.issue_server(tx, authority, names=settings.listen.public_names)
         identity = Identity(shown.issued.chain_pem, shown.key_pem)
         revocations = await stack.enter_async_context(Revocations.watching(database))
@@ -165,6 +164,9 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
             lambda: _renew_identity(database, authority, settings, shown, doors),
         )
         async with _working(work):
+            # Last: the secret is shown once, so it must not be made by a start that then fails.
+            async with database.transaction() as tx:
+                secret = await account.first(tx)
             yield Started(
                 token_url=urls.token_port,
                 mtls_url=urls.mtls_port,

@@ -1,7 +1,6 @@
 """Everything the plane says about one runtime, with every page of every list followed to its end."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -41,19 +40,24 @@ class Fetched:
     """Complete `Application` objects."""
 
 
-async def fetch(plane: Plane, runtime_id: str, *, page_size: int = PAGE) -> Fetched:
+async def fetch(plane: Plane, runtime_id: str, *, known: Collection[str] = (), page_size: int = PAGE) -> Fetched:
     """Read the runtime's labels and all its applications.
 
     Pages are cut by position, so an application that leaves between two of them would push another one out of sight,
-    and the runtime would drop it. A reading whose counts do not agree is therefore thrown away and repeated.
+    and the runtime would drop it. A reading of several pages whose counts do not agree is therefore repeated, and so
+    is one that lacks an application of `known` (ids), until two readings lack the same.
 
     Raises RuntimeUnknown, ChangedWhileReading, and what `Plane.ask` raises.
     """
+    lacked_before: set[str] | None = None
     for _ in range(_READINGS):
         fetched = await _reading(plane, runtime_id, page_size)
-        if fetched is not None:
+        if fetched is None:
+            continue
+        lacked = set(known) - {application["id"] for application in fetched.applications}
+        if not lacked or lacked == lacked_before or len(fetched.applications) <= page_size:
             return fetched
-        await asyncio.sleep(0)
+        lacked_before = lacked
     raise ChangedWhileReading
 
 
@@ -135,7 +139,7 @@ async def _followed(
         return found
     while page["pageInfo"]["hasNextPage"]:
         page = await further(page["pageInfo"]["endCursor"])
-        if page is None or page["totalCount"] != total or not page["data"]:
+        if page is None or not page["data"]:
             return None
         found += page["data"]
     if len({entry["id"] for entry in found}) != total or len(found) != total:

@@ -258,7 +258,8 @@ class Agent:
             stage = State.CONNECTION_MAINTENANCE_FAILED
             plane = await self._maintained(told, connection)
             stage = State.SYNCHRONIZATION_FAILED
-            fetched = await fetch(plane, told.runtime_id)
+            known = {application.id for application in self.configuration.applications}
+            fetched = await fetch(plane, told.runtime_id, known=known)
             stage = State.RESOURCE_APPLICATION_FAILED
             reconciled = await self._taken_over(fetched)
             stage = State.METADATA_UPDATE_FAILED

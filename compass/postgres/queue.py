@@ -141,9 +141,7 @@ class Queue:
         One statement. Rows that another worker is claiming at this moment are passed over, not waited for. Count
         the attempt in the same transaction: what is not counted before the work is not counted when the work kills us.
         """
-        rows = await tx.rows(
-            self.claiming, holder=holder, lease=lease, limit=limit, suspects=suspects, **parameters
-        )
+        rows = await tx.rows(self.claiming, holder=holder, lease=lease, limit=limit, suspects=suspects, **parameters)
         return [Lease(row["id"], row["fence"], row["abandoned"]) for row in rows]
 
     async def hold(self, tx: Tx, lease: Lease) -> None:

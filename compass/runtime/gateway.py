@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlencode
 
 import aiohttp
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -42,6 +43,8 @@ _HOP_BY_HOP: Final = frozenset(
 
 _OURS: Final = frozenset(("host", "authorization", "content-length", "expect", "x-csrf-token"))
 """Of a request: set by us, so what a caller sends under these names ends here."""
+
+_LOOPBACK_NAMES: Final = frozenset(("127.0.0.1", "localhost"))
 
 _CHUNK: Final = 64 * 1024
 
@@ -269,6 +272,14 @@ def _target(route: _Route, rest: list[str], called: URL) -> URL:
         query_string="&".join(part for part in parts if part),
         encoded=True,
     )
+
+
+@web.middleware
+async def by_loopback_name(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse calls that name another host: a web page can make a browser here call any name that leads here."""
+    if URL.build(authority=request.host).host not in _LOOPBACK_NAMES:
+        return refusal(HTTPStatus.MISDIRECTED_REQUEST, "this gateway is called as localhost")
+    return await handler(request)
 
 
 def refusal(status: HTTPStatus, error: str) -> web.Response:

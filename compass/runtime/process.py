@@ -30,7 +30,7 @@ from compass.agent.loop import CONSOLE_LABEL, EVENTS_LABEL, Agent, State, Status
 from compass.agent.reconcile import Configuration
 from compass.errors import Code, CompassError
 from compass.runtime.events import EventEndpoint, Ledger, tls
-from compass.runtime.gateway import Gateway, GatewaySettings
+from compass.runtime.gateway import Gateway, GatewaySettings, by_loopback_name
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ class LocalRuntime:
 
     def _gateway_application(self) -> web.Application:
         # The gateway bounds bodies itself while it passes them on.
-        served = web.Application(client_max_size=0)
+        served = web.Application(client_max_size=0, middlewares=[by_loopback_name])
         served.router.add_get("/healthz", self._healthz)
         served.router.add_get("/readyz", self._readyz)
         served.router.add_route("*", "/{path:.*}", self.gateway.handle)

@@ -47,6 +47,21 @@ async def test_an_application_leaving_between_two_pages_hides_no_other(plane: Fa
     assert [one["id"] for one in fetched.applications] == ["a1", "a2", "a3", "a4"]
 
 
+async def test_one_leaving_while_another_comes_hides_no_known_application(plane: FakePlane, tmp_path: Path) -> None:
+    plane.applications = [application(f"a{number}", f"app-{number}") for number in range(5)]
+    known = [f"a{number}" for number in range(5)]
+
+    def swap_once() -> None:
+        plane.on_page = lambda: None
+        del plane.applications[0]
+        plane.applications.append(application("a9", "app-9"))
+
+    plane.on_page = swap_once
+    async with spoken_to(plane, tmp_path) as asked:
+        fetched = await fetch(asked, RUNTIME, known=known, page_size=2)
+    assert [one["id"] for one in fetched.applications] == ["a1", "a2", "a3", "a4", "a9"]
+
+
 async def test_applications_that_never_stop_changing_are_not_taken_over(plane: FakePlane, tmp_path: Path) -> None:
     plane.applications = [application(f"a{number:03}", f"app-{number}") for number in range(50)]
 

@@ -47,7 +47,7 @@ def agent_in(folder: Path, applied: Applied, **options: Any) -> Agent:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in files and other processes
+        while not condition():
             await asyncio.sleep(0.01)
 
 

@@ -42,7 +42,7 @@ async def door() -> AsyncIterator[Door]:
 
 @pytest.fixture
 def working(database: "Database", door: Door) -> Working:
-    """`async with working(judge=…, per_receiver=…):` runs a worker during the block and stops it in the end."""
+    """Runs a worker with such settings and parts during the block, and stops it in the end."""
 
     @asynccontextmanager
     async def run(**changes: Any) -> AsyncIterator[Worker]:

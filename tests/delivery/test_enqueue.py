@@ -1,7 +1,10 @@
+import asyncio
 import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
+
+import pytest
 
 from compass.delivery import worker
 from compass.delivery.enqueue import enqueue
@@ -28,6 +31,28 @@ async def test_enqueuing_into_a_lane_that_waits_does_not_cut_the_wait_short(tx: 
     await enqueue(tx, [due("http://r/")])
     lanes = await tx.rows("-- test\nSELECT extract(year FROM next_at)::int AS year, fence FROM delivery_lane")
     assert [tuple(lane) for lane in lanes] == [(2100, 7)]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+async def test_who_enqueues_second_into_a_lane_waits_for_the_first_to_commit(
+    database: "Database", exists: bool
+) -> None:
+    async def owe(url: str) -> None:
+        async with database.transaction() as tx:
+            await enqueue(tx, [due(url)])
+
+    if exists:
+        await owe("http://r/0")
+    async with database.transaction() as tx:
+        await enqueue(tx, [due("http://r/1")])
+        second = asyncio.create_task(owe("http://r/2"))
+        await asyncio.sleep(0.2)
+        assert not second.done()
+        await enqueue(tx, [due("http://r/3")])
+    await second
+    async with database.transaction() as tx:
+        rows = await tx.rows("-- test\nSELECT url FROM delivery WHERE url <> 'http://r/0' ORDER BY sequence")
+    assert [row["url"] for row in rows] == ["http://r/1", "http://r/3", "http://r/2"]
 
 
 CLAIM: dict[str, Any] = {"holder": "test", "suspects": 1, "begin": str(uuid4()), "paused": [], "probed": []}
@@ -82,11 +107,11 @@ async def test_turns_go_round_all_receivers_wherever_they_begin(tx: "Tx") -> Non
     receivers = [f"{i:x}0000000-0000-4000-8000-000000000000" for i in range(1, 16)]
     await enqueue(tx, [due("http://r/", receiver=receiver, subject=s) for receiver in receivers for s in "abc"])
     for begin in ("80000000-0000-4000-8000-000000000000", "f8000000-0000-4000-8000-000000000000", str(uuid4())):
-        leases = await worker.LANES.claim(
-            tx, lease=timedelta(0), limit=100, per_receiver=2, **{**CLAIM, "begin": begin, "paused": receivers[:1],
-            "probed": receivers[1:2]}
+        where = {**CLAIM, "begin": begin, "paused": receivers[:1], "probed": receivers[1:2]}
+        leases = await worker.LANES.claim(tx, lease=timedelta(0), limit=100, per_receiver=2, **where)
+        held = await tx.rows(
+            "-- test\nSELECT receiver, count(*) FROM delivery_lane WHERE holder IS NOT NULL GROUP BY receiver"
         )
-        held = await tx.rows("-- test\nSELECT receiver, count(*) FROM delivery_lane WHERE holder IS NOT NULL GROUP BY 1")
         assert {row["receiver"]: row["count"] for row in held} == {receivers[1]: 1} | dict.fromkeys(receivers[2:], 2)
         assert len(leases) == 27
         await tx.run("-- test\nUPDATE delivery_lane SET holder = NULL, abandoned = 0, next_at = now()")

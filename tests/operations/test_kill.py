@@ -73,7 +73,7 @@ async def working(database: "Database", world: World) -> AsyncIterator[None]:
 
 
 MOMENTS = [
-    *[(moment, at) for at in ("one", "two", "three", "four", "undo") for moment in ("before the effect", "after the effect")],
+    *[(f"{when} the effect", at) for at in ("one", "two", "three", "four", "undo") for when in ("before", "after")],
     *[(f"{when} entering is committed", at) for at in ("two", "three", "four", "undo") for when in ("before", "after")],
     ("after the claim", "one"),
     ("before the end is committed", "four"),
@@ -94,7 +94,8 @@ async def test_an_operation_whose_worker_is_killed_goes_on_where_it_stopped(
     async with working(database, world):
         found = await ended(database, operation)
     journal = await row(
-        database, "SELECT array_agg(step ORDER BY number) AS steps, array_agg(outcome ORDER BY number) AS outcomes,"
+        database,
+        "SELECT array_agg(step ORDER BY number) AS steps, array_agg(outcome ORDER BY number) AS outcomes,"
         " bool_and(left_at >= entered_at) AS left FROM operation_step",
     )
     effects = await row(database, "SELECT array_agg(step ORDER BY step) AS steps FROM effect")
@@ -145,8 +146,12 @@ async def test_a_step_that_kills_every_worker_fails_visibly_and_its_neighbours_s
         "err_message": "5 calls in a row ended with the death of the worker",
         "component": "counting.three",
     }
-    journal = await row(database, "SELECT array_agg(step || ':' || outcome ORDER BY number) AS steps"
-                        " FROM operation_step WHERE operation_id = %(id)s", id=poison)
+    journal = await row(
+        database,
+        "SELECT array_agg(step || ':' || outcome ORDER BY number) AS steps"
+        " FROM operation_step WHERE operation_id = %(id)s",
+        id=poison,
+    )
     assert journal["steps"] == ["three:WORKER_DIED", "undo:FAILED"]
     for neighbour in neighbours:
         assert (await ended(database, neighbour))["state"] == "SUCCEEDED"
@@ -158,8 +163,10 @@ async def test_a_process_stopped_for_longer_than_its_lease_cannot_write_when_it_
     async with database.transaction() as tx:
         await tx.run("-- test\nCREATE TABLE gate (open boolean)")
         # The stopped process stands inside its step, at this insert, until the lock below is released.
-        await tx.run("-- test\nCREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS"
-                     " $$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN new; END $$")
+        await tx.run(
+            "-- test\nCREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN new; END $$"
+        )
         await tx.run("-- test\nCREATE TRIGGER slow BEFORE INSERT ON effect FOR EACH ROW EXECUTE FUNCTION slow()")
         operation = await start(tx, kind(world), str(uuid4()), data={})
     async with worker_process(dsn, "never", "") as process:

@@ -183,9 +183,7 @@ async def test_a_loop_performs_what_becomes_due_and_wakes_by_notification_or_by_
         seen.put_nowait(taken.lease)
 
     poll = timedelta(seconds=30) if notified else timedelta(seconds=0.2)
-    loop = Loop(
-        jobs, JOBS, channel="job", claim=take, perform=perform, settings=WorkSettings(concurrency=2, poll=poll)
-    )
+    loop = Loop(jobs, JOBS, channel="job", claim=take, perform=perform, settings=WorkSettings(concurrency=2, poll=poll))
     stopping = asyncio.Event()
     running = asyncio.create_task(loop.run(stopping))
     await asyncio.sleep(0.5)  # it listens

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.plane import FakePlane, fake_plane
-from tests.runtime.parts import FakeApplication
+from tests.runtime.parts import FakeApplication, prepared
 
 
 @pytest.fixture
@@ -25,3 +25,11 @@ async def orders(tmp_path: Path) -> AsyncIterator[FakeApplication]:
         yield application
     finally:
         await application.stop()
+
+
+@pytest.fixture
+def folder(plane: FakePlane, orders: FakeApplication, tmp_path: Path) -> Path:
+    """A runtime's folder that trusts the application."""
+    made = prepared(tmp_path / "runtime", plane)
+    (made / "applications_ca.pem").write_text(orders.authority.pem)
+    return made

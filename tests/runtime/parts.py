@@ -14,7 +14,7 @@ from aiohttp import web
 
 from compass.runtime.gateway import GatewaySettings
 from compass.runtime.process import LocalRuntime
-from tests.agent.plane import RUNTIME, TENANT, Authority, FakePlane
+from tests.agent.plane import RUNTIME, TENANT, Authority, FakePlane, api, application, bundle
 
 
 def prepared(folder: Path, plane: FakePlane, *, client_id: str = "runtime-client") -> Path:
@@ -46,8 +46,18 @@ def status(folder: Path) -> dict[str, Any]:
 async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
     """Wait for it."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in files and other processes
+        while not condition():
             await asyncio.sleep(0.01)
+
+
+def offered(plane: FakePlane, url: str, auth: dict[str, Any] | None) -> None:
+    """The plane offers one application with one API at that address."""
+    plane.applications = [application("a1", "mp-orders", bundle("b1", "Sales", auth, [api("i1", "Orders", url)]))]
+
+
+def called(folder: Path, rest: str = "") -> str:
+    """Where the gateway of this folder serves that API."""
+    return f"{status(folder)['gateway_url']}/mp-orders/sales/orders{rest}"
 
 
 @asynccontextmanager
