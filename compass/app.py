@@ -26,14 +26,15 @@ from compass.api.http import App, Handler, Request, Response, graphql
 from compass.api.oauth import token_endpoint
 from compass.api.request import Endpoint
 from compass.api.schema import Surface, require_agreement, surface
-from compass.api.tls import Identity, MutualDoor, TokenDoor, serve as listen
+from compass.api.tls import Identity, MutualDoor, TokenDoor
+from compass.api.tls import serve as listen
 from compass.connector import certificate, pairing
 from compass.connector.authority import Authority
 from compass.connector.revocation import Revocations
 from compass.connector.urls import PublicUrls
 from compass.director import application, integration_system, label, runtime, system_auth, tenant, viewer
 from compass.director import pairing as director_pairing
-from compass.errors import CompassError, Unauthorized
+from compass.errors import Unauthorized
 from compass.ids import ApplicationId, RuntimeId, SystemAuthId
 from compass.outbound.door import Door, OutboundSettings
 from compass.outbox.relay import Relay, reactions
@@ -123,8 +124,12 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
         doors = (TokenDoor(identity), MutualDoor(identity, authorities_pem=authority.ca_pem))
         token_app, mtls_app = App(), App()
         urls = PublicUrls(
-            token_port=await _open(stack, settings, token_app, doors[0], settings.listen.token_port, settings.listen.public_token_url),
-            mtls_port=await _open(stack, settings, mtls_app, doors[1], settings.listen.mtls_port, settings.listen.public_mtls_url),
+            token_port=await _open(
+                stack, settings, token_app, doors[0], settings.listen.token_port, settings.listen.public_token_url
+            ),
+            mtls_port=await _open(
+                stack, settings, mtls_app, doors[1], settings.listen.mtls_port, settings.listen.public_mtls_url
+            ),
         )
         parts: dict[type, Any] = {
             Vault: vault,
@@ -257,7 +262,9 @@ class Callers:
         if not token:
             if "authorization" in request.headers:
                 return (await self._authenticator.by_token(request.headers, request.request_id)).caller
-            return Caller(Consumer.STATIC_USER, "", Flow.ONE_TIME_TOKEN, frozenset(), None, request_id=request.request_id)
+            return Caller(
+                Consumer.STATIC_USER, "", Flow.ONE_TIME_TOKEN, frozenset(), None, request_id=request.request_id
+            )
         return Caller(
             Consumer.APPLICATION,
             "",
@@ -291,7 +298,7 @@ class Callers:
 
             try:
                 await self._database.run(note)
-            except Exception:
+            except Exception:  # noqa: BLE001  # whatever it is: it is logged, and the call itself must go on
                 _log.exception("could not note that %s %s is connected", caller.consumer, caller.consumer_id)
         return caller
 

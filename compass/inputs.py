@@ -12,7 +12,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -128,7 +128,7 @@ class _Shape:
     enum: type[StrEnum] | None
 
 
-@lru_cache(maxsize=None)  # one entry per input dataclass of the program
+@cache  # one entry per input dataclass of the program
 def _shapes(kind: type) -> Mapping[str, _Shape]:
     return {name: _shape(hint) for name, hint in typing.get_type_hints(kind, include_extras=True).items()}
 

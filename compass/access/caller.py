@@ -20,7 +20,7 @@ class Flow(StrEnum):
     """How the caller proved who it is. Source: contract/director.md §1.2."""
 
     CERTIFICATE = "Certificate"
-    ONE_TIME_TOKEN = "OneTimeToken"  # noqa: S105  # the name of a flow, not a secret
+    ONE_TIME_TOKEN = "OneTimeToken"  # the name of a flow, not a secret
     OAUTH2 = "OAuth2"
     JWT = "JWT"
 

@@ -25,7 +25,8 @@ _INTEGRATION_SYSTEM: Final = """
     application_template:read application_template:write runtime:read runtime:write integration_system:read
     label_definition:read label_definition:write automatic_scenario_assignment:read integration_system.auths:read
     application_template.webhooks:read formation.state:write formation:read formation:write internal_visibility:read
-    application.auths:read application.webhooks:read webhook:write formation_template:read formation_template.webhooks:read
+    application.auths:read application.webhooks:read webhook:write formation_template:read
+    formation_template.webhooks:read
 """
 _ADMINISTRATOR: Final = """
     application:read application:write application_global:read application.local_tenant_id:write

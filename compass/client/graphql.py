@@ -26,6 +26,10 @@ from compass.errors import Code, CompassError
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 """The longest answer read. A page of 200 applications with all their APIs is below a tenth of this."""
 
+_IDLE_SECONDS: Final = 4.0
+"""An idle connection is not used again after this: servers close theirs after five seconds or more, and a mutation
+that met the closing could not simply be sent again."""
+
 _MAX_ANCHOR_BYTES: Final = 256 * 1024
 _CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\s*", re.DOTALL)
 _FIRST_LINE: Final = re.compile(r"# (director|connector|provisioner)\b")
@@ -301,7 +305,9 @@ class Plane:
         if self._session is None:
             certificate = self._credentials if isinstance(self._credentials, ClientCertificate) else None
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._trust.context(certificate), limit=20),
+                connector=aiohttp.TCPConnector(
+                    ssl=self._trust.context(certificate), limit=20, keepalive_timeout=_IDLE_SECONDS
+                ),
                 headers=self._headers,
                 timeout=self._timeout,
                 cookie_jar=aiohttp.DummyCookieJar(),

@@ -19,7 +19,7 @@ from compass.ids import ApplicationId, RuntimeId, SystemAuthId, TenantId
 from compass.postgres.pool import Tx
 from compass.settings import TokenSettings
 
-TOKEN_HEADER: Final = "connector-token"  # noqa: S105  # the name of a header
+TOKEN_HEADER: Final = "connector-token"
 KEY_ALGORITHM: Final = "rsa2048"
 """What the original has always advertised; clients read it and do as they like."""
 

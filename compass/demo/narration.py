@@ -1,5 +1,6 @@
 """What the demo says: each step with its evidence and its time, and at the end whether all were verified."""
 
+import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -7,12 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import asyncio
-
 _PAUSE_SECONDS: Final = 0.05
 
 
-class StepNotVerified(Exception):  # noqa: N818  # a verdict on the product, not an error of the demo
+class StepNotVerified(Exception):  # a verdict on the product, not an error of the demo
     """What was expected on the other side is not there."""
 
 

@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 _PLACEHOLDER: Final = re.compile(r"%\((\w+)\)s")
 _NIL: Final = bytes(16)
 _RETRIES: Final = 5
-"""How often a transaction the database broke off (deadlock, serialisation) is run again before the caller hears of it."""
+"""How often a transaction that the database broke off (deadlock, serialisation) is run before the caller hears."""
 
 
 @lru_cache(maxsize=4096)
@@ -84,7 +84,9 @@ class Tx:
     `jsonb` parameters and results are Python values, `json` is bytes, `uuid` is text.
     """
 
-    def __init__(self, connection: asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    ) -> None:
         self._connection = connection
 
     async def row(self, sql: str, /, **parameters: Any) -> asyncpg.Record | None:

@@ -277,7 +277,7 @@ def _target(route: _Route, rest: list[str], called: URL) -> URL:
 @web.middleware
 async def by_loopback_name(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse calls that name another host: a web page can make a browser here call any name that leads here."""
-    if URL.build(authority=request.host).host not in _LOOPBACK_NAMES:
+    if request.host.partition(":")[0].lower() not in _LOOPBACK_NAMES:
         return refusal(HTTPStatus.MISDIRECTED_REQUEST, "this gateway is called as localhost")
     return await handler(request)
 
