@@ -203,7 +203,17 @@ def _shown(filling: Filling, payload: str) -> Mapping[str, Any]:
 
 def shown(place: str, column: str) -> Hole:
     """A field of type Auth, from the row's sealed column; `place` is the table's part of the place it was sealed for."""
-    return Hole(f"'{place}/' || {{t}}.id || ' ' || {{t}}.{column}", _shown)
+    return shown_from(sealed_in(place, "{t}", column))
+
+
+def sealed_in(place: str, row: str, column: str) -> str:
+    """SQL that gives a row's sealed auth together with the whole place it was sealed for; null when there is none."""
+    return f"'{place}/' || {row}.id || ' ' || {row}.{column}"
+
+
+def shown_from(payload: str) -> Hole:
+    """A field of type Auth, from SQL made of `sealed_in`, for when several rows may give it."""
+    return Hole(payload, _shown)
 
 
 @dataclass(frozen=True)

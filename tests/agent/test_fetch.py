@@ -47,6 +47,19 @@ async def test_an_application_leaving_between_two_pages_hides_no_other(plane: Fa
     assert [one["id"] for one in fetched.applications] == ["a1", "a2", "a3", "a4"]
 
 
+async def test_an_application_coming_between_two_pages_is_there_once(plane: FakePlane, tmp_path: Path) -> None:
+    plane.applications = [application(f"a{number}", f"app-{number}") for number in range(1, 6)]
+
+    def join_once() -> None:
+        plane.on_page = lambda: None
+        plane.applications.insert(0, application("a0", "app-0"))
+
+    plane.on_page = join_once
+    async with spoken_to(plane, tmp_path) as asked:
+        fetched = await fetch(asked, RUNTIME, page_size=2)
+    assert [one["id"] for one in fetched.applications] == ["a0", "a1", "a2", "a3", "a4", "a5"]
+
+
 async def test_one_leaving_while_another_comes_hides_no_known_application(plane: FakePlane, tmp_path: Path) -> None:
     plane.applications = [application(f"a{number}", f"app-{number}") for number in range(5)]
     known = [f"a{number}" for number in range(5)]

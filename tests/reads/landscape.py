@@ -28,7 +28,7 @@ _TEXTS = (None, "", "plain", "with \"quotes\" and \\ and /", "two\nlines\tand a 
 _LABELS: Sequence[tuple[str, Any]] = (
     ("tier", "gold"), ("tier", "silver"), ("tier", ["gold", 1]), ("scenarios", ["one", "two"]), ("scenarios", ["two"]),
     ("runtimeType", "kyma"), ("numbers", {"a": 1.5, "b": None}), ("flag", True), ("global_subaccount_id", "sub-1"),
-    ("systemRole", "S4"), ("odd key", {"nested": {"deep": ["x", {"y": "z"}]}}),
+    ("systemRole", "S4"), ("systemRole", {"S4": 1}), ("systemRole", ["x", "S4"]), ("numbers", [[1, 3], 2]), ("odd key", {"nested": {"deep": ["x", {"y": "z"}]}}),
 )  # fmt: skip
 
 

@@ -1,0 +1,135 @@
+"""Documents: prose about a bundle, for the people who use it. Source: contract/director.md §8."""
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from compass.access.caller import Caller
+from compass.commands import command
+from compass.director.catalogue import (
+    LOCK_BUNDLE,
+    ApplicationCatalogueChanged,
+    Draft,
+    not_too_large,
+    to_change,
+    to_extend,
+)
+from compass.director.fetch_request import NewFetchRequest
+from compass.errors import InvalidData, NotFound
+from compass.ids import BundleId, DocumentId
+from compass.inputs import Length
+from compass.outbound.door import Door
+from compass.outbox.append import append
+from compass.postgres.pool import Database, Tx
+from compass.reads.plan import One, Read, timestamp
+from compass.vault import Vault
+
+_NO_BUNDLE: Final = InvalidData(reason="cannot add Document to not existing Bundle")
+
+# Inputs
+
+
+@dataclass(frozen=True)
+class NewDocument:
+    """A document, inline or to be fetched."""
+
+    title: Annotated[str, Length(1, 128)]
+    display_name: Annotated[str, Length(1, 128)]
+    description: Annotated[str, Length(1, 2000)]
+    format: str
+    kind: Annotated[str | None, Length(0, 256)] = None
+    data: Annotated[str | None, not_too_large] = None
+    fetch_request: NewFetchRequest | None = None
+
+    def problems(self) -> dict[str, str]:
+        """There is one way to the data at most."""
+        if self.data is not None and self.fetch_request is not None:
+            return {"Rule.DataOrFetchRequest": "Only one of Data or Fetch Request must be passed"}
+        return {}
+
+
+def drafted(draft: Draft, new: NewDocument, bundle: str) -> DocumentId:
+    """Add a document to a draft."""
+    row = draft.add(
+        draft.documents,
+        bundle_id=bundle,
+        title=new.title,
+        display_name=new.display_name,
+        description=new.description,
+        format=new.format,
+        kind=new.kind,
+        data=new.data,
+    )
+    draft.fetch_later(new.fetch_request, row, "document_id")
+    return DocumentId(row["id"])
+
+
+# How it is read
+
+DOCUMENT = Read(
+    "Document",
+    table="document",
+    fields={
+        "id": "id",
+        "title": "title",
+        "displayName": "display_name",
+        "description": "description",
+        "format": "format",
+        "kind": "kind",
+        "data": "data",
+        "fetchRequest": One("FetchRequest", on="{c}.document_id = {t}.id"),
+        "createdAt": timestamp("created_at"),
+        "updatedAt": timestamp("updated_at"),
+        "deletedAt": timestamp("deleted_at"),
+        "error": "error",
+    },
+    sanitized={"fetchRequest": "document.fetch_request:read"},
+)
+READS = (DOCUMENT,)
+
+# Commands
+
+LOCK = """
+-- document.lock
+SELECT document.application_id, access.owner
+FROM document JOIN application_tenant access ON access.application_id = document.application_id
+WHERE document.id = %(id)s AND access.tenant_id = %(tenant)s
+FOR UPDATE OF document
+"""
+DELETE = """
+-- document.delete
+DELETE FROM document WHERE id = %(document)s
+"""
+
+
+async def _drafted(
+    caller: Caller, bundle: BundleId, new: NewDocument, *, vault: Vault, door: Door, database: Database
+) -> Draft:
+    draft = Draft(vault)
+    drafted(draft, new, bundle)
+    await draft.fetch(door, database, lambda tx: to_extend(tx, caller, LOCK_BUNDLE, bundle, "document", absent=_NO_BUNDLE))
+    return draft
+
+
+@command("addDocumentToBundle", scope="application:write", prepare=_drafted)
+async def add(tx: Tx, caller: Caller, bundle: BundleId, new: NewDocument, *, prepared: Draft) -> DocumentId:  # noqa: ARG001  # `prepared` is made of it
+    """Add a document to a bundle. Four statements with the reply.
+
+    Raises InvalidData (no such bundle), Unauthorized. Emits ApplicationCatalogueChanged.
+    """
+    parent = await to_extend(tx, caller, LOCK_BUNDLE, bundle, "document", absent=_NO_BUNDLE)
+    await prepared.insert(tx, parent["application_id"])
+    document = DocumentId(prepared.documents[0]["id"])
+    await append(
+        tx, ApplicationCatalogueChanged(caller.in_tenant(), parent["application_id"], "document", document, "added")
+    )
+    return document
+
+
+@command("deleteDocument", scope="application:write", reply_before=True)
+async def delete(tx: Tx, caller: Caller, document: DocumentId) -> None:
+    """Remove a document and answer what it was. Raises NotFound, Unauthorized. Emits ApplicationCatalogueChanged."""
+    row = await to_change(tx, caller, LOCK, document, absent=NotFound(object="document"))
+    await tx.run(DELETE, document=document)
+    await append(
+        tx, ApplicationCatalogueChanged(caller.in_tenant(), row["application_id"], "document", document, "deleted")
+    )

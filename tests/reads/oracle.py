@@ -1,0 +1,882 @@
+"""The oracle: what the Director must answer, worked out the plain way.
+
+graphql-core executes a document over the same SDL, with one naive resolver per field, over rows that were read by
+`SELECT * FROM table`. Nothing of `compass.reads` is used: what the two agree on, two people worked out.
+"""
+
+import base64
+import json
+import re
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import graphql
+
+from compass.access.caller import Caller, Consumer
+from compass.vault import Vault
+from tests.reads.landscape import ORDER
+
+Row = Mapping[str, Any]
+
+
+class Refusal(Exception):
+    """A resolver refuses, with the contract's code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the oracle says: the data, and every error as its path without list positions and its code."""
+
+    data: Any
+    errors: frozenset[tuple[tuple[str, ...], int]]
+
+
+class World:
+    """Every row of the database, by table."""
+
+    def __init__(self, rows: Mapping[str, list[Row]], vault: Vault) -> None:
+        self.rows = rows
+        self.vault = vault
+        self._by_id = {
+            table: {row["id"]: row for row in those} for table, those in rows.items() if those and "id" in those[0]
+        }
+
+    @classmethod
+    async def read(cls, dsn: str, vault: Vault) -> "World":
+        """Load everything."""
+        connection = await asyncpg.connect(dsn)
+        try:
+            return cls({table: [_plain(r) for r in await connection.fetch(f"SELECT * FROM {table}")] for table in ORDER}, vault)
+        finally:
+            await connection.close()
+
+    def get(self, table: str, key: str | None) -> Row | None:
+        """The row of that id, or None."""
+        return self._by_id.get(table, {}).get(_id(key))
+
+    def where(self, table: str, **equal: Any) -> list[Row]:
+        """The rows whose columns have these values."""
+        return [row for row in self.rows[table] if all(row[name] == value for name, value in equal.items())]
+
+
+def _plain(record: Any) -> Row:
+    json_columns = {"value", "error"}
+    return {
+        name: json.loads(value) if name in json_columns and isinstance(value, str) and _is_jsonb(record, name) else _text(value)
+        for name, value in record.items()
+    }
+
+
+def _is_jsonb(record: Any, name: str) -> bool:
+    # Labels' values, and the error of a formation; every other `error` is text.
+    return name == "value" or ("formation_template_id" in record and name == "error")  # noqa: SIM300
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, uuid.UUID) else value
+
+
+def _id(text: str | None) -> str | None:
+    """An id as the database compares it: not a UUID is no id of anything."""
+    try:
+        return str(uuid.UUID(text)) if text is not None else None
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True)
+class Asking:
+    """One execution: the world, who asks, and the runtime whose view it is where the API has one."""
+
+    world: World
+    caller: Caller
+
+    @property
+    def tenant(self) -> str:
+        return str(self.caller.tenant)
+
+
+# A field's resolver gets the row, what is asked, and the arguments.
+Resolver = Callable[..., Any]
+RESOLVERS: dict[str, Resolver] = {}
+
+
+def field(*names: str) -> Callable[[Resolver], Resolver]:
+    """The resolver of these fields, `Type.field`."""
+
+    def declared(resolver: Resolver) -> Resolver:
+        for name in names:
+            if name in RESOLVERS:
+                raise AssertionError(name)
+            RESOLVERS[name] = resolver
+        return resolver
+
+    return declared
+
+
+def columns(type_name: str, **names: str) -> None:
+    """Fields that are a column."""
+    for field_name, column in names.items():
+        field(f"{type_name}.{field_name}")(lambda row, _asking, column=column: row[column])
+
+
+def times(type_name: str, **names: str) -> None:
+    """Fields that are a time: RFC 3339, UTC, whole seconds."""
+    for field_name, column in names.items():
+        field(f"{type_name}.{field_name}")(lambda row, _asking, column=column: _time(row[column]))
+
+
+def _time(value: datetime | None) -> str | None:
+    return None if value is None else value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def guarded(scope: str, resolver: Resolver) -> Resolver:
+    """Null for a caller without the scope."""
+
+    def resolve(row: Row, asking: Asking, **arguments: Any) -> Any:
+        return resolver(row, asking, **arguments) if scope in asking.caller.scopes else None
+
+    return resolve
+
+
+# Pages
+
+_PREFIX = "DpKtJ4j9jDq"
+
+
+def page(rows: Iterable[Row], first: int | None, after: str | None, largest: int | None = 200) -> Row:
+    """One page of the rows, or the refusal of its arguments."""
+    if first is None or first < 1 or (largest is not None and first > largest):
+        raise Refusal(22)
+    offset = 0
+    if after:
+        try:
+            offset = int(base64.b64decode(after, validate=True).decode("ascii").removeprefix(_PREFIX))
+        except ValueError as error:
+            raise Refusal(10) from error
+        if offset < 0:
+            raise Refusal(22)
+    everything = list(rows)
+    more = offset + first < len(everything)
+    end = base64.b64encode(f"{_PREFIX}{offset + first}".encode()).decode() if more else ""
+    return {
+        "data": everything[offset : offset + first],
+        "totalCount": len(everything),
+        "pageInfo": {"startCursor": after or "", "endCursor": end, "hasNextPage": more},
+    }
+
+
+# Labels
+
+
+def _labels(world: World, table: str, owner: str, row: Row, key: str | None) -> dict[str, Any]:
+    return {
+        label["key"]: label["value"]
+        for label in world.where(table, **{owner: row["id"]})
+        if key is None or label["key"] == key
+    }
+
+
+def _contains(value: Any, wanted: Any, *, top: bool = True) -> bool:
+    """What PostgreSQL's `jsonb @>` decides."""
+    if isinstance(wanted, dict):
+        return isinstance(value, dict) and all(
+            name in value and _contains(value[name], entry, top=False) for name, entry in wanted.items()
+        )
+    if isinstance(wanted, list):
+        return isinstance(value, list) and all(any(_contains(entry, each, top=False) for entry in value) for each in wanted)
+    if isinstance(value, list):
+        # An array contains a bare scalar, but only at the top.
+        return top and any(_contains(entry, wanted, top=False) for entry in value)
+    if isinstance(value, bool) or isinstance(wanted, bool):
+        return value is wanted
+    return not isinstance(value, dict) and bool(value == wanted)
+
+
+_ANY_OF = re.compile(r'\$\[\*\]\s*\?\s*\((.*)\)')
+_NAME = re.compile(r'\s*@\s*==\s*"([a-zA-Z0-9\-_\s]+)"\s*')
+
+
+def _matches(labels: Mapping[str, Any], rule: Mapping[str, Any]) -> bool:
+    key, query = rule["key"], rule.get("query")
+    if query is None:
+        return key in labels
+    if key in ("scenarios", "runtimeType", "systemRole"):
+        whole = _ANY_OF.fullmatch(query.strip())
+        names = [_NAME.fullmatch(part) for part in whole[1].split("||")] if whole else [None]
+        if not all(names):
+            raise Refusal(10)
+        wanted = {name[1] for name in names if name}
+        value = labels.get(key)
+        return value in wanted if isinstance(value, str) else isinstance(value, list) and bool(wanted & set(value))
+    try:
+        literal = json.loads(query)
+    except ValueError as error:
+        raise Refusal(10) from error
+    if key == "global_subaccount_id" and literal == {"exists": False}:
+        return key not in labels
+    return key in labels and _contains(labels[key], literal)
+
+
+def _filtered(rows: Iterable[Row], asking: Asking, table: str, owner: str, rules: list[Mapping[str, Any]] | None) -> list[Row]:
+    # Every rule is looked at, also when there is no row: a wrong query is refused in an empty tenant too.
+    for rule in rules or ():
+        _matches({}, rule)
+    return [
+        row
+        for row in rows
+        if all(_matches(_labels(asking.world, table, owner, row, None), rule) for rule in rules or ())
+    ]
+
+
+# Directory
+
+
+def _visible(asking: Asking, kind: str) -> list[Row]:
+    seen = [access[f"{kind}_id"] for access in asking.world.where(f"{kind}_tenant", tenant_id=asking.tenant)]
+    return [row for one in sorted(seen) if (row := asking.world.get(kind, one)) is not None]
+
+
+def _see(asking: Asking, kind: str, key: str) -> Row | None:
+    return next((row for row in _visible(asking, kind) if row["id"] == _id(key)), None)
+
+
+def _share_a_group(world: World, application: str, runtime: str | None) -> bool:
+    return any(
+        pair["target"] == _id(runtime) and pair["state"] not in ("DELETING", "DELETE_ERROR")
+        for pair in world.where("formation_assignment", source=application)
+    )
+
+
+def _label(world: World, runtime: str, key: str) -> Any:
+    return next((row["value"] for row in world.where("runtime_label", runtime_id=runtime, key=key)), None)
+
+
+def _named_for(world: World, application: Row, runtime: str) -> str:
+    plain = _label(world, runtime, "isNormalized") not in (None, "true")
+    name = str(application["name"] if plain else application["normalized_name"])
+    return name if application["system_number"] is None else f"{name}-{application['system_number']}"
+
+
+@field("Query.applications")
+def applications(_row: Row, asking: Asking, first: int | None, after: str | None = None, filter: Any = None) -> Row:  # noqa: A002  # the schema's name
+    rows = _visible(asking, "application")
+    if asking.caller.consumer is Consumer.RUNTIME:
+        shared = [row for row in rows if _share_a_group(asking.world, row["id"], asking.caller.consumer_id)]
+        return page(shared, first, after)
+    return page(_filtered(rows, asking, "application_label", "application_id", filter), first, after)
+
+
+@field("Query.application")
+def application(_row: Row, asking: Asking, id: str) -> Row | None:  # noqa: A002  # the schema's name
+    found = _see(asking, "application", id)
+    if asking.caller.consumer is Consumer.RUNTIME and not (
+        found and _share_a_group(asking.world, found["id"], asking.caller.consumer_id)
+    ):
+        raise Refusal(27)
+    return found
+
+
+@field("Query.applicationsForRuntime")
+def applications_for_runtime(_row: Row, asking: Asking, runtimeID: str, first: int | None, after: str | None = None) -> Row:  # noqa: N803  # the schema's name
+    runtime = _see(asking, "runtime", runtimeID)
+    shared = [
+        {**row, "name": _named_for(asking.world, row, str(_id(runtimeID)))}
+        for row in _visible(asking, "application")
+        if _share_a_group(asking.world, row["id"], runtimeID)
+    ]
+    found = page(shared, first, after, largest=None)
+    if runtime is None:
+        raise Refusal(22)
+    return found
+
+
+@field("Query.runtimes")
+def runtimes(_row: Row, asking: Asking, first: int | None, after: str | None = None, filter: Any = None) -> Row:  # noqa: A002  # the schema's name
+    return page(_filtered(_visible(asking, "runtime"), asking, "runtime_label", "runtime_id", filter), first, after)
+
+
+@field("Query.runtime")
+def runtime(_row: Row, asking: Asking, id: str) -> Row | None:  # noqa: A002  # the schema's name
+    return _see(asking, "runtime", id)
+
+
+columns(
+    "Application", id="id", name="name", systemNumber="system_number", localTenantID="local_tenant_id", baseUrl="base_url",
+    providerName="provider_name", description="description", integrationSystemID="integration_system_id",
+    applicationTemplateID="application_template_id", healthCheckURL="health_check_url",
+    applicationNamespace="application_namespace", systemStatus="system_status", error="error",
+)  # fmt: skip
+times("Application", createdAt="created_at", updatedAt="updated_at", deletedAt="deleted_at")
+columns("Runtime", id="id", name="name", description="description", applicationNamespace="application_namespace")
+field("Application.status", "Runtime.status", "Runtime.metadata")(lambda row, _asking: row)
+columns("ApplicationStatus", condition="status_condition")
+columns("RuntimeStatus", condition="status_condition")
+times("ApplicationStatus", timestamp="status_timestamp")
+times("RuntimeStatus", timestamp="status_timestamp")
+times("RuntimeMetadata", creationTimestamp="created_at")
+
+
+@field("Application.labels")
+def application_labels(row: Row, asking: Asking, key: str | None = None) -> dict[str, Any]:
+    return _labels(asking.world, "application_label", "application_id", row, key)
+
+
+@field("Runtime.labels")
+def runtime_labels(row: Row, asking: Asking, key: str | None = None) -> dict[str, Any]:
+    shown = _labels(asking.world, "runtime_label", "runtime_id", row, key)
+    return {name: value for name, value in shown.items() if not name.endswith("_defaultEventing")}
+
+
+def _oldest_first(rows: Iterable[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (row["created_at"], row["id"]))
+
+
+def _of(table: str, owner: str) -> Resolver:
+    return lambda row, asking: _oldest_first(asking.world.where(table, **{owner: row["id"]}))
+
+
+field("Application.webhooks")(guarded("application.webhooks:read", _of("webhook", "application_id")))
+field("Runtime.webhooks")(guarded("runtime.webhooks:read", _of("webhook", "runtime_id")))
+field("Application.auths")(_of("system_auth", "application_id"))
+field("Runtime.auths")(_of("system_auth", "runtime_id"))
+field("IntegrationSystem.auths")(_of("system_auth", "integration_system_id"))
+
+
+@field("Runtime.eventingConfiguration")
+def eventing_of_runtime(row: Row, asking: Asking) -> Row:
+    return {"url": _label(asking.world, row["id"], "runtime_eventServiceUrl") or ""}
+
+
+@field("Application.eventingConfiguration")
+def eventing_of_application(row: Row, asking: Asking) -> Row:
+    world = asking.world
+    pairs = [
+        pair for pair in world.where("formation_assignment", source=row["id"]) if pair["state"] not in ("DELETING", "DELETE_ERROR")
+    ]
+    sharing = [found for pair in pairs if (found := world.get("runtime", pair["target"])) is not None]
+    preferred = [one for one in sharing if world.where("runtime_label", runtime_id=one["id"], key=f"{row['id']}_defaultEventing")]
+    chosen = next(iter(_oldest_first(preferred) or _oldest_first(sharing)), None)
+    url = chosen and _label(world, chosen["id"], "runtime_eventServiceUrl")
+    if chosen is None or not url:
+        return {"url": ""}
+    origin = "/".join(url.split("/")[:3])
+    # The name that `applicationsForRuntime` would show, whatever name the row goes under here.
+    stored = world.get("application", row["id"])
+    return {"url": f"{origin}/{_named_for(world, stored or row, chosen['id'])}/v1/events"}
+
+
+columns("ApplicationEventingConfiguration", defaultURL="url")
+columns("RuntimeEventingConfiguration", defaultURL="url")
+
+
+# System auths
+
+_KINDS = {
+    "AppSystemAuth": ("APPLICATION", "application_id", "application.auths:read"),
+    "RuntimeSystemAuth": ("RUNTIME", "runtime_id", "runtime.auths:read"),
+    "IntSysSystemAuth": ("INTEGRATION_SYSTEM", "integration_system_id", "integration_system.auths:read"),
+}
+_NEVER = "0001-01-01T00:00:00Z"
+CONNECTOR_URL = "https://plane.test:8443/connector/graphql"
+TOKEN_URL = "https://plane.test:8443/oauth2/token"
+
+
+def _shown_auth(row: Row, asking: Asking) -> Row | None:
+    tokens = asking.world.where("one_time_token", system_auth_id=row["id"])
+    known = row["cert_common_name"] or row["client_secret_digest"] is not None or row["auth_sealed"] is not None or tokens
+    if not known:
+        return None
+    current = next((token for token in tokens if token["replaced_at"] is None), None)
+    token = None
+    if current and row["application_id"] is not None and not row["cert_common_name"]:
+        token = {
+            "__typename": "OneTimeTokenForApplication", "token": "", "connectorURL": CONNECTOR_URL, "legacyConnectorURL": "",
+            "used": current["used_at"] is not None, "createdAt": _time(current["created_at"]),
+            "expiresAt": _time(current["expires_at"]), "usedAt": _time(current["used_at"]) or _NEVER, "type": "Application",
+            "scenarioGroups": [],
+        }  # fmt: skip
+    secret = {"__typename": "OAuthCredentialData", "clientId": row["id"], "clientSecret": "", "url": TOKEN_URL}
+    return {
+        "credential": secret if row["client_secret_digest"] is not None else None,
+        "certCommonName": row["cert_common_name"],
+        "oneTimeToken": token,
+    }
+
+
+for _type, (_kind, _owner, _scope) in _KINDS.items():
+    columns(_type, id="id", tenantId="tenant_id", referenceObjectId=_owner)
+    field(f"{_type}.type")(lambda _row, _asking, kind=_kind: kind)
+    field(f"{_type}.auth")(guarded(_scope, _shown_auth))
+
+
+def _type_of_system_auth(row: Row) -> str:
+    return next(name for name, (_, owner, _) in _KINDS.items() if row[owner] is not None)
+
+
+@field("Query.systemAuth")
+def system_auth(_row: Row, asking: Asking, id: str) -> Row:  # noqa: A002  # the schema's name
+    found = asking.world.get("system_auth", id)
+    if found is None:
+        raise Refusal(20)
+    return found
+
+
+# Auth values, as they are kept: a document of the schema's own shape
+
+
+def _sealed(place: str, column: str) -> Resolver:
+    def resolve(row: Row, asking: Asking) -> Row | None:
+        if row[column] is None:
+            return None
+        opened: Row = json.loads(asking.world.vault.open(f"{place}/{row['id']}", row[column]))
+        return opened
+
+    return resolve
+
+
+for _type in ("Auth", "CSRFTokenCredentialRequestAuth"):
+    for _name in ("additionalHeaders", "additionalQueryParams"):
+        field(f"{_type}.{_name}Serialized")(
+            lambda row, _asking, name=_name: (
+                None if row.get(name) is None else json.dumps(row[name], separators=(",", ":"), ensure_ascii=False)
+            )
+        )
+
+
+# Directory of the plane itself
+
+
+@field("Query.integrationSystems")
+def integration_systems(_row: Row, asking: Asking, first: int | None, after: str | None = None) -> Row:
+    return page(sorted(asking.world.rows["integration_system"], key=lambda row: row["id"]), first, after)
+
+
+@field("Query.integrationSystem")
+def integration_system(_row: Row, asking: Asking, id: str) -> Row | None:  # noqa: A002  # the schema's name
+    return asking.world.get("integration_system", id)
+
+
+columns("IntegrationSystem", id="id", name="name", description="description")
+
+
+@field("Query.tenants")
+def tenants(_row: Row, asking: Asking, first: int | None, after: str | None = None, searchTerm: str | None = None) -> Row:  # noqa: N803  # the schema's name
+    term = (searchTerm or "").lower()
+    found = [
+        row
+        for row in asking.world.where("tenant", status="Active")
+        if term in row["name"].lower() or term in row["external_id"].lower() or term in row["id"]
+    ]
+    # The database's collation is by code point, as Python's.
+    return page(sorted(found, key=lambda row: (row["name"], row["id"])), first, after, largest=None)
+
+
+@field("Query.tenantByExternalID")
+def tenant_by_external_id(_row: Row, asking: Asking, id: str) -> Row:  # noqa: A002  # the schema's name
+    found = asking.world.where("tenant", external_id=id, status="Active")
+    if not found:
+        raise Refusal(20)
+    return found[0]
+
+
+columns("Tenant", id="external_id", internalID="id", name="name", type="type", provider="provider")
+
+
+@field("Tenant.parents")
+def tenant_parents(row: Row, asking: Asking) -> list[str]:
+    return sorted(link["parent_id"] for link in asking.world.where("tenant_parent", tenant_id=row["id"]))
+
+
+@field("Tenant.initialized")
+def tenant_initialized(row: Row, asking: Asking) -> bool:
+    return bool(asking.world.where("formation", tenant_id=row["id"]))
+
+
+@field("Tenant.labels")
+def tenant_labels(row: Row, asking: Asking, key: str | None = None) -> dict[str, Any]:
+    return _labels(asking.world, "tenant_label", "tenant_id", row, key)
+
+
+_VIEWERS = {
+    Consumer.APPLICATION: "APPLICATION",
+    Consumer.RUNTIME: "RUNTIME",
+    Consumer.INTEGRATION_SYSTEM: "INTEGRATION_SYSTEM",
+    Consumer.STATIC_USER: "USER",
+}
+field("Query.viewer")(lambda _row, asking: {"id": asking.caller.consumer_id, "type": _VIEWERS[asking.caller.consumer]})
+# The original never had any.
+field("Query.healthChecks")(
+    lambda _row, _asking, **_arguments: {
+        "data": [], "totalCount": 0, "pageInfo": {"startCursor": "", "endCursor": "", "hasNextPage": False},
+    }
+)  # fmt: skip
+
+
+# Catalogue
+
+
+def _seen_bundle(asking: Asking, row: Row) -> bool:
+    return _see(asking, "application", row["application_id"]) is not None
+
+
+def _sorted_by_id(rows: Iterable[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: row["id"])
+
+
+def _page_of(table: str, owner: str) -> Resolver:
+    def resolve(row: Row, asking: Asking, first: int | None, after: str | None = None, group: str | None = None) -> Row:
+        return page(_sorted_by_id(asking.world.where(table, **{owner: row["id"]})), first, after)
+
+    return resolve
+
+
+def _one_of(table: str, owner: str) -> Resolver:
+    def resolve(row: Row, asking: Asking, id: str) -> Row | None:  # noqa: A002  # the schema's name
+        found = asking.world.get(table, id)
+        return found if found is not None and found[owner] == row["id"] else None
+
+    return resolve
+
+
+field("Application.bundles")(_page_of("bundle", "application_id"))
+field("Application.bundle")(_one_of("bundle", "application_id"))
+field("Application.apiDefinition")(_one_of("api_definition", "application_id"))
+field("Application.eventDefinition")(_one_of("event_definition", "application_id"))
+field("Bundle.apiDefinitions")(_page_of("api_definition", "bundle_id"))
+field("Bundle.eventDefinitions")(_page_of("event_definition", "bundle_id"))
+field("Bundle.documents")(_page_of("document", "bundle_id"))
+field("Bundle.apiDefinition")(_one_of("api_definition", "bundle_id"))
+field("Bundle.eventDefinition")(_one_of("event_definition", "bundle_id"))
+field("Bundle.document")(_one_of("document", "bundle_id"))
+columns(
+    "Bundle", id="id", name="name", description="description",
+    instanceAuthRequestInputSchema="instance_auth_request_input_schema", correlationIDs="correlation_ids", error="error",
+)  # fmt: skip
+times("Bundle", createdAt="created_at", updatedAt="updated_at", deletedAt="deleted_at")
+
+
+def _own_auths(row: Row, asking: Asking) -> list[Row]:
+    return [one for one in _oldest_first(asking.world.where("bundle_instance_auth", bundle_id=row["id"])) if _seen_auth(asking, one)]
+
+
+def _seen_auth(asking: Asking, auth: Row) -> bool:
+    bundle = asking.world.get("bundle", auth["bundle_id"])
+    return auth["owner_tenant_id"] == asking.tenant or (bundle is not None and _seen_bundle(asking, bundle))
+
+
+def _default_auth(row: Row, asking: Asking) -> Row | None:
+    if asking.caller.consumer is Consumer.RUNTIME:
+        own = [
+            one
+            for one in _oldest_first(asking.world.where("bundle_instance_auth", bundle_id=row["id"]))
+            if one["runtime_id"] == _id(asking.caller.consumer_id)
+        ]
+        if own:
+            found: Row | None = _sealed("bundle_instance_auth", "auth_sealed")(own[0], asking)
+            return found
+    default: Row | None = _sealed("bundle", "default_instance_auth_sealed")(row, asking)
+    return default
+
+
+def _instance_auth(row: Row, asking: Asking, id: str) -> Row | None:  # noqa: A002  # the schema's name
+    return next((one for one in _own_auths(row, asking) if one["id"] == _id(id)), None)
+
+
+field("Bundle.instanceAuths")(guarded("bundle.instance_auths:read", _own_auths))
+field("Bundle.instanceAuth")(guarded("bundle.instance_auths:read", _instance_auth))
+field("Bundle.defaultInstanceAuth")(guarded("bundle.instance_auths:read", _default_auth))
+columns(
+    "BundleInstanceAuth", id="id", context="context", inputParams="input_params", runtimeID="runtime_id",
+    runtimeContextID="runtime_context_id",
+)  # fmt: skip
+field("BundleInstanceAuth.auth")(_sealed("bundle_instance_auth", "auth_sealed"))
+field("BundleInstanceAuth.status")(lambda row, _asking: row)
+columns("BundleInstanceAuthStatus", condition="status_condition", message="status_message", reason="status_reason")
+times("BundleInstanceAuthStatus", timestamp="status_timestamp")
+
+
+@field("Query.bundleInstanceAuth")
+def bundle_instance_auth(_row: Row, asking: Asking, id: str) -> Row | None:  # noqa: A002  # the schema's name
+    found = asking.world.get("bundle_instance_auth", id)
+    return found if found is not None and _seen_auth(asking, found) else None
+
+
+@field("Query.bundleByInstanceAuth")
+def bundle_by_instance_auth(_row: Row, asking: Asking, authID: str) -> Row | None:  # noqa: N803  # the schema's name
+    found = asking.world.get("bundle_instance_auth", authID)
+    bundle = asking.world.get("bundle", found["bundle_id"]) if found is not None else None
+    return bundle if bundle is not None and _seen_bundle(asking, bundle) else None
+
+
+def _definitions_of(table: str) -> Resolver:
+    def resolve(_row: Row, asking: Asking, appID: str, first: int | None, after: str | None = None) -> Row | None:  # noqa: N803  # the schema's name
+        found = _see(asking, "application", appID)
+        rows = asking.world.where(table, application_id=found["id"]) if found else []
+        return page(_sorted_by_id(rows), first, after)
+
+    return resolve
+
+
+field("Query.apisForApplication")(_definitions_of("api_definition"))
+field("Query.eventsForApplication")(_definitions_of("event_definition"))
+columns("APIDefinition", id="id", name="name", description="description", targetURL="target_url", group="api_group", error="error")
+times("APIDefinition", created_at="created_at", updated_at="updated_at", deleted_at="deleted_at")
+columns("EventDefinition", id="id", name="name", description="description", group="event_group", error="error")
+times("EventDefinition", createdAt="created_at", updatedAt="updated_at", deletedAt="deleted_at")
+field("APIDefinition.version", "EventDefinition.version")(lambda row, _asking: row if row["version_value"] is not None else None)
+columns(
+    "Version", value="version_value", deprecated="version_deprecated", deprecatedSince="version_deprecated_since",
+    forRemoval="version_for_removal",
+)  # fmt: skip
+
+
+def _only(rows: list[Row]) -> Row | None:
+    return rows[0] if rows else None
+
+
+field("APIDefinition.spec")(lambda row, asking: _only(asking.world.where("spec", api_definition_id=row["id"])))
+field("EventDefinition.spec")(lambda row, asking: _only(asking.world.where("spec", event_definition_id=row["id"])))
+for _type, _scope in (("APISpec", "api_spec.fetch_request:read"), ("EventSpec", "event_spec.fetch_request:read")):
+    columns(_type, id="id", data="data", format="format", type="type")
+    field(f"{_type}.fetchRequest")(
+        guarded(_scope, lambda row, asking: _only(asking.world.where("fetch_request", spec_id=row["id"])))
+    )
+field("Document.fetchRequest")(
+    guarded(
+        "document.fetch_request:read", lambda row, asking: _only(asking.world.where("fetch_request", document_id=row["id"]))
+    )
+)
+columns(
+    "Document", id="id", title="title", displayName="display_name", description="description", format="format", kind="kind",
+    data="data", error="error",
+)  # fmt: skip
+times("Document", createdAt="created_at", updatedAt="updated_at", deletedAt="deleted_at")
+columns("FetchRequest", url="url", mode="mode", filter="filter")
+field("FetchRequest.auth")(guarded("fetch-request.auth:read", _sealed("fetch_request", "auth_sealed")))
+field("FetchRequest.status")(lambda row, _asking: row)
+columns("FetchRequestStatus", condition="status_condition", message="status_message")
+times("FetchRequestStatus", timestamp="status_timestamp")
+
+# Webhooks
+
+columns(
+    "Webhook", id="id", applicationID="application_id", applicationTemplateID="application_template_id",
+    runtimeID="runtime_id", integrationSystemID="integration_system_id", formationTemplateID="formation_template_id",
+    type="type", mode="mode", correlationIdKey="correlation_id_key", retryInterval="retry_interval", timeout="timeout",
+    url="url", urlTemplate="url_template", inputTemplate="input_template", headerTemplate="header_template",
+    outputTemplate="output_template", statusTemplate="status_template",
+)  # fmt: skip
+times("Webhook", createdAt="created_at")
+field("Webhook.auth")(guarded("webhooks.auth:read", _sealed("webhook", "auth_sealed")))
+
+# Groups
+
+
+@field("Query.formation")
+def formation(_row: Row, asking: Asking, id: str) -> Row:  # noqa: A002  # the schema's name
+    found = asking.world.get("formation", id)
+    if found is None or found["tenant_id"] != asking.tenant:
+        raise Refusal(20)
+    return found
+
+
+@field("Query.formationByName")
+def formation_by_name(_row: Row, asking: Asking, name: str) -> Row:
+    found = asking.world.where("formation", name=name, tenant_id=asking.tenant)
+    if not found:
+        raise Refusal(20)
+    return found[0]
+
+
+@field("Query.formations")
+def formations(_row: Row, asking: Asking, first: int | None, after: str | None = None) -> Row:
+    return page(_sorted_by_id(asking.world.where("formation", tenant_id=asking.tenant)), first, after)
+
+
+@field("Query.formationsForObject")
+def formations_for_object(_row: Row, asking: Asking, objectID: str) -> list[Row]:  # noqa: N803  # the schema's name
+    member = _id(objectID)
+    pairs = asking.world.where("formation_assignment", source=member, target=member)
+    return _sorted_by_id(f for pair in pairs if (f := asking.world.get("formation", pair["formation_id"])) is not None)
+
+
+columns("Formation", id="id", name="name", formationTemplateId="formation_template_id", state="state")
+times(
+    "Formation", lastStateChangeTimestamp="last_state_change_timestamp",
+    lastNotificationSentTimestamp="last_notification_sent_timestamp",
+)  # fmt: skip
+
+
+@field("Formation.tenantID")
+def formation_tenant(row: Row, asking: Asking) -> str:
+    if "formation:global_read" not in asking.caller.scopes:
+        raise Refusal(23)
+    return str(row["tenant_id"])
+
+
+field("Formation.error")(lambda row, _asking: row["error"] or {"message": "", "errorCode": 0})
+field("Formation.formationAssignment")(_one_of("formation_assignment", "formation_id"))
+field("Formation.formationAssignments")(_page_of("formation_assignment", "formation_id"))
+
+
+@field("Formation.status")
+def formation_status(row: Row, asking: Asking) -> Row:
+    pairs = _sorted_by_id(asking.world.where("formation_assignment", formation_id=row["id"]))
+    failed = [pair for pair in pairs if pair["state"] in ("CREATE_ERROR", "DELETE_ERROR")]
+    errors = []
+    if row["state"] in ("CREATE_ERROR", "DELETE_ERROR"):
+        told = row["error"] or {"message": "", "errorCode": 0}
+        errors.append({"assignmentID": None, "message": told["message"], "errorCode": told["errorCode"]})
+    for pair in failed:
+        told = json.loads(pair["error"])["error"]
+        errors.append({"assignmentID": pair["id"], "message": told["message"], "errorCode": told["errorCode"]})
+    if row["state"] == "DRAFT":
+        condition = "DRAFT"
+    elif errors:
+        condition = "ERROR"
+    elif row["state"] in ("INITIAL", "DELETING") or any(
+        pair["state"] in ("INITIAL", "DELETING", "CONFIG_PENDING") for pair in pairs
+    ):
+        condition = "IN_PROGRESS"
+    else:
+        condition = "READY"
+    return {"condition": condition, "errors": errors}
+
+
+columns(
+    "FormationAssignment", id="id", source="source", sourceType="source_type", target="target", targetType="target_type",
+    state="state", configuration="configuration", error="error",
+)  # fmt: skip
+times(
+    "FormationAssignment", lastStateChangeTimestamp="last_state_change_timestamp",
+    lastNotificationSentTimestamp="last_notification_sent_timestamp",
+)  # fmt: skip
+field("FormationAssignment.value")(lambda row, _asking: row["error"] if row["error"] is not None else row["configuration"])
+
+
+def _participant(side: str) -> Resolver:
+    def resolve(row: Row, asking: Asking) -> Row | None:
+        kind = row[f"{side}_type"].lower()
+        found = asking.world.get(kind, row[side]) if kind in ("application", "runtime") else None
+        return found and {**found, "__typename": kind.capitalize()}
+
+    return resolve
+
+
+field("FormationAssignment.sourceEntity")(_participant("source"))
+field("FormationAssignment.targetEntity")(_participant("target"))
+
+
+@field("Query.formationTemplate")
+def formation_template(_row: Row, asking: Asking, id: str) -> Row:  # noqa: A002  # the schema's name
+    found = asking.world.get("formation_template", id)
+    if found is None or found["tenant_id"] not in (None, asking.tenant):
+        raise Refusal(20)
+    return found
+
+
+@field("Query.formationTemplates")
+def formation_templates(_row: Row, asking: Asking, first: int | None, after: str | None = None, filter: Any = None) -> Row:  # noqa: A002  # the schema's name
+    seen = [row for row in asking.world.rows["formation_template"] if row["tenant_id"] in (None, asking.tenant)]
+    chosen = _filtered(_sorted_by_id(seen), asking, "formation_template_label", "formation_template_id", filter)
+    return page(chosen, first, after)
+
+
+columns(
+    "FormationTemplate", id="id", name="name", applicationTypes="application_types", runtimeTypes="runtime_types",
+    runtimeTypeDisplayName="runtime_type_display_name", runtimeArtifactKind="runtime_artifact_kind",
+    leadingProductIDs="leading_product_ids", supportsReset="supports_reset", discoveryConsumers="discovery_consumers",
+)  # fmt: skip
+times("FormationTemplate", createdAt="created_at", updatedAt="updated_at")
+
+
+@field("FormationTemplate.labels")
+def formation_template_labels(row: Row, asking: Asking, key: str | None = None) -> dict[str, Any]:
+    return _labels(asking.world, "formation_template_label", "formation_template_id", row, key)
+
+
+field("FormationTemplate.webhooks")(guarded("formation_template.webhooks:read", _of("webhook", "formation_template_id")))
+
+# Who may call what. Source: contract/director.md §2.
+
+SCOPES = {
+    "applications": "application:read", "application": "application:read", "applicationsForRuntime": "application:read",
+    "apisForApplication": "application:read", "eventsForApplication": "application:read", "runtimes": "runtime:read",
+    "runtime": "runtime:read", "bundleByInstanceAuth": "application:read", "bundleInstanceAuth": "application:read",
+    "integrationSystems": "integration_system:read", "integrationSystem": "integration_system:read", "viewer": "",
+    "tenants": "tenant:read", "tenantByExternalID": "tenant:read", "systemAuth": "ory_internal",
+    "formation": "formation:read", "formationByName": "formation:read", "formations": "formation:read",
+    "formationsForObject": "formation:global_read", "formationTemplate": "formation_template:read",
+    "formationTemplates": "formation_template:read", "healthChecks": "health_checks:read",
+}  # fmt: skip
+WITHOUT_TENANT = frozenset(
+    {"integrationSystems", "integrationSystem", "viewer", "tenants", "tenantByExternalID", "systemAuth",
+     "formationsForObject", "healthChecks"}
+)  # fmt: skip
+
+
+class Oracle:
+    """Answers documents for callers."""
+
+    def __init__(self, sdl: str, world: World) -> None:
+        self.schema = graphql.build_schema(sdl)
+        for name, kind in self.schema.type_map.items():
+            if graphql.is_abstract_type(kind):
+                kind.resolve_type = _resolve_system_auth if name == "SystemAuth" else _resolve_named
+        self.world = world
+
+    def unresolved(self) -> set[str]:
+        """Fields of stored types that have no resolver here and are therefore read from the value itself."""
+        return {
+            f"{name}.{field_name}"
+            for name, kind in self.schema.type_map.items()
+            if isinstance(kind, graphql.GraphQLObjectType) and not name.startswith("__") and name != "Mutation"
+            for field_name in kind.fields
+            if f"{name}.{field_name}" not in RESOLVERS
+        }
+
+    def ask(self, caller: Caller, text: str, variables: Mapping[str, Any], operation: str | None) -> Told:
+        """Execute one document."""
+        result = graphql.execute_sync(
+            self.schema,
+            graphql.parse(text),
+            context_value=Asking(self.world, caller),
+            variable_values=dict(variables),
+            operation_name=operation,
+            field_resolver=_resolve,
+        )
+        errors = set()
+        for error in result.errors or ():
+            if not isinstance(error.original_error, Refusal):
+                raise AssertionError(f"the oracle itself failed: {error}") from error.original_error
+            path = tuple(step for step in error.path or () if isinstance(step, str))
+            errors.add((path, error.original_error.code))
+        return Told(result.data, frozenset(errors))
+
+
+def _resolve_system_auth(row: Row, *_: Any) -> str:
+    return _type_of_system_auth(row)
+
+
+def _resolve_named(row: Row, *_: Any) -> str:
+    return str(row["__typename"])
+
+
+def _resolve(row: Any, info: graphql.GraphQLResolveInfo, **arguments: Any) -> Any:
+    asking: Asking = info.context
+    if info.parent_type.name == "Query":
+        if SCOPES[info.field_name] and SCOPES[info.field_name] not in asking.caller.scopes:
+            raise Refusal(23)
+        if asking.caller.tenant is None and info.field_name not in WITHOUT_TENANT:
+            raise Refusal(24)
+    resolver = RESOLVERS.get(f"{info.parent_type.name}.{info.field_name}")
+    return row.get(info.field_name) if resolver is None else resolver(row, asking, **arguments)
