@@ -32,7 +32,22 @@ from compass.connector import certificate, pairing
 from compass.connector.authority import Authority
 from compass.connector.revocation import Revocations
 from compass.connector.urls import PublicUrls
-from compass.director import application, integration_system, label, runtime, system_auth, tenant, viewer
+from compass.director import (
+    api_definition,
+    application,
+    bundle,
+    bundle_instance_auth,
+    document,
+    event_definition,
+    fetch_request,
+    integration_system,
+    label,
+    runtime,
+    spec,
+    system_auth,
+    tenant,
+    viewer,
+)
 from compass.director import pairing as director_pairing
 from compass.errors import Unauthorized
 from compass.ids import ApplicationId, RuntimeId, SystemAuthId
@@ -50,6 +65,13 @@ CONNECTOR_NOUNS: Final = (pairing,)
 DIRECTOR_NOUNS: Final = (
     tenant,
     application,
+    bundle,
+    api_definition,
+    event_definition,
+    spec,
+    fetch_request,
+    document,
+    bundle_instance_auth,
     runtime,
     label,
     integration_system,
@@ -69,6 +91,8 @@ class Started:
     """`sha256:…` of the root certificate."""
     ca_pem: str
     """The root certificate, which clients trust."""
+    tenant: str
+    """The external id of the tenant that every plane has."""
     admin_client_id: str
     admin_secret: str | None
     """Only on the very first start; never to be had again."""
@@ -177,6 +201,7 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
                 mtls_url=urls.mtls_port,
                 ca_fingerprint=f"sha256:{hashlib.sha256(ssl.PEM_cert_to_DER_cert(authority.root_pem)).hexdigest()}",
                 ca_pem=authority.root_pem,
+                tenant=tenant.DEFAULT_EXTERNAL_ID,
                 admin_client_id=account.ADMINISTRATOR,
                 admin_secret=secret,
                 database="PostgreSQL of its own" if settings.database.dsn is None else "PostgreSQL",

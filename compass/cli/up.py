@@ -56,7 +56,11 @@ def report(started: "Started", settings: Settings) -> None:
 def _sign_in(started: "Started", secret: str) -> None:
     """Keep the administrator's secret where only this user reads it; terminals have a memory."""
     local = context.Context(
-        name=LOCAL, url=started.token_url, ca_pin=started.ca_fingerprint, client_id=started.admin_client_id
+        name=LOCAL,
+        url=started.token_url,
+        ca_pin=started.ca_fingerprint,
+        client_id=started.admin_client_id,
+        tenant=started.tenant,
     )
     try:
         context.keep(local, secret=secret, anchor=started.ca_pem)

@@ -7,6 +7,7 @@ interrupted call leaves the token usable. Source: contract/connector-agent-provi
 
 from typing import Any, Final
 
+from compass.access import itself
 from compass.access.caller import Caller, Consumer, Flow
 from compass.access.tenancy import application_refusal, runtime_refusal
 from compass.commands import Selection, command
@@ -98,18 +99,22 @@ async def begin_for_runtime(
 
 @command("requestTokenForApplication", scope="application:write")
 async def request_for_application(
-    tx: Tx, tenant: TenantId, application: ApplicationId, *, settings: TokenSettings
+    tx: Tx, caller: Caller, application: ApplicationId, *, settings: TokenSettings
 ) -> dict[str, Any]:
     """A one-time token for an application. Raises NotFound, Unauthorized."""
+    tenant = caller.in_tenant()
+    itself.require(caller, application)
     _, token = await begin_for_application(tx, tenant, application, settings)
     return {"token": token}
 
 
 @command("requestTokenForRuntime", scope="runtime:write")
 async def request_for_runtime(
-    tx: Tx, tenant: TenantId, runtime: RuntimeId, *, settings: TokenSettings
+    tx: Tx, caller: Caller, runtime: RuntimeId, *, settings: TokenSettings
 ) -> dict[str, Any]:
     """A one-time token for a runtime. Raises NotFound, Unauthorized."""
+    tenant = caller.in_tenant()
+    itself.require(caller, runtime)
     _, token = await begin_for_runtime(tx, tenant, runtime, settings)
     return {"token": token}
 

@@ -3,8 +3,9 @@
 Its target URL is where a runtime calls; its specification is at most one. Source: contract/director.md §8.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from compass.access.caller import Caller
@@ -17,6 +18,7 @@ from compass.director.catalogue import (
     VISIBLE,
     ApplicationCatalogueChanged,
     Draft,
+    canonical,
     to_change,
     to_extend,
 )
@@ -30,8 +32,20 @@ from compass.postgres.pool import Database, Tx
 from compass.reads.plan import One, Page, Query, Read, timestamp
 from compass.vault import Vault
 
-_NO_BUNDLE: Final = InvalidData(reason="cannot add API to not existing bundle")
-_ABSENT: Final = NotFound(object="api")
+# Errors
+
+
+def _no_bundle() -> InvalidData:
+    return InvalidData(reason="cannot add API to not existing bundle")
+
+
+def _absent() -> NotFound:
+    return NotFound(object="api")
+
+
+def _no_spec(api: str) -> Refused:
+    return Refused(f'spec for API with id "{api}" not found')
+
 
 # Inputs
 
@@ -93,7 +107,9 @@ QUERIES = (
         "apisForApplication",
         scope="application:read",
         read=Page(
-            "APIDefinition", on=f"{{c}}.application_id = {{arg:appID}}::uuid AND {VISIBLE} AND {GROUPED}", order="{c}.id"
+            "APIDefinition",
+            on=f"{{c}}.application_id = {{arg:appID}}::uuid AND {VISIBLE} AND {GROUPED}",
+            order="{c}.id",
         ),
     ),
 )
@@ -102,28 +118,28 @@ QUERIES = (
 
 LOCK = """
 -- api_definition.lock
-SELECT api_definition.application_id, api_definition.bundle_id, access.owner
+SELECT api_definition.id, api_definition.application_id, access.owner
 FROM api_definition JOIN application_tenant access ON access.application_id = api_definition.application_id
 WHERE api_definition.id = %(id)s AND access.tenant_id = %(tenant)s
 FOR UPDATE OF api_definition
 """
 LOCK_IN_BUNDLE = """
 -- api_definition.lock_in_bundle
-SELECT api_definition.application_id, access.owner
+SELECT api_definition.id, api_definition.application_id, access.owner
 FROM api_definition JOIN application_tenant access ON access.application_id = api_definition.application_id
 WHERE api_definition.id = %(id)s AND access.tenant_id = %(tenant)s AND api_definition.bundle_id IS NOT NULL
 FOR UPDATE OF api_definition
 """
 LOCK_OF_APPLICATION = """
 -- api_definition.lock_of_application
-SELECT api_definition.application_id, access.owner
+SELECT api_definition.id, api_definition.application_id, access.owner
 FROM api_definition JOIN application_tenant access ON access.application_id = api_definition.application_id
 WHERE api_definition.id = %(id)s AND access.tenant_id = %(tenant)s AND api_definition.bundle_id IS NULL
 FOR UPDATE OF api_definition
 """
 LOCK_SPEC = """
 -- api_definition.lock_spec
-SELECT api_definition.application_id, access.owner, spec.id AS spec_id
+SELECT api_definition.id, api_definition.application_id, access.owner, spec.id AS spec_id
 FROM api_definition JOIN application_tenant access ON access.application_id = api_definition.application_id
 JOIN spec ON spec.api_definition_id = api_definition.id
 WHERE api_definition.id = %(id)s AND access.tenant_id = %(tenant)s
@@ -152,8 +168,8 @@ async def _for_bundle(
     caller: Caller, bundle: BundleId, new: NewApiDefinition, *, vault: Vault, door: Door, database: Database
 ) -> Draft:
     draft = Draft(vault)
-    drafted(draft, new, bundle)
-    await draft.fetch(door, database, lambda tx: to_extend(tx, caller, LOCK_BUNDLE, bundle, "api", absent=_NO_BUNDLE))
+    drafted(draft, new, canonical(bundle))
+    await draft.fetch(door, database, lambda tx: to_extend(tx, caller, LOCK_BUNDLE, bundle, "api", absent=_no_bundle()))
     return draft
 
 
@@ -170,7 +186,7 @@ async def add_to_bundle(
 
     Raises InvalidData (no such bundle), Unauthorized. Emits ApplicationCatalogueChanged.
     """
-    parent = await to_extend(tx, caller, LOCK_BUNDLE, bundle, "api", absent=_NO_BUNDLE)
+    parent = await to_extend(tx, caller, LOCK_BUNDLE, bundle, "api", absent=_no_bundle())
     return await _added(tx, caller, parent["application_id"], prepared)
 
 
@@ -215,8 +231,8 @@ async def _changed_in_bundle(
     caller: Caller, api: ApiDefinitionId, changed: NewApiDefinition, *, vault: Vault, door: Door, database: Database
 ) -> Draft:
     draft = Draft(vault)
-    spec.drafted(draft, changed.spec, "api_definition_id", api)
-    await draft.fetch(door, database, lambda tx: to_change(tx, caller, LOCK_IN_BUNDLE, api, absent=_ABSENT))
+    spec.drafted(draft, changed.spec, "api_definition_id", canonical(api))
+    await draft.fetch(door, database, lambda tx: to_change(tx, caller, LOCK_IN_BUNDLE, api, absent=_absent()))
     return draft
 
 
@@ -228,16 +244,16 @@ async def update(
 
     Raises NotFound, also for an API in no bundle; Unauthorized. Emits ApplicationCatalogueChanged.
     """
-    row = await to_change(tx, caller, LOCK_IN_BUNDLE, api, absent=_ABSENT)
-    return await _replaced(tx, caller, row["application_id"], api, changed, prepared)
+    row = await to_change(tx, caller, LOCK_IN_BUNDLE, api, absent=_absent())
+    return await _replaced(tx, caller, row, changed, prepared)
 
 
 async def _changed_of_application(
     caller: Caller, api: ApiDefinitionId, changed: NewApiDefinition, *, vault: Vault, door: Door, database: Database
 ) -> Draft:
     draft = Draft(vault)
-    spec.drafted(draft, changed.spec, "api_definition_id", api)
-    await draft.fetch(door, database, lambda tx: to_change(tx, caller, LOCK_OF_APPLICATION, api, absent=_ABSENT))
+    spec.drafted(draft, changed.spec, "api_definition_id", canonical(api))
+    await draft.fetch(door, database, lambda tx: to_change(tx, caller, LOCK_OF_APPLICATION, api, absent=_absent()))
     return draft
 
 
@@ -246,36 +262,28 @@ async def update_of_application(
     tx: Tx, caller: Caller, api: ApiDefinitionId, changed: NewApiDefinition, *, prepared: Draft
 ) -> ApiDefinitionId:
     """Replace an API that is in no bundle; otherwise as `update`."""
-    row = await to_change(tx, caller, LOCK_OF_APPLICATION, api, absent=_ABSENT)
-    return await _replaced(tx, caller, row["application_id"], api, changed, prepared)
+    row = await to_change(tx, caller, LOCK_OF_APPLICATION, api, absent=_absent())
+    return await _replaced(tx, caller, row, changed, prepared)
 
 
-async def _replaced(  # noqa: PLR0913  # the two updates differ in one lock
-    tx: Tx,
-    caller: Caller,
-    application: ApplicationId,
-    api: ApiDefinitionId,
-    changed: NewApiDefinition,
-    draft: Draft,
+async def _replaced(
+    tx: Tx, caller: Caller, row: Mapping[str, Any], changed: NewApiDefinition, draft: Draft
 ) -> ApiDefinitionId:
+    api = ApiDefinitionId(row["id"])
     await tx.run(UPDATE, api=api, **changed.columns())
     if draft.specs:
         await tx.run(DROP_SPEC, api=api)
-        await draft.insert(tx, application)
-    await _announce(tx, caller, application, api, "updated")
+        await draft.insert(tx, row["application_id"])
+    await _announce(tx, caller, row["application_id"], api, "updated")
     return api
 
 
 @command("deleteAPIDefinition", scope="application:write", reply_before=True)
 async def delete(tx: Tx, caller: Caller, api: ApiDefinitionId) -> None:
     """Remove an API and answer what it was. Raises NotFound, Unauthorized. Emits ApplicationCatalogueChanged."""
-    row = await to_change(tx, caller, LOCK, api, absent=_ABSENT)
+    row = await to_change(tx, caller, LOCK, api, absent=_absent())
     await tx.run(DELETE, api=api)
-    await _announce(tx, caller, row["application_id"], api, "deleted")
-
-
-def _no_spec(api: str) -> Refused:
-    return Refused(f'spec for API with id "{api}" not found')
+    await _announce(tx, caller, row["application_id"], row["id"], "deleted")
 
 
 async def _fetched_again(
@@ -294,5 +302,5 @@ async def refetch_spec(tx: Tx, caller: Caller, api: ApiDefinitionId, *, prepared
     """
     row = await to_change(tx, caller, LOCK_SPEC, api, absent=_no_spec(api))
     if prepared is not None and await spec.record(tx, prepared):
-        await _announce(tx, caller, row["application_id"], api, "updated")
+        await _announce(tx, caller, row["application_id"], row["id"], "updated")
     return SpecId(row["spec_id"])

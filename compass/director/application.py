@@ -9,18 +9,23 @@ from typing import Annotated, Any
 
 import asyncpg
 
+from compass.access import itself
 from compass.access.caller import Caller
 from compass.access.tenancy import application_refusal
 from compass.commands import command
-from compass.director import label
+from compass.director import bundle, label
+from compass.director.bundle import NewBundle
+from compass.director.catalogue import Draft
 from compass.errors import InsufficientScopes, InvalidData, InvalidOperation, NameTaken, NotFound
 from compass.ids import ApplicationId, TenantId
 from compass.inputs import Length, label_keys, web_address
+from compass.outbound.door import Door
 from compass.outbox.append import append
 from compass.outbox.events import Event
 from compass.postgres.pool import Tx
 from compass.reads import labels
 from compass.reads.plan import Many, Object, One, Page, Query, Read, timestamp
+from compass.vault import Vault
 
 # Inputs
 
@@ -40,7 +45,7 @@ class NewApplication:
     integration_system_id: str | None = None
     status_condition: str | None = None
     local_tenant_id: str | None = None
-    bundles: tuple[Any, ...] | None = None
+    bundles: tuple[NewBundle, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -241,6 +246,13 @@ SELECT id FROM registered
 """
 UPDATE = """
 -- application.update
+WITH labelled AS (
+    INSERT INTO application_label (application_id, key, value)
+    SELECT application_id, 'integrationSystemID', to_jsonb(%(integration_system_id)s::uuid::text) FROM application_tenant
+    WHERE application_id = %(application)s AND tenant_id = %(tenant)s AND owner
+        AND %(integration_system_id)s::uuid IS NOT NULL
+    ON CONFLICT (application_id, key) DO UPDATE SET value = excluded.value
+)
 UPDATE application SET
     provider_name = coalesce(%(provider_name)s, provider_name),
     description = coalesce(%(description)s, description),
@@ -305,17 +317,34 @@ UPDATE application SET status_condition = 'INITIAL', status_timestamp = now()
 WHERE id = %(application)s """
 
 
-@command("registerApplication", scope="application:write")
-async def register(tx: Tx, caller: Caller, new: NewApplication, mode: str) -> ApplicationId:
-    """Add an application, with its labels, to the tenant's catalogue.
-
-    Two statements, whatever the size of the catalogue or the number of labels; more for nested webhooks and bundles.
-    Raises NameTaken, NotFound (the integration system), Refused (a reserved label). Emits ApplicationRegistered.
-    """
-    tenant = caller.in_tenant()
+async def _bundles(caller: Caller, new: NewApplication, mode: str, *, vault: Vault, door: Door) -> Draft:
+    # What is refused without looking at the database is refused before anything is fetched.
+    caller.in_tenant()
     require_synchronous(mode)
     _may_set_local_tenant(caller, new.local_tenant_id)
     label.refuse_reserved(new.labels or {})
+    draft = Draft(vault)
+    for offered in new.bundles or ():
+        bundle.drafted(draft, offered)
+    await draft.fetch_unasked(door)
+    return draft
+
+
+@command("registerApplication", scope="application:write", prepare=_bundles)
+async def register(
+    tx: Tx,
+    caller: Caller,
+    new: NewApplication,
+    mode: str,  # noqa: ARG001  # looked at before the transaction
+    *,
+    prepared: Draft,
+) -> ApplicationId:
+    """Add an application, with its labels and bundles, to the tenant's catalogue.
+
+    Two statements, whatever the size of the catalogue or the number of labels; one more for all bundles together.
+    Raises NameTaken, NotFound (the integration system), Refused (a reserved label). Emits ApplicationRegistered.
+    """
+    tenant = caller.in_tenant()
     try:
         registered = await tx.value(
             REGISTER,
@@ -336,6 +365,8 @@ async def register(tx: Tx, caller: Caller, new: NewApplication, mode: str) -> Ap
     if registered is None:
         raise NameTaken(object="application")
     application = ApplicationId(registered)
+    if prepared.bundles:
+        await prepared.insert(tx, application)
     await append(tx, ApplicationRegistered(tenant, application))
     return application
 
@@ -347,6 +378,7 @@ async def update(tx: Tx, caller: Caller, application: ApplicationId, changes: Ap
     Raises NotFound, Unauthorized (not the owner). Emits ApplicationUpdated.
     """
     tenant = caller.in_tenant()
+    itself.require(caller, application)
     _may_set_local_tenant(caller, changes.local_tenant_id)
     try:
         changed = await tx.rows(UPDATE, tenant=tenant, application=application, **vars(changes))
@@ -366,11 +398,13 @@ async def connect(tx: Tx, application: ApplicationId) -> None:
 
 
 @command("unregisterApplication", scope="application:write", reply_before=True)
-async def unregister(tx: Tx, tenant: TenantId, application: ApplicationId, mode: str) -> None:
+async def unregister(tx: Tx, caller: Caller, application: ApplicationId, mode: str) -> None:
     """Remove an application with everything it offered and every way in which it was known.
 
     Raises NotFound, Unauthorized, InvalidOperation while it is in a group. Emits ApplicationUnregistered.
     """
+    tenant = caller.in_tenant()
+    itself.require(caller, application)
     require_synchronous(mode)
     await _lock(tx, tenant, application)
     groups = await tx.row(GROUPS, application=application)
@@ -383,11 +417,13 @@ async def unregister(tx: Tx, tenant: TenantId, application: ApplicationId, mode:
 
 
 @command("unpairApplication", scope="application:write")
-async def unpair(tx: Tx, tenant: TenantId, application: ApplicationId, mode: str) -> ApplicationId:
+async def unpair(tx: Tx, caller: Caller, application: ApplicationId, mode: str) -> ApplicationId:
     """Cut an application off: its certificates, tokens and client secrets stop working, its catalogue stays.
 
     Raises NotFound, Unauthorized, InvalidOperation while it shares a group with a runtime. Emits ApplicationUnpaired.
     """
+    tenant = caller.in_tenant()
+    itself.require(caller, application)
     require_synchronous(mode)
     await _lock(tx, tenant, application)
     used = await tx.row(GROUPS_WITH_RUNTIMES, application=application)

@@ -88,6 +88,10 @@ class CsrfRequestAuth:
     additional_query_params: dict[str, list[str]] | None = None
     additional_query_params_serialized: str | None = None
 
+    def problems(self) -> dict[str, str]:
+        """As of the Auth around it."""
+        return _serialized_problems(self)
+
 
 @dataclass(frozen=True)
 class RequestAuth:
@@ -127,14 +131,7 @@ class NewAuth:
 
     def problems(self) -> dict[str, str]:
         """The serialized twins must be JSON objects of string lists."""
-        found = {}
-        for name, text in (
-            ("additionalHeadersSerialized", self.additional_headers_serialized),
-            ("additionalQueryParamsSerialized", self.additional_query_params_serialized),
-        ):
-            if text is not None and not _is_lists_by_name(text):
-                found[name] = "must be a JSON object of string lists"
-        return found
+        return _serialized_problems(self)
 
     def stored(self) -> dict[str, Any]:
         """In the form of the schema's type Auth."""
@@ -156,6 +153,18 @@ class NewAuth:
     def sealed(self, vault: Vault, place: str) -> str:
         """The stored form, sealed for its place (`table/id`)."""
         return vault.seal(place, orjson.dumps(self.stored()))
+
+
+def _serialized_problems(given: NewAuth | CsrfRequestAuth) -> dict[str, str]:
+    texts = {
+        "additionalHeadersSerialized": given.additional_headers_serialized,
+        "additionalQueryParamsSerialized": given.additional_query_params_serialized,
+    }
+    return {
+        name: "must be a JSON object of string lists"
+        for name, text in texts.items()
+        if text is not None and not _is_lists_by_name(text)
+    }
 
 
 def _is_lists_by_name(text: str) -> bool:

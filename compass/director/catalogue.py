@@ -48,6 +48,14 @@ def not_too_large(value: str, /) -> str | None:
     return None
 
 
+def canonical(subject: str) -> str:
+    """An id as the database spells it. Clients may spell it otherwise, and sealed places are told apart by spelling."""
+    try:
+        return str(uuid.UUID(subject))
+    except ValueError:
+        return subject
+
+
 # How it is read
 
 VISIBLE = (
@@ -78,7 +86,7 @@ async def to_change(tx: Tx, caller: Caller, lock: str, subject: str, *, absent: 
     return dict(row)
 
 
-async def to_extend(  # noqa: PLR0913  # a lock, what it finds, and how the two refusals are worded
+async def to_extend(
     tx: Tx, caller: Caller, lock: str, parent: str, kind: str, *, absent: CompassError | None = None
 ) -> dict[str, Any]:
     """The row under which the caller is about to add a `kind`, kept from being deleted meanwhile.
@@ -117,7 +125,7 @@ FOR KEY SHARE OF application
 """
 LOCK_BUNDLE = """
 -- catalogue.lock_bundle
-SELECT bundle.application_id, access.owner
+SELECT bundle.id, bundle.application_id, access.owner
 FROM bundle JOIN application_tenant access ON access.application_id = bundle.application_id
 WHERE bundle.id = %(id)s AND access.tenant_id = %(tenant)s
 FOR KEY SHARE OF bundle

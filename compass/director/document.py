@@ -1,7 +1,7 @@
 """Documents: prose about a bundle, for the people who use it. Source: contract/director.md §8."""
 
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated
 
 from compass.access.caller import Caller
 from compass.commands import command
@@ -9,6 +9,7 @@ from compass.director.catalogue import (
     LOCK_BUNDLE,
     ApplicationCatalogueChanged,
     Draft,
+    canonical,
     not_too_large,
     to_change,
     to_extend,
@@ -23,7 +24,12 @@ from compass.postgres.pool import Database, Tx
 from compass.reads.plan import One, Read, timestamp
 from compass.vault import Vault
 
-_NO_BUNDLE: Final = InvalidData(reason="cannot add Document to not existing Bundle")
+# Errors
+
+
+def _no_bundle() -> InvalidData:
+    return InvalidData(reason="cannot add Document to not existing Bundle")
+
 
 # Inputs
 
@@ -90,7 +96,7 @@ READS = (DOCUMENT,)
 
 LOCK = """
 -- document.lock
-SELECT document.application_id, access.owner
+SELECT document.id, document.application_id, access.owner
 FROM document JOIN application_tenant access ON access.application_id = document.application_id
 WHERE document.id = %(id)s AND access.tenant_id = %(tenant)s
 FOR UPDATE OF document
@@ -105,8 +111,10 @@ async def _drafted(
     caller: Caller, bundle: BundleId, new: NewDocument, *, vault: Vault, door: Door, database: Database
 ) -> Draft:
     draft = Draft(vault)
-    drafted(draft, new, bundle)
-    await draft.fetch(door, database, lambda tx: to_extend(tx, caller, LOCK_BUNDLE, bundle, "document", absent=_NO_BUNDLE))
+    drafted(draft, new, canonical(bundle))
+    await draft.fetch(
+        door, database, lambda tx: to_extend(tx, caller, LOCK_BUNDLE, bundle, "document", absent=_no_bundle())
+    )
     return draft
 
 
@@ -116,7 +124,7 @@ async def add(tx: Tx, caller: Caller, bundle: BundleId, new: NewDocument, *, pre
 
     Raises InvalidData (no such bundle), Unauthorized. Emits ApplicationCatalogueChanged.
     """
-    parent = await to_extend(tx, caller, LOCK_BUNDLE, bundle, "document", absent=_NO_BUNDLE)
+    parent = await to_extend(tx, caller, LOCK_BUNDLE, bundle, "document", absent=_no_bundle())
     await prepared.insert(tx, parent["application_id"])
     document = DocumentId(prepared.documents[0]["id"])
     await append(
@@ -131,5 +139,5 @@ async def delete(tx: Tx, caller: Caller, document: DocumentId) -> None:
     row = await to_change(tx, caller, LOCK, document, absent=NotFound(object="document"))
     await tx.run(DELETE, document=document)
     await append(
-        tx, ApplicationCatalogueChanged(caller.in_tenant(), row["application_id"], "document", document, "deleted")
+        tx, ApplicationCatalogueChanged(caller.in_tenant(), row["application_id"], "document", row["id"], "deleted")
     )

@@ -92,7 +92,7 @@ class Fetched:
         return "SUCCEEDED" if self.message is None else "FAILED"
 
 
-class _Unfetchable(Exception):  # noqa: N818  # ends one fetch with a sentence for its status, and is never seen outside
+class _Unfetchable(Exception):  # ends one fetch with a sentence for its status, and is never seen outside
     pass
 
 
@@ -151,7 +151,9 @@ async def _signed(door: Door, source: Source) -> Request:
         case "open":
             credential = None
         case "sap:cmp-mtls:v1":
-            raise _Unfetchable("access strategy sap:cmp-mtls:v1 needs a client certificate that this plane does not have")
+            raise _Unfetchable(
+                "access strategy sap:cmp-mtls:v1 needs a client certificate that this plane does not have"
+            )
         case strategy:
             raise _Unfetchable(f"access strategy {strategy:.100} is not supported")
     if (how.get("requestAuth") or {}).get("csrf"):

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from compass.access import itself
+from compass.access.caller import Caller
 from compass.access.tenancy import application_refusal
 from compass.commands import command
 from compass.errors import Code, CompassError, InvalidData, NotFound, Refused
-from compass.ids import ApplicationId, RuntimeId, TenantId
+from compass.ids import ApplicationId, RuntimeId
 from compass.outbox.append import append
 from compass.outbox.events import Event
 from compass.postgres.pool import Tx
@@ -21,7 +23,8 @@ SCENARIOS: Final = "scenarios"
 PROTECTED_OF_RUNTIMES: Final = re.compile(r".*_defaultEventing$")
 """The plane's own notes on a runtime: hidden and not to be changed from outside."""
 IMMUTABLE_OF_RUNTIMES: Final = re.compile(r"^xsappnameCMPClone$|^runtimeType$|^CMPSaaSAppName$")
-_KEY: Final = re.compile("[a-zA-Z0-9_]{1,256}")
+_KEY: Final = re.compile("[a-zA-Z0-9_]+")
+_LONGEST_KEY: Final = 256
 
 # Errors
 
@@ -102,20 +105,29 @@ def refuse_reserved(labels: Mapping[str, Any]) -> None:
 
 def _check(key: str, value: Any) -> None:
     refuse_reserved({key: value})
-    problem = None
-    if not _KEY.fullmatch(key):
-        problem = {"key": "must be in a valid format" if key else "cannot be blank"}
-    elif value in ("", [], {}) or value is None or value is False or (value == 0 and not isinstance(value, bool)):
-        problem = {"value": "cannot be blank"}
-    if problem:
-        raise InvalidLabel(**problem)
+    problems = {}
+    if not key:
+        problems["key"] = "cannot be blank"
+    elif len(key) > _LONGEST_KEY:
+        problems["key"] = f"the length must be no more than {_LONGEST_KEY}"
+    elif not _KEY.fullmatch(key):
+        problems["key"] = "must be in a valid format"
+    if value in ("", [], {}, None, False, 0):  # in Python, 0.0 and -0.0 are 0 too
+        problems["value"] = "cannot be blank"
+    if problems:
+        raise InvalidLabel(**problems)
 
 
 @command("setApplicationLabel", scope="application:write")
 async def set_on_application(
-    tx: Tx, tenant: TenantId, application: ApplicationId, key: str, value: Any
+    tx: Tx, caller: Caller, application: ApplicationId, key: str, value: Any
 ) -> dict[str, Any]:
-    """Set one label of an application. Raises NotFound, Unauthorized, InvalidLabel, Refused. Emits ApplicationLabelled."""
+    """Set one label of an application.
+
+    Raises NotFound, Unauthorized, InvalidLabel, Refused. Emits ApplicationLabelled.
+    """
+    tenant = caller.in_tenant()
+    itself.require(caller, application)
     _check(key, value)
     if not await tx.run(SET_APPLICATION_LABEL, tenant=tenant, application=application, key=key, value=value):
         raise await application_refusal(tx, tenant, application)
@@ -124,11 +136,13 @@ async def set_on_application(
 
 
 @command("deleteApplicationLabel", scope="application:write")
-async def delete_from_application(tx: Tx, tenant: TenantId, application: ApplicationId, key: str) -> dict[str, Any]:
+async def delete_from_application(tx: Tx, caller: Caller, application: ApplicationId, key: str) -> dict[str, Any]:
     """Remove one label of an application and answer what it was.
 
     Raises Refused (reserved, no such application), NotFound (no such label), Unauthorized. Emits ApplicationLabelled.
     """
+    tenant = caller.in_tenant()
+    itself.require(caller, application)
     if key == SCENARIOS:
         raise Refused(f"label with key {SCENARIOS} cannot be deleted explicitly")
     removed = await tx.row(DELETE_APPLICATION_LABEL, tenant=tenant, application=application, key=key)
@@ -142,12 +156,14 @@ async def delete_from_application(tx: Tx, tenant: TenantId, application: Applica
 
 
 @command("setRuntimeLabel", scope="runtime:write")
-async def set_on_runtime(tx: Tx, tenant: TenantId, runtime: RuntimeId, key: str, value: Any) -> dict[str, Any]:
+async def set_on_runtime(tx: Tx, caller: Caller, runtime: RuntimeId, key: str, value: Any) -> dict[str, Any]:
     """Set one label of a runtime.
 
-    Raises InvalidData for a label that may not be changed, Refused for an unknown runtime, InvalidLabel.
+    Raises InvalidData for a label that may not be changed, Refused for an unknown runtime, InvalidLabel, Unauthorized.
     Emits RuntimeLabelled when the value is another than before.
     """
+    tenant = caller.in_tenant()
+    itself.require(caller, runtime)
     _check(key, value)
     if PROTECTED_OF_RUNTIMES.match(key) or IMMUTABLE_OF_RUNTIMES.match(key):
         raise InvalidData(reason=f"could not set unmodifiable label with key {key}")
@@ -160,11 +176,14 @@ async def set_on_runtime(tx: Tx, tenant: TenantId, runtime: RuntimeId, key: str,
 
 
 @command("deleteRuntimeLabel", scope="runtime:write")
-async def delete_from_runtime(tx: Tx, tenant: TenantId, runtime: RuntimeId, key: str) -> dict[str, Any]:
+async def delete_from_runtime(tx: Tx, caller: Caller, runtime: RuntimeId, key: str) -> dict[str, Any]:
     """Remove one label of a runtime and answer what it was.
 
-    Raises InvalidData, Refused (reserved, no such runtime), NotFound (no such label). Emits RuntimeLabelled.
+    Raises InvalidData, Refused (reserved, no such runtime), NotFound (no such label), Unauthorized.
+    Emits RuntimeLabelled.
     """
+    tenant = caller.in_tenant()
+    itself.require(caller, runtime)
     if key == SCENARIOS:
         raise Refused(f"label with key {SCENARIOS} cannot be deleted explicitly")
     if PROTECTED_OF_RUNTIMES.match(key) or IMMUTABLE_OF_RUNTIMES.match(key):

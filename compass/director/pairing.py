@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from compass.access import itself
 from compass.access.caller import Caller
 from compass.access.tenancy import application_refusal, runtime_refusal
 from compass.commands import command
@@ -66,6 +67,7 @@ async def request_for_application(
     Raises NotFound (the application, or a system auth that is not its own), Unauthorized.
     """
     tenant = caller.in_tenant()
+    itself.require(caller, application)
     if system_auth is None:
         system_auth, token = await pairing.begin_for_application(tx, tenant, application, settings)
     else:
@@ -88,7 +90,7 @@ async def request_for_application(
 @command("requestOneTimeTokenForRuntime", scope="runtime:write")
 async def request_for_runtime(
     tx: Tx,
-    tenant: TenantId,
+    caller: Caller,
     runtime: RuntimeId,
     system_auth: SystemAuthId | None,
     *,
@@ -96,6 +98,8 @@ async def request_for_runtime(
     settings: TokenSettings,
 ) -> dict[str, Any]:
     """A one-time token with which the runtime's agent pairs. Raises NotFound, Unauthorized."""
+    tenant = caller.in_tenant()
+    itself.require(caller, runtime)
     if system_auth is None:
         system_auth, token = await pairing.begin_for_runtime(tx, tenant, runtime, settings)
     else:

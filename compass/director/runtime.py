@@ -7,6 +7,7 @@ its agent first calls with its certificate. Source: contract/director.md §7.
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
+from compass.access import itself
 from compass.access.caller import Caller, Consumer
 from compass.access.tenancy import runtime_refusal
 from compass.commands import command
@@ -252,12 +253,14 @@ async def register(tx: Tx, caller: Caller, new: NewRuntime) -> RuntimeId:
 
 
 @command("updateRuntime", scope="runtime:write")
-async def update(tx: Tx, tenant: TenantId, runtime: RuntimeId, changes: RuntimeChanges) -> RuntimeId:
+async def update(tx: Tx, caller: Caller, runtime: RuntimeId, changes: RuntimeChanges) -> RuntimeId:
     """Change a runtime and replace its labels; those of the groups and of the plane stay.
 
     Without a status condition the status returns to INITIAL. Raises NotFound, Unauthorized, Refused.
     Emits RuntimeUpdated, and RuntimeConnected when it was not connected and now is.
     """
+    tenant = caller.in_tenant()
+    itself.require(caller, runtime)
     label.refuse_reserved(changes.labels or {})
     changed = await tx.row(
         UPDATE,
@@ -290,11 +293,13 @@ async def connect(tx: Tx, runtime: RuntimeId) -> None:
 
 
 @command("unregisterRuntime", scope="runtime:write", reply_before=True)
-async def unregister(tx: Tx, tenant: TenantId, runtime: RuntimeId) -> None:
+async def unregister(tx: Tx, caller: Caller, runtime: RuntimeId) -> None:
     """Remove a runtime: it leaves its groups, its credentials become unused, every way it was known is void.
 
     Raises NotFound, Unauthorized. Emits RuntimeUnregistered with the applications that shared a group with it.
     """
+    tenant = caller.in_tenant()
+    itself.require(caller, runtime)
     row = await tx.row(LOCK, tenant=tenant, runtime=runtime)
     if row is None:
         raise await runtime_refusal(tx, tenant, runtime)

@@ -140,7 +140,7 @@ class FetchedAgain:
     fetched: Fetched
 
 
-async def fetch_again(  # noqa: PLR0913  # what to fetch, for whom, and the three parts it takes
+async def fetch_again(
     caller: Caller, lock: str, definition: str, *, absent: CompassError, vault: Vault, door: Door, database: Database
 ) -> FetchedAgain | None:
     """Fetch the specification of a definition once more; None when it was sent inline.

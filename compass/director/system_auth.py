@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from compass.access import itself
 from compass.access.caller import Caller
 from compass.access.tokens import digest
 from compass.commands import command
@@ -156,12 +157,14 @@ DELETE_FOR_APPLICATION = """
 DELETE FROM system_auth USING application_tenant access
 WHERE system_auth.id = %(system_auth)s AND access.application_id = system_auth.application_id
     AND access.tenant_id = %(tenant)s AND access.owner
+    AND system_auth.application_id = coalesce(%(only)s::uuid, system_auth.application_id)
 """
 DELETE_FOR_RUNTIME = """
 -- system_auth.delete_for_runtime
 DELETE FROM system_auth USING runtime_tenant access
 WHERE system_auth.id = %(system_auth)s AND access.runtime_id = system_auth.runtime_id
     AND access.tenant_id = %(tenant)s AND access.owner
+    AND system_auth.runtime_id = coalesce(%(only)s::uuid, system_auth.runtime_id)
 """
 DELETE_FOR_INTEGRATION_SYSTEM = """
 -- system_auth.delete_for_integration_system
@@ -180,9 +183,14 @@ async def note_paired(tx: Tx, system_auth: SystemAuthId) -> None:
 
 @command("requestClientCredentialsForApplication", scope="application:write")
 async def credentials_for_application(
-    tx: Tx, tenant: TenantId, application: ApplicationId, *, urls: PublicUrls
+    tx: Tx, caller: Caller, application: ApplicationId, *, urls: PublicUrls
 ) -> dict[str, Any]:
-    """An OAuth client id and secret for an application; the secret is shown in this answer only. Raises Refused."""
+    """An OAuth client id and secret for an application; the secret is shown in this answer only.
+
+    Raises Refused, Unauthorized.
+    """
+    tenant = caller.in_tenant()
+    itself.require(caller, application)
     secret = secrets.token_urlsafe(32)
     made = await tx.value(CREDENTIALS_FOR_APPLICATION, tenant=tenant, application=application, digest=digest(secret))
     if made is None:
@@ -192,9 +200,14 @@ async def credentials_for_application(
 
 @command("requestClientCredentialsForRuntime", scope="runtime:write")
 async def credentials_for_runtime(
-    tx: Tx, tenant: TenantId, runtime: RuntimeId, *, urls: PublicUrls
+    tx: Tx, caller: Caller, runtime: RuntimeId, *, urls: PublicUrls
 ) -> dict[str, Any]:
-    """An OAuth client id and secret for a runtime; the secret is shown in this answer only. Raises Refused."""
+    """An OAuth client id and secret for a runtime; the secret is shown in this answer only.
+
+    Raises Refused, Unauthorized.
+    """
+    tenant = caller.in_tenant()
+    itself.require(caller, runtime)
     secret = secrets.token_urlsafe(32)
     made = await tx.value(CREDENTIALS_FOR_RUNTIME, tenant=tenant, runtime=runtime, digest=digest(secret))
     if made is None:
@@ -232,18 +245,23 @@ def _made(
 
 
 @command("deleteSystemAuthForApplication", scope="application:write", reply_before=True)
-async def delete_for_application(tx: Tx, tenant: TenantId, system_auth: SystemAuthId) -> None:
+async def delete_for_application(tx: Tx, caller: Caller, system_auth: SystemAuthId) -> None:
     """Cut one way off in which an application is known, its certificates included.
 
-    Raises NotFound, also for another kind's system auth. Emits SystemAuthDeleted.
+    Raises NotFound, also for another kind's system auth, and for an application that calls about another's.
+    Emits SystemAuthDeleted.
     """
-    await _deleted(tx, tenant, system_auth, await tx.run(DELETE_FOR_APPLICATION, tenant=tenant, system_auth=system_auth))
+    tenant = caller.in_tenant()
+    count = await tx.run(DELETE_FOR_APPLICATION, tenant=tenant, system_auth=system_auth, only=itself.only(caller))
+    await _deleted(tx, tenant, system_auth, count)
 
 
 @command("deleteSystemAuthForRuntime", scope="runtime:write", reply_before=True)
-async def delete_for_runtime(tx: Tx, tenant: TenantId, system_auth: SystemAuthId) -> None:
+async def delete_for_runtime(tx: Tx, caller: Caller, system_auth: SystemAuthId) -> None:
     """Cut one way off in which a runtime is known. Raises NotFound. Emits SystemAuthDeleted."""
-    await _deleted(tx, tenant, system_auth, await tx.run(DELETE_FOR_RUNTIME, tenant=tenant, system_auth=system_auth))
+    tenant = caller.in_tenant()
+    count = await tx.run(DELETE_FOR_RUNTIME, tenant=tenant, system_auth=system_auth, only=itself.only(caller))
+    await _deleted(tx, tenant, system_auth, count)
 
 
 @command("deleteSystemAuthForIntegrationSystem", scope="integration_system:write", reply_before=True)

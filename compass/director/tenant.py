@@ -57,7 +57,11 @@ class NewTenant:
 
     def external_id(self) -> str:
         """The external id; a customer's loses leading zeros."""
-        return self.external_tenant.lstrip("0") or "0" if self.type == "customer" else self.external_tenant
+        return _without_zeros(self.external_tenant) if self.type == "customer" else self.external_tenant
+
+
+def _without_zeros(external_id: str) -> str:
+    return external_id.lstrip("0") or "0"
 
 
 # Events
@@ -123,15 +127,29 @@ INSERT INTO tenant (external_id, name, type, provider) VALUES (%(external_id)s, 
 ON CONFLICT (external_id) DO UPDATE SET name = excluded.name, status = 'Active'
 RETURNING id
 """
+SEED = """
+-- tenant.seed
+INSERT INTO tenant (external_id, name, type, provider) VALUES (%(external_id)s, 'default', 'account', 'Compass')
+ON CONFLICT (external_id) DO NOTHING
+"""
 PARENTS = """
 -- tenant.parents
 WITH wanted AS (
-    SELECT id FROM tenant WHERE external_id = ANY (%(parents)s::text[]) OR id::text = ANY (%(parents)s::text[])
+    SELECT id FROM tenant
+    WHERE external_id = ANY (%(parents)s::text[]) OR id::text = ANY (%(parents)s::text[])
+        OR (type = 'customer' AND external_id = ANY (%(customers)s::text[]))
 ), dropped AS (
     DELETE FROM tenant_parent WHERE tenant_id = %(tenant)s AND parent_id NOT IN (SELECT id FROM wanted)
+    RETURNING parent_id
+), added AS (
+    INSERT INTO tenant_parent (tenant_id, parent_id) SELECT %(tenant)s, id FROM wanted WHERE id <> %(tenant)s
+    ON CONFLICT DO NOTHING
+    RETURNING parent_id
 )
-INSERT INTO tenant_parent (tenant_id, parent_id) SELECT %(tenant)s, id FROM wanted
-ON CONFLICT DO NOTHING
+SELECT EXISTS (SELECT 1 FROM dropped) AS dropped, EXISTS (SELECT 1 FROM added) AS added,
+    EXISTS (SELECT 1 FROM wanted WHERE id = %(tenant)s) OR EXISTS (
+        SELECT 1 FROM added, tenant_and_ancestors_v1(added.parent_id) AS ancestor WHERE ancestor = %(tenant)s
+    ) AS loop
 """
 LABELS = """
 -- tenant.labels
@@ -154,19 +172,48 @@ FROM runtime_tenant access, tenant_and_ancestors_v1(%(tenant)s) AS ancestor
 WHERE access.tenant_id = %(tenant)s AND access.owner
 ON CONFLICT DO NOTHING
 """
+# Every row of access was made by a registration, for the tenant and its ancestors: whoever is none of these any more
+# loses it.
+UNSHARE = """
+-- tenant.unshare
+WITH applications AS (
+    DELETE FROM application_tenant access USING application, application_tenant ours
+    WHERE ours.tenant_id = %(tenant)s AND application.id = ours.application_id
+        AND access.application_id = application.id
+        AND access.tenant_id NOT IN (SELECT tenant_and_ancestors_v1(application.tenant_id))
+)
+DELETE FROM runtime_tenant access USING runtime, runtime_tenant ours
+WHERE ours.tenant_id = %(tenant)s AND runtime.id = ours.runtime_id AND access.runtime_id = runtime.id
+    AND access.tenant_id NOT IN (SELECT tenant_and_ancestors_v1(runtime.tenant_id))
+"""
 CHANGE = """
 -- tenant.change
 UPDATE tenant SET external_id = %(external_id)s, name = %(name)s, type = %(type)s, provider = %(provider)s
 WHERE id = %(tenant)s RETURNING id
 """
-DELETE = """
--- tenant.delete
+_DOWN = """
 WITH RECURSIVE down(id) AS (
     SELECT id FROM tenant WHERE external_id = ANY (%(external_ids)s::text[])
     UNION
     SELECT below.tenant_id FROM tenant_parent below JOIN down ON below.parent_id = down.id
     JOIN tenant above ON above.id = below.parent_id AND above.type <> 'cost-object'
+)"""
+# What the tables' own cascades do not reach: places in other tenants' groups, and groups made from a template that
+# goes with the same tenant.
+LEAVE_GROUPS = f"""
+-- tenant.leave_groups
+{_DOWN}, gone AS (
+    SELECT id FROM application WHERE tenant_id IN (SELECT id FROM down)
+    UNION ALL
+    SELECT id FROM runtime WHERE tenant_id IN (SELECT id FROM down)
+), left_groups AS (
+    DELETE FROM formation_assignment WHERE source IN (SELECT id FROM gone) OR target IN (SELECT id FROM gone)
 )
+DELETE FROM formation WHERE tenant_id IN (SELECT id FROM down)
+"""
+DELETE = f"""
+-- tenant.delete
+{_DOWN}
 DELETE FROM tenant WHERE id IN (SELECT id FROM down)
 """
 
@@ -174,41 +221,45 @@ DELETE FROM tenant WHERE id IN (SELECT id FROM down)
 async def write(tx: Tx, new: NewTenant) -> TenantId:
     """Add a tenant, or bring a known one up to date, and answer its internal id.
 
-    Parents are external or internal ids; unknown ones are left out. Raises InvalidData for an unknown type.
+    Parents are external or internal ids; unknown ones are left out. What the tenant and its descendants registered
+    becomes visible to new ancestors and invisible to former ones. Raises InvalidData for an unknown type, and for a
+    tenant that would be its own ancestor.
     """
-    if new.type not in TYPES:
-        raise InvalidData(reason=f"tenant type {new.type} is not one of {', '.join(sorted(TYPES))}")
+    _require_known_type(new)
     tenant = TenantId(
         await tx.value(WRITE, external_id=new.external_id(), name=new.name, type=new.type, provider=new.provider)
     )
-    await tx.run(PARENTS, tenant=tenant, parents=list(new.parents or ()))
-    await tx.run(LABELS, tenant=tenant, labels=new.labels())
-    await tx.run(SHARE_UPWARDS, tenant=tenant)
+    await _place(tx, tenant, new)
     return tenant
 
 
 @command("writeTenant", scope="tenant:write")
 async def write_one(tx: Tx, _caller: Caller, new: NewTenant) -> TenantId:
-    """Add or update one tenant. Emits TenantsChanged."""
+    """Add or update one tenant. Raises InvalidData. Emits TenantsChanged."""
     tenant = await write(tx, new)
     await append(tx, TenantsChanged(None))
     return tenant
 
 
 @command("writeTenants", scope="tenant:write")
-async def write_several(tx: Tx, _caller: Caller, new: Sequence[NewTenant]) -> list[TenantId]:
-    """Add or update tenants; parents may be entries of the same call, in any order. Emits TenantsChanged."""
-    for entry in new:
+async def write_several(tx: Tx, _caller: Caller, new: Sequence[NewTenant] | None) -> list[TenantId]:
+    """Add or update tenants; parents may be entries of the same call, in any order.
+
+    Raises InvalidData. Emits TenantsChanged.
+    """
+    entries = new or ()
+    for entry in entries:
         await write(tx, entry)
     # Once more: only now is every parent of the call there.
-    written = [await write(tx, entry) for entry in new]
+    written = [await write(tx, entry) for entry in entries]
     await append(tx, TenantsChanged(None))
     return written
 
 
 @command("updateTenant", scope="tenant:write")
 async def update(tx: Tx, _caller: Caller, tenant: TenantId, changes: NewTenant) -> TenantId:
-    """Change a tenant, found by its internal id. Raises NotFound. Emits TenantsChanged."""
+    """Change a tenant, found by its internal id. Raises NotFound, NotUnique, InvalidData. Emits TenantsChanged."""
+    _require_known_type(changes)
     found = await tx.value(
         CHANGE,
         tenant=tenant,
@@ -219,23 +270,45 @@ async def update(tx: Tx, _caller: Caller, tenant: TenantId, changes: NewTenant) 
     )
     if found is None:
         raise NotFound(object="tenant")
-    await tx.run(PARENTS, tenant=tenant, parents=list(changes.parents or ()))
-    await tx.run(LABELS, tenant=tenant, labels=changes.labels())
+    await _place(tx, tenant, changes)
     await append(tx, TenantsChanged(None))
     return tenant
 
 
 @command("deleteTenants", scope="tenant:write")
-async def delete(tx: Tx, _caller: Caller, external_ids: Sequence[str]) -> int:
+async def delete(tx: Tx, _caller: Caller, external_ids: Sequence[str] | None) -> int:
     """Remove tenants with their children and everything registered in them; unknown ids are ignored.
 
     Answers how many ids were given. A cost object's children stay. Emits TenantsChanged.
     """
-    await tx.run(DELETE, external_ids=list(external_ids))
+    given = list(external_ids or ())
+    await tx.run(LEAVE_GROUPS, external_ids=given)
+    await tx.run(DELETE, external_ids=given)
     await append(tx, TenantsChanged(None))
-    return len(external_ids)
+    return len(given)
 
 
 async def seed(tx: Tx) -> None:
-    """Add the default tenant to a plane that has it not. Safe to repeat."""
-    await write(tx, NewTenant("default", DEFAULT_EXTERNAL_ID, "account", "Compass"))
+    """Add the default tenant to a plane that has it not, and leave it alone where it is. Safe to repeat."""
+    await tx.run(SEED, external_id=DEFAULT_EXTERNAL_ID)
+
+
+def _require_known_type(new: NewTenant) -> None:
+    if new.type not in TYPES:
+        raise InvalidData(reason=f"tenant type {new.type} is not one of {', '.join(sorted(TYPES))}")
+
+
+async def _place(tx: Tx, tenant: TenantId, new: NewTenant) -> None:
+    """Put a written tenant under its parents and give it the labels of the input."""
+    parents = list(new.parents or ())
+    customers = [_without_zeros(parent) for parent in parents if parent]
+    moved = await tx.row(PARENTS, tenant=tenant, parents=parents, customers=customers)
+    if moved is None:
+        raise AssertionError("the statement always has one row")
+    if moved["loop"]:
+        raise InvalidData(reason=f"tenant {new.external_tenant} cannot be its own ancestor")
+    await tx.run(LABELS, tenant=tenant, labels=new.labels())
+    if moved["dropped"]:
+        await tx.run(UNSHARE, tenant=tenant)
+    if moved["added"]:
+        await tx.run(SHARE_UPWARDS, tenant=tenant)

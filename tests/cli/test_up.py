@@ -16,13 +16,14 @@ FIRST = Started(
     mtls_url="https://localhost:8444",
     ca_fingerprint="sha256:aa",
     ca_pem="PEM",
+    tenant="tenant-1",
     admin_client_id="admin-id",
     admin_secret="geheim",
     database="PostgreSQL of its own",
     elapsed_seconds=1.04,
 )
 LATER = replace(FIRST, admin_secret=None)
-LOCAL = Context(name="local", url="https://localhost:8443", ca_pin="sha256:aa", client_id="admin-id")
+LOCAL = Context(name="local", url="https://localhost:8443", ca_pin="sha256:aa", client_id="admin-id", tenant="tenant-1")
 
 
 def said(facts: Started, capsys: pytest.CaptureFixture[str]) -> str:

@@ -168,12 +168,6 @@ async def test_one_unfinished_operation_per_object_and_the_refusal_changes_nothi
         await ended(database, await begin(database, subject=subject))
 
 
-async def test_of_many_that_start_on_one_object_at_once_exactly_one_does(database: "Database") -> None:
-    subject = str(uuid4())
-    results = await asyncio.gather(*[begin(database, subject=subject) for _ in range(8)], return_exceptions=True)
-    assert sorted(type(result).__name__ for result in results) == ["OperationInProgress"] * 7 + ["str"]
-
-
 async def test_an_unexpected_error_is_tried_again_and_shown_meanwhile(
     database: "Database", working: Working, cloud: Cloud
 ) -> None:
@@ -271,19 +265,6 @@ async def test_a_compensation_that_fails_keeps_the_first_cause_and_says_so(
         "component": "kind.ask",
         "compensation": "still there",
     }
-
-
-async def test_a_hook_that_refuses_takes_the_change_back_with_it(
-    database: "Database", working: Working, cloud: Cloud
-) -> None:
-    async def refuse(_tx: "Tx", _op: Operation) -> None:
-        raise InvalidOperation(reason="not now")
-
-    with pytest.raises(InvalidOperation):
-        await begin(database, replace(KIND, entered=refuse))
-    async with database.transaction() as tx:
-        assert await tx.value("-- test\nSELECT count(*) FROM operation") == 0
-    assert await journal(database) == []
 
 
 async def test_a_step_to_nowhere_or_an_answer_that_cannot_be_kept_fails_the_operation(

@@ -524,17 +524,15 @@ field("Query.healthChecks")(
 # Catalogue
 
 
-def _seen_bundle(asking: Asking, row: Row) -> bool:
-    return _see(asking, "application", row["application_id"]) is not None
-
-
 def _sorted_by_id(rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: row["id"])
 
 
 def _page_of(table: str, owner: str) -> Resolver:
     def resolve(row: Row, asking: Asking, first: int | None, after: str | None = None, group: str | None = None) -> Row:
-        return page(_sorted_by_id(asking.world.where(table, **{owner: row["id"]})), first, after)
+        rows = _sorted_by_id(asking.world.where(table, **{owner: row["id"]}))
+        kind = table.removesuffix("_definition")
+        return page([one for one in rows if group is None or one[f"{kind}_group"] == group], first, after)
 
     return resolve
 
@@ -564,27 +562,30 @@ columns(
 times("Bundle", createdAt="created_at", updatedAt="updated_at", deletedAt="deleted_at")
 
 
+# Ours, and stricter than the original: a runtime sees its own credentials only, and what its groups offer.
+
+
+def _reaches(asking: Asking, application_id: str) -> bool:
+    if _see(asking, "application", application_id) is None:
+        return False
+    runtime = asking.caller.runtime
+    return runtime is None or _share_a_group(asking.world, application_id, runtime)
+
+
 def _own_auths(row: Row, asking: Asking) -> list[Row]:
-    return [one for one in _oldest_first(asking.world.where("bundle_instance_auth", bundle_id=row["id"])) if _seen_auth(asking, one)]
-
-
-def _seen_auth(asking: Asking, auth: Row) -> bool:
-    bundle = asking.world.get("bundle", auth["bundle_id"])
-    return auth["owner_tenant_id"] == asking.tenant or (bundle is not None and _seen_bundle(asking, bundle))
+    auths = _oldest_first(asking.world.where("bundle_instance_auth", bundle_id=row["id"]))
+    return [one for one in auths if asking.caller.runtime is None or one["runtime_id"] == asking.caller.runtime]
 
 
 def _default_auth(row: Row, asking: Asking) -> Row | None:
-    if asking.caller.consumer is Consumer.RUNTIME:
-        own = [
-            one
-            for one in _oldest_first(asking.world.where("bundle_instance_auth", bundle_id=row["id"]))
-            if one["runtime_id"] == _id(asking.caller.consumer_id)
-        ]
-        if own:
-            found: Row | None = _sealed("bundle_instance_auth", "auth_sealed")(own[0], asking)
-            return found
-    default: Row | None = _sealed("bundle", "default_instance_auth_sealed")(row, asking)
-    return default
+    given = [
+        one
+        for one in (_own_auths(row, asking) if asking.caller.runtime else ())
+        if one["status_condition"] == "SUCCEEDED" and one["auth_sealed"] is not None
+    ]
+    place, column, holder = ("bundle_instance_auth", "auth_sealed", given[0]) if given else ("bundle", "default_instance_auth_sealed", row)
+    found: Row | None = _sealed(place, column)(holder, asking)
+    return found
 
 
 def _instance_auth(row: Row, asking: Asking, id: str) -> Row | None:  # noqa: A002  # the schema's name
@@ -607,20 +608,29 @@ times("BundleInstanceAuthStatus", timestamp="status_timestamp")
 @field("Query.bundleInstanceAuth")
 def bundle_instance_auth(_row: Row, asking: Asking, id: str) -> Row | None:  # noqa: A002  # the schema's name
     found = asking.world.get("bundle_instance_auth", id)
-    return found if found is not None and _seen_auth(asking, found) else None
+    bundle = asking.world.get("bundle", found["bundle_id"]) if found is not None else None
+    if found is None or bundle is None or not _may_use(asking, found):
+        return None
+    return found if found["owner_tenant_id"] == asking.tenant or _reaches(asking, bundle["application_id"]) else None
 
 
 @field("Query.bundleByInstanceAuth")
 def bundle_by_instance_auth(_row: Row, asking: Asking, authID: str) -> Row | None:  # noqa: N803  # the schema's name
     found = asking.world.get("bundle_instance_auth", authID)
     bundle = asking.world.get("bundle", found["bundle_id"]) if found is not None else None
-    return bundle if bundle is not None and _seen_bundle(asking, bundle) else None
+    if found is None or bundle is None or not _may_use(asking, found):
+        return None
+    return bundle if _reaches(asking, bundle["application_id"]) else None
+
+
+def _may_use(asking: Asking, auth: Row) -> bool:
+    return asking.caller.runtime is None or auth["runtime_id"] == asking.caller.runtime
 
 
 def _definitions_of(table: str) -> Resolver:
     def resolve(_row: Row, asking: Asking, appID: str, first: int | None, after: str | None = None) -> Row | None:  # noqa: N803  # the schema's name
-        found = _see(asking, "application", appID)
-        rows = asking.world.where(table, application_id=found["id"]) if found else []
+        found = _id(appID)
+        rows = asking.world.where(table, application_id=found) if found and _reaches(asking, found) else []
         return page(_sorted_by_id(rows), first, after)
 
     return resolve

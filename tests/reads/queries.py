@@ -286,7 +286,7 @@ class Generator:
             case "key":
                 return chance.choice(self._pool.label_keys), None
             case "group":
-                return "some group", None
+                return chance.choice(("plain", "", "some group", None)), None
             case "searchTerm":
                 return chance.choice(("", "tenant", "EXTERNAL-1", self._pool.tenants[0][:6], "%", "no such")), None
             case "types":

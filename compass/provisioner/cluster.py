@@ -1,0 +1,100 @@
+"""Clusters: what the Provisioner made, or is making, at an infrastructure, each for one runtime of one tenant.
+
+Invariants: a cluster's row is there before anything is made and until everything is removed, so whatever exists
+without one is nobody's; its tenant never changes; its name is unique in the tenant; and one operation at a time
+works on it, which an index of `operation` decides. Source: contract/connector-agent-provisioner.md §D.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from compass.errors import NotFound
+from compass.ids import OperationId, RuntimeId, TenantId
+from compass.operations.operation import Kind, Operation, OperationInProgress, StepFailed, start
+from compass.postgres.pool import Tx
+from compass.provisioner.refusals import ClusterNotFound, OperationRunning
+
+AGENT_COMPONENT: Final = "compass-runtime-agent"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster as its operations see it."""
+
+    runtime: RuntimeId
+    tenant: TenantId
+    provider: str
+    name: str
+    asked: Mapping[str, Any]
+    """The request it was provisioned with, in the names of the wire, without secrets."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What the Director says of a cluster's runtime: the configuration its agent gets."""
+
+    name: str
+    tenant: str
+    """What clients call the tenant."""
+
+
+# What it is found by
+
+OWN = """
+-- cluster.own
+SELECT runtime_id, tenant_id, provider, name, asked FROM cluster
+WHERE runtime_id = %(runtime)s AND tenant_id = %(tenant)s
+"""
+OF_RUNTIME = """
+-- cluster.of_runtime
+SELECT runtime_id, tenant_id, provider, name, asked FROM cluster WHERE runtime_id = %(runtime)s
+"""
+REGISTERED = """
+-- cluster.registered
+SELECT runtime.name, tenant.external_id FROM runtime JOIN tenant ON tenant.id = runtime.tenant_id
+WHERE runtime.id = %(runtime)s
+"""
+
+
+async def own(tx: Tx, tenant: TenantId, runtime: RuntimeId) -> Cluster:
+    """The tenant's cluster of that runtime. Raises ClusterNotFound, the same for another tenant's and for none."""
+    row = await tx.row(OWN, tenant=tenant, runtime=runtime)
+    if row is None:
+        raise ClusterNotFound(runtime=runtime)
+    return _cluster(row)
+
+
+async def at_work(tx: Tx, op: Operation) -> Cluster:
+    """The cluster an operation works on. Its row is there until the operation itself removes it."""
+    row = await tx.row(OF_RUNTIME, runtime=op.subject)
+    if row is None:
+        raise StepFailed("err_db_not_found", f"the cluster of Runtime {op.subject} is gone", component="db - provisioner")
+    return _cluster(row)
+
+
+async def registered(tx: Tx, runtime: RuntimeId) -> Registered:
+    """What the Director knows of the runtime. Raises NotFound when it was unregistered there."""
+    row = await tx.row(REGISTERED, runtime=runtime)
+    if row is None:
+        raise NotFound(object="runtime")
+    return Registered(row["name"], row["external_id"])
+
+
+def _cluster(row: Any) -> Cluster:
+    return Cluster(
+        RuntimeId(row["runtime_id"]), TenantId(row["tenant_id"]), row["provider"], row["name"], row["asked"]
+    )
+
+
+# How an operation on it begins
+
+
+async def operate(
+    tx: Tx, kind: Kind, tenant: TenantId, runtime: RuntimeId, data: Mapping[str, Any] | None = None
+) -> OperationId:
+    """Begin an operation on the tenant's cluster when the transaction commits. Raises OperationRunning."""
+    try:
+        return await start(tx, kind, runtime, tenant=tenant, data=data)
+    except OperationInProgress:
+        raise OperationRunning(runtime=runtime) from None
