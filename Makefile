@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up test proof bench lint types format lock clean
+.PHONY: help demo up test proof bench docs lint types format lock clean
 
 # The first Python that is new enough; when there is none, requirements/venv.py says so. `make PYTHON=…` decides otherwise.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -33,6 +33,9 @@ proof: $(READY) ## Run the long proofs too: the README's commands in a fresh clo
 
 bench: $(READY) ## Measure; prints a table, asserts nothing
 	@$(BIN)/python -m tests.bench
+
+docs: $(READY) ## Write docs/reference anew from the code
+	@$(BIN)/python -m docs.generate
 
 lint: $(READY) ## Check style, format and the import contracts
 	@$(BIN)/ruff check --quiet --output-format concise

@@ -32,6 +32,9 @@ from compass.connector import certificate, pairing
 from compass.connector.authority import Authority
 from compass.connector.revocation import Revocations
 from compass.connector.urls import PublicUrls
+from compass.delivery.attempt import RetryRules
+from compass.delivery.worker import DeliveryWork
+from compass.delivery.worker import Worker as DeliveryWorker
 from compass.director import (
     api_definition,
     application,
@@ -39,7 +42,11 @@ from compass.director import (
     bundle_instance_auth,
     document,
     event_definition,
+    eventing,
     fetch_request,
+    formation,
+    formation_assignment,
+    formation_template,
     integration_system,
     label,
     runtime,
@@ -47,15 +54,24 @@ from compass.director import (
     system_auth,
     tenant,
     viewer,
+    webhook,
+    webhook_delivery,
 )
 from compass.director import pairing as director_pairing
+from compass.director.notifications import Notifications
 from compass.errors import Unauthorized
 from compass.ids import ApplicationId, RuntimeId, SystemAuthId
+from compass.operations.worker import OperationWork, Worker
 from compass.outbound.door import Door, OutboundSettings
 from compass.outbox.relay import Relay, reactions
 from compass.postgres.embedded import running
 from compass.postgres.migrate import migrate
 from compass.postgres.pool import Database, Tx
+from compass.postgres.queue import WorkSettings
+from compass.provisioner import deprovision, provision, reconnect, status, supervision, upgrade
+from compass.provisioner.drivers.local import Local
+from compass.provisioner.infrastructure import Drivers
+from compass.provisioner.refusals import wire_extensions
 from compass.settings import Settings, TokenSettings
 from compass.vault import Vault
 
@@ -78,7 +94,15 @@ DIRECTOR_NOUNS: Final = (
     system_auth,
     director_pairing,
     viewer,
+    formation_template,
+    formation,
+    formation_assignment,
+    eventing,
+    webhook,
+    webhook_delivery,
 )
+PROVISIONER_NOUNS: Final = (provision, deprovision, reconnect, status, upgrade)
+OPERATIONS: Final = (provision.PROVISION, deprovision.DEPROVISION, reconnect.RECONNECT, supervision.RENEWAL)
 
 
 @dataclass(frozen=True)
@@ -108,6 +132,11 @@ def connector_surface(parts: Mapping[type, Any]) -> Surface:
 def director_surface(parts: Mapping[type, Any]) -> Surface:
     """What `/director/graphql` offers."""
     return surface(_sdl("director"), DIRECTOR_NOUNS, parts)
+
+
+def provisioner_surface(parts: Mapping[type, Any]) -> Surface:
+    """What `/provisioner/graphql` offers."""
+    return surface(_sdl("provisioner"), PROVISIONER_NOUNS, parts)
 
 
 def _sdl(domain: str) -> str:
@@ -156,6 +185,7 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
             ),
         )
         parts: dict[type, Any] = {
+            Database: database,
             Vault: vault,
             Authority: authority,
             PublicUrls: urls,
@@ -164,7 +194,12 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
             Settings: settings,
         }
         director, connector = director_surface(parts), connector_surface(parts)
-        for offered in (director, connector):
+        async with database.transaction() as tx:
+            plane_name = await supervision.identity(tx)
+        drivers = Drivers({"local": Local(settings.data_folder / "runtimes", plane=plane_name)})
+        steps: dict[type, Any] = {**parts, Drivers: drivers}
+        provisioner = provisioner_surface(steps)
+        for offered in (director, connector, provisioner):
             require_agreement(offered)
         authenticator = Authenticator(database, tokens, revocations)
         callers = Callers(database, authenticator)
@@ -173,6 +208,9 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
             {
                 "/director/graphql": graphql(Endpoint(director, database), callers.person, max_body_bytes=limit),
                 "/connector/graphql": graphql(Endpoint(connector, database), callers.pairing, max_body_bytes=limit),
+                "/provisioner/graphql": graphql(
+                    Endpoint(provisioner, database, extend=wire_extensions), callers.person, max_body_bytes=limit
+                ),
                 "/oauth2/token": token_endpoint(authenticator),
                 "/ca.pem": _fixed(authority.root_pem.encode(), "application/x-pem-file"),
                 "/healthz": _fixed(b"ok", "text/plain"),
@@ -189,8 +227,11 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
             }
         )
         work: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (
-            Relay(database, reactions()).run,
+            Relay(database, reactions(*Notifications(urls.token_port).reactions())).run,
+            lambda: _deliveries(database, vault, door, settings).run(asyncio.Event()),
             lambda: _renew_identity(database, authority, settings, shown, doors),
+            lambda: _operations(database, steps, settings).run(asyncio.Event()),
+            supervision.Supervision(database, drivers).run,
         )
         async with _working(work):
             # Last: the secret is shown once, so it must not be made by a start that then fails.
@@ -207,6 +248,33 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
                 database="PostgreSQL of its own" if settings.database.dsn is None else "PostgreSQL",
                 elapsed_seconds=0.0,
             )
+
+
+def _operations(database: Database, steps: Mapping[type, Any], settings: Settings) -> Worker:
+    """The one worker of this process for all kinds of operations: it claims whatever is due."""
+    chosen = settings.provisioner
+    work = OperationWork(
+        first_retry_after=chosen.step_retry_after, work=WorkSettings(concurrency=chosen.concurrent_operations)
+    )
+    return Worker(database, kinds=OPERATIONS, parts=steps, settings=work)
+
+
+def _deliveries(database: Database, vault: Vault, door: Door, settings: Settings) -> DeliveryWorker:
+    """What calls the webhooks that are owed a notification."""
+    chosen, calls = settings.delivery, webhook_delivery.Calls(vault, door)
+    work = DeliveryWork(
+        attempt_timeout=chosen.attempt_timeout,
+        retry=RetryRules(
+            base=chosen.first_retry_after,
+            factor=2.0,
+            cap=chosen.retry_at_most_every,
+            give_up_after=chosen.give_up_after,
+        ),
+        work=WorkSettings(concurrency=chosen.concurrent_attempts),
+    )
+    return DeliveryWorker(
+        database, door, prepare=calls.prepare, judge=calls.judge, finished=calls.finished, settings=work
+    )
 
 
 def _outbound(settings: Settings) -> OutboundSettings:

@@ -24,8 +24,9 @@ _UPPER_RUN: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])
 
 
 def snake(wire_name: str) -> str:
-    """`healthCheckURL` → `health_check_url`, `correlationIDs` → `correlation_ids`."""
-    return _UPPER_RUN.sub("_", wire_name.replace("IDs", "Ids").replace("URLs", "Urls")).lower()
+    """`healthCheckURL` → `health_check_url`, `correlationIDs` → `correlation_ids`, `certificateOAuth` → `certificate_oauth`."""
+    one_word = wire_name.replace("IDs", "Ids").replace("URLs", "Urls").replace("OAuth", "Oauth")
+    return _UPPER_RUN.sub("_", one_word).lower()
 
 
 class Rule(Protocol):

@@ -76,7 +76,8 @@ def contents(made: Mapping[str, str]) -> str:
     for name, text in made.items():
         title, _, first = text.split("\n\n")[:3]
         rows.append(f"| [{title.removeprefix('# ')}]({name}) | {_line(first)} |")
-    return _page("Reference", "Made from the code; it says what this version does.", "\n".join(["|||", "|---|---|", *rows]))
+    table = "\n".join(["|||", "|---|---|", *rows])
+    return _page("Reference", "Made from the code; it says what this version does.", table)
 
 
 # --- settings ------------------------------------------------------------------------------------------------------
@@ -88,16 +89,20 @@ def settings() -> str:
     reasons = _attribute_docstrings(source)
     defaults = {one.key: one.value for one in describe(Settings())}
     parts = [
-        "Every setting, its default and its reason. A value comes from the first of: a flag, the environment, the file "
-        "`compass.toml`, the default.",
-        "`listen.token_port` is `COMPASS_LISTEN__TOKEN_PORT` in the environment, `token_port` under `[listen]` in the "
-        "file, and `--set listen.token_port=…` as a flag. Any of them may be read from a file of its own: "
-        "`COMPASS_DATABASE__DSN_FILE=/run/secrets/dsn`, or `dsn_file` under `[database]`. The file is the one that "
-        "`--config` or `COMPASS_CONFIG` names, else the first that exists of `./compass.toml`, "
-        "`$XDG_CONFIG_HOME/compass/compass.toml` and `/etc/compass/compass.toml`.",
-        "A duration is a number with `ms`, `s`, `m`, `h` or `d`. A list is separated by commas in the environment and "
-        "on the command line. Secrets are refused on the command line. Unknown names, wrong types and insecure values "
-        "are refused at the start.",
+        _paragraphs("""
+        Every setting, its default and its reason. A value comes from the first of: a flag, the environment, the
+        file `compass.toml`, the default.
+
+        `listen.token_port` is `COMPASS_LISTEN__TOKEN_PORT` in the environment, `token_port` under `[listen]` in the
+        file, and `--set listen.token_port=…` as a flag. Any of them may be read from a file of its own:
+        `COMPASS_DATABASE__DSN_FILE=/run/secrets/dsn`, or `dsn_file` under `[database]`. The file is the one that
+        `--config` or `COMPASS_CONFIG` names, else the first that exists of `./compass.toml`,
+        `$XDG_CONFIG_HOME/compass/compass.toml` and `/etc/compass/compass.toml`.
+
+        A duration is a number with `ms`, `s`, `m`, `h` or `d`. A list is separated by commas in the environment and
+        on the command line. Secrets are refused on the command line. Unknown names, wrong types and insecure values
+        are refused at the start.
+        """),
     ]
     hints = get_type_hints(Settings)
     top = [entry.name for entry in fields(Settings) if entry.name in defaults]
@@ -161,14 +166,16 @@ def _attribute_docstrings(source: str) -> dict[tuple[str, str], str]:
 def errors() -> str:
     """Every code with its remedy, and every refusal with its sentence, by the part of the plane it comes from."""
     codes = [
-        (f"{code.value}", f"`{code.wire_name}`", *MEANINGS[code], f"{exit_for(code).value}")
-        for code in sorted(Code)
+        (f"{code.value}", f"`{code.wire_name}`", *MEANINGS[code], f"{exit_for(code).value}") for code in sorted(Code)
     ]
     parts = [
-        "Every code and every sentence with which the plane, its agent and its command line refuse.",
-        'A refusal in a GraphQL answer is an entry of `errors` with the sentence as `message`, and `extensions` of '
-        '`{"error": "NotFound", "error_code": 20}`. Facts that are not part of the sentence follow it in brackets: '
-        "`Object not found [object=application]`. `compass explain 20` prints what stands here about a code.",
+        _paragraphs("""
+        Every code and every sentence with which the plane, its agent and its command line refuse.
+
+        A refusal in a GraphQL answer is an entry of `errors` with the sentence as `message`, and `extensions` of
+        `{"error": "NotFound", "error_code": 20}`. Facts that are not part of the sentence follow it in brackets:
+        `Object not found [object=application]`. `compass explain 20` prints what stands here about a code.
+        """),
         "## Codes",
         _table(("Code", "Name", "What it means", "What to do", "Exit code of `compass`"), codes),
     ]
@@ -216,6 +223,11 @@ class Operation:
     scope: str
     in_tenant: bool
 
+    @property
+    def shown_scope(self) -> str:
+        """The scope, or that there is none."""
+        return f"`{self.scope}`" if self.scope else "none"
+
 
 @dataclass(frozen=True)
 class Api:
@@ -258,16 +270,19 @@ def _roots(schema: Schema, root: str) -> Mapping[str, graphql.GraphQLField]:
 def scopes(apis: Sequence[Api]) -> str:
     """Which scope each operation needs, and which scopes each kind of caller has."""
     parts = [
-        "Which scope each query and mutation needs, and which scopes each kind of caller has.",
-        "A paired client has the scopes of its kind. An access token has those of its client, or fewer when it was "
-        "asked for with `scope`. Without the scope the answer is code 23. *Tenant* says whether the operation works "
-        "inside one tenant: paired clients have theirs, others name it in the header `Tenant`; where it is *by case*, "
-        "the operation looks at the caller itself.",
+        _paragraphs("""
+        Which scope each query and mutation needs, and which scopes each kind of caller has.
+
+        A paired client has the scopes of its kind. An access token has those of its client, or fewer when it was
+        asked for with `scope`. Without the scope the answer is code 23. *Tenant* says whether the operation works
+        inside one tenant: paired clients have theirs, others name it in the header `Tenant`; where it is *by case*,
+        the operation looks at the caller itself.
+        """),
     ]
     for each in apis:
         parts.append(f"## {each.name.title()}")
         rows = [
-            (f"`{one.name}`", one.kind, f"`{one.scope}`" if one.scope else "none", "yes" if one.in_tenant else "by case")
+            (f"`{one.name}`", one.kind, one.shown_scope, "yes" if one.in_tenant else "by case")
             for one in sorted(each.operations.values(), key=lambda one: (one.kind == "mutation", one.name))
         ]
         parts.append(_table(("Operation", "Kind", "Scope", "Tenant"), rows))
@@ -278,8 +293,7 @@ def scopes(apis: Sequence[Api]) -> str:
         for guards, what in ((read.sanitized, "is null"), (read.scoped, "is an error"))
         for name, scope in guards.items()
     ]
-    parts += ["## Fields", "What a caller without the scope gets.", _table(("Field", "Scope", "Without it"), sorted(guarded))]
-    parts += ["## Callers", _callers()]
+    parts += ["## Fields", _table(("Field", "Scope", "Without it"), sorted(guarded)), "## Callers", _callers()]
     return _page("Scopes", *parts)
 
 
@@ -288,15 +302,16 @@ def _callers() -> str:
     every = sorted({scope for held in BY_CONSUMER.values() for scope in held})
     names = {Consumer.STATIC_USER: "Administrator"}
     heading = ("Scope", *(names.get(kind, kind.value) for kind in kinds))
-    return _table(heading, [(f"`{one}`", *("✓" if one in BY_CONSUMER[kind] else "" for kind in kinds)) for one in every])
+    rows = [(f"`{one}`", *("✓" if one in BY_CONSUMER[kind] else "" for kind in kinds)) for one in every]
+    return _table(heading, rows)
 
 
 def schema(apis: Sequence[Api]) -> str:
     """Every query, mutation and type with its description."""
+    schemas = ", ".join(f"[{each.name}](../../compass/{each.name}/schema.graphql)" for each in apis)
     parts = [
-        "Every query, mutation and type, with the description it has in the schema. The schemas themselves: "
-        + ", ".join(f"[{each.name}](../../compass/{each.name}/schema.graphql)" for each in apis)
-        + "."
+        "Every query, mutation and type, with the description it has in the schema.",
+        f"The schemas themselves: {schemas}. A plane answers introspection, so other tools can read them from it.",
     ]
     for each in apis:
         parts += [f"## {each.name.title()}", f"At `/{each.name}/graphql`."]
@@ -360,10 +375,13 @@ def compatibility(apis: Sequence[Api]) -> str:
     compared = tomllib.loads((DOCS / "compatibility.toml").read_text(encoding="utf-8"))
     differs: Mapping[str, str] = compared["differs"]
     parts = [
-        "Every operation of the original Compass, and what a client written for it finds here.",
-        "*works*: same arguments, same answer. *differs on purpose*: the same call works, and the reason says what is "
-        "not the same. *not offered yet*: the schema does not have it, so a document that names it is refused as a "
-        "whole. Fields of types that are not offered are listed at the end of an API.",
+        _paragraphs("""
+        Every operation of the original Compass, and what a client written for it finds here.
+
+        *works*: same arguments, same answer. *differs on purpose*: the same call works, and the reason says what is
+        not the same. *not offered yet*: the schema does not have it, so a document that names it is refused as a
+        whole. Fields of types that are not offered are listed at the end of an API.
+        """),
     ]
     known = set()
     for each in apis:
@@ -374,13 +392,15 @@ def compatibility(apis: Sequence[Api]) -> str:
                 reason = differs.get(f"{each.name}.{name}")
                 offered = name in each.operations
                 state = "not offered yet" if not offered else "differs on purpose" if reason else "works"
-                rows.append((f"`{name}`", {"queries": "query", "mutations": "mutation"}[kind], state, reason or ""))
+                said = (reason or "") if offered else ""
+                rows.append((f"`{name}`", {"queries": "query", "mutations": "mutation"}[kind], state, said))
                 known.add(f"{each.name}.{name}")
-        counted = ", ".join(
-            f"{sum(row[2] == state for row in rows)} {state}"
-            for state in ("works", "differs on purpose", "not offered yet")
+        states = [row[2] for row in rows]
+        counted = (
+            f"{len(rows)} operations: {states.count('works')} work, {states.count('differs on purpose')} differ on "
+            f"purpose, {states.count('not offered yet')} are not offered yet."
         )
-        parts += [f"{len(rows)} operations: {counted}.", _table(("Operation", "Kind", "Here", "What differs"), rows)]
+        parts += [counted, _table(("Operation", "Kind", "Here", "What differs"), rows)]
         ours = [f"`{name}`" for name in sorted(each.operations) if f"{each.name}.{name}" not in known]
         if ours:
             parts.append(f"Only here: {', '.join(ours)}.")
@@ -396,7 +416,13 @@ def compatibility(apis: Sequence[Api]) -> str:
 
 def command_line() -> str:
     """Every command with its flags, as its own help has it."""
-    text = app.generate_docs(output_format="markdown", heading_level=2)
+    started_as = sys.argv
+    # Cyclopts shows the program that it runs in, unless that is called like the documented one.
+    sys.argv = ["compass"]
+    try:
+        text = app.generate_docs(output_format="markdown", heading_level=2)
+    finally:
+        sys.argv = started_as
     codes = [(f"{one.value}", one.name.lower().replace("_", " ")) for one in Exit]
     return _page(
         "Command line",
@@ -446,7 +472,12 @@ def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _text(kind: type) -> str:
-    return _line(inspect.cleandoc(kind.__doc__ or ""))
+    """The docstring of a class without its sources, which are for those who change the code."""
+    return _line(inspect.cleandoc(kind.__doc__ or "")).partition(" Source: ")[0]
+
+
+def _paragraphs(text: str) -> str:
+    return "\n\n".join(map(_line, text.strip().split("\n\n")))
 
 
 def _line(text: str) -> str:

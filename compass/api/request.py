@@ -7,13 +7,14 @@ own, together with the read of its reply; the first that is refused ends the doc
 import logging
 import uuid
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
 import orjson
 
+from compass.access import itself
 from compass.access.caller import Caller
 from compass.api.schema import Surface
 from compass.commands import Selection
@@ -37,6 +38,10 @@ _CACHED_PLANS: Final = 500
 _INTROSPECTION: Final = frozenset({"__schema", "__type"})
 
 
+Extensions = Callable[[CompassError], Mapping[str, Any]]
+"""What the extensions of an error hold at one endpoint."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """The bytes of a GraphQL answer and the HTTP status they go with."""
@@ -48,9 +53,11 @@ class Answer:
 class Endpoint:
     """Answers the requests of one surface."""
 
-    def __init__(self, offered: Surface, database: Database) -> None:
+    def __init__(self, offered: Surface, database: Database, *, extend: Extensions | None = None) -> None:
+        """`extend` says what the extensions of an error hold here beside, or instead of, what they hold everywhere."""
         self._offered = offered
         self._database = database
+        self._extend = extend
         self._plans: OrderedDict[object, Plan] = OrderedDict()
         self._acting_queries = offered.commands.keys() & offered.schema.fields("Query").keys()
 
@@ -73,31 +80,34 @@ class Endpoint:
             if queries_only and operation.kind != "query":
                 raise DocumentRefused("a mutation must be sent with POST")
         except (DocumentRefused, DocumentTooCostly) as refusal:
-            return Answer(envelope([AtPath((), refusal)]), status=422)
+            return Answer(self._envelope([AtPath((), refusal)]), status=422)
         try:
             if operation.kind == "mutation" or self._acts(operation, values):
                 body = await self._act(caller, operation, values, variables or {})
             else:
                 body = await self._query(caller, operation, values, variables or {})
         except AtPath as refusal:
-            return Answer(envelope([refusal]))
+            return Answer(self._envelope([refusal]))
         except DocumentRefused as refusal:
-            return Answer(envelope([AtPath((), refusal)]), status=422)
+            return Answer(self._envelope([AtPath((), refusal)]), status=422)
         except Exception as error:  # noqa: BLE001  # the edge: everything else is a defect of ours or the database's state
-            return Answer(envelope([AtPath((), translated(error))]))
+            return Answer(self._envelope([AtPath((), translated(error))]))
         return Answer(body)
+
+    def _envelope(self, errors: Sequence[AtPath], data: bytes = b"null") -> bytes:
+        return envelope(errors, data, self._extend)
 
     async def _query(self, caller: Caller, operation: Operation, values: Any, raw: Mapping[str, Any]) -> bytes:
         plan = self._query_plan(caller, operation, values, raw)
         tenant = caller.tenant
-        binding = Binding(tenant, caller.runtime, values)
+        binding = Binding(tenant, caller.runtime, values, itself=itself.only(caller))
         row = await self._database.read(plan.sql, plan.bind(binding))
         for (selected, absent), missing in zip(plan.watched, list(row)[1:], strict=True):
             if missing:
                 raise AtPath(selected.path, absent(binding.arguments(selected)))
         body = plan.fill(row[0], binding, caller, self._offered.parts)
         if plan.errors:
-            return envelope(plan.errors, data=body)
+            return self._envelope(plan.errors, data=body)
         return b'{"data":' + body + b"}"
 
     def _query_plan(self, caller: Caller, operation: Operation, values: Any, raw: Mapping[str, Any]) -> Plan:
@@ -168,7 +178,7 @@ class Endpoint:
                     raise translated(error) from error
             members.append(_member(selected, reply))
         data = b"{" + b",".join(members) + b"}"
-        return envelope(errors, data=data) if errors else b'{"data":' + data + b"}"
+        return self._envelope(errors, data=data) if errors else b'{"data":' + data + b"}"
 
     async def _run(
         self, caller: Caller, operation: Operation, selected: Selected, values: Any, errors: list[AtPath]
@@ -213,7 +223,7 @@ class Endpoint:
         if plan is None:
             plan = Compiler(self._offered.schema, self._offered.reads, caller.scopes).reply(selected)
             self._keep(key, plan)
-        binding = Binding(caller.tenant, caller.runtime, values, subject)
+        binding = Binding(caller.tenant, caller.runtime, values, subject, itself.only(caller))
         row = await tx.read(plan.sql, plan.bind(binding))
         errors.extend(plan.errors)
         return b"null" if row[0] is None else plan.fill(row[0], binding, caller, self._offered.parts)
@@ -262,7 +272,7 @@ class InternalFault(CompassError):
     message = "Internal Server Error"
 
 
-def envelope(errors: Sequence[AtPath], data: bytes = b"null") -> bytes:
+def envelope(errors: Sequence[AtPath], data: bytes = b"null", extend: Extensions | None = None) -> bytes:
     """The answer with its errors, in the contract's form. Source: contract/director.md §1.4."""
     shown = []
     for at_path in errors:
@@ -270,6 +280,10 @@ def envelope(errors: Sequence[AtPath], data: bytes = b"null") -> bytes:
         entry: dict[str, Any] = {"message": error.wire_text()}
         if at_path.path:
             entry["path"] = at_path.path
-        entry["extensions"] = {"error": error.code.wire_name, "error_code": int(error.code)}
+        entry["extensions"] = {
+            "error": error.code.wire_name,
+            "error_code": int(error.code),
+            **(extend(error) if extend is not None else {}),
+        }
         shown.append(entry)
     return b'{"errors":' + orjson.dumps(shown) + b',"data":' + data + b"}"

@@ -1,7 +1,7 @@
 """One attempt of a delivery: send it, and decide from the answer what becomes of it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -43,6 +43,10 @@ class Prepared:
     signing_keys: Sequence[bytes] = field(default=(), repr=False)
     """Every key the receiver may know at the moment: two while its secret is rotated."""
     client_certificate: ClientCertificate | None = None
+    url: str | None = field(default=None, repr=False)
+    """Where the receiver is now, when that is not where it was as the delivery was enqueued."""
+    sign_in: Callable[[], Awaitable[Mapping[str, str]]] | None = None
+    """Further headers that cost a call over the network; asked for when no transaction is open. Raises CompassError."""
 
 
 @dataclass(frozen=True)
@@ -105,21 +109,22 @@ async def send(door: Sender, delivery: Delivery, prepared: Prepared, *, within: 
     No database connection is held meanwhile. `within` is for the whole call, whatever the receiver does.
     """
     body = delivery.body.encode()
-    request = Request(
-        method=delivery.method,
-        url=delivery.url,
-        headers=_merged(
-            delivery.headers,
-            prepared.headers,
-            # Last: nobody but us says which delivery this is and that it is ours.
-            signed_headers(delivery.id, delivery.attempted_at, body, prepared.signing_keys),
-        ),
-        body=body,
-        client_certificate=prepared.client_certificate,
-    )
     try:
-        # The door keeps to the time-out by itself; the second watch is for a door that does not.
+        # The door keeps to the time-out by itself; the second watch is for a door that does not, and for signing in.
         async with asyncio.timeout(within.total_seconds() + 1):
+            request = Request(
+                method=delivery.method,
+                url=prepared.url or delivery.url,
+                headers=_merged(
+                    delivery.headers,
+                    prepared.headers,
+                    await prepared.sign_in() if prepared.sign_in else {},
+                    # Last: nobody but us says which delivery this is and that it is ours.
+                    signed_headers(delivery.id, delivery.attempted_at, body, prepared.signing_keys),
+                ),
+                body=body,
+                client_certificate=prepared.client_certificate,
+            )
             return await door.send(request, total_timeout=within, max_body_bytes=_MOST_RESPONSE_BYTES)
     except CompassError as failure:
         return failure

@@ -161,3 +161,25 @@ async def recover(tx: Tx, receiver: str, since: datetime) -> int:
     """Put back everything that was given up for a receiver since then, in its old order; how many."""
     recovered: int = await tx.value(_RECOVER, receiver=receiver, since=since, channel=CHANNEL)
     return recovered
+
+
+_RESEND_SEVERAL: Final = _RESEND.format(which="id = ANY (%(deliveries)s::uuid[])")
+_HURRY: Final = """
+-- delivery_lane.hurry
+WITH hurried AS (
+    UPDATE delivery_lane SET next_at = now()
+    WHERE receiver = ANY (%(receivers)s::uuid[]) AND holder IS NULL AND next_at > now()
+)
+SELECT pg_notify(%(channel)s, '')
+"""
+
+
+async def resend_several(tx: Tx, deliveries: Sequence[str]) -> int:
+    """Put those of the deliveries that are dead back, in their old order; how many. One statement."""
+    resent: int = await tx.value(_RESEND_SEVERAL, deliveries=list(deliveries), channel=CHANNEL)
+    return resent
+
+
+async def hurry(tx: Tx, receivers: Sequence[str]) -> None:
+    """Try what waits for these receivers at once instead of after its pause: something about them changed."""
+    await tx.run(_HURRY, receivers=list(receivers), channel=CHANNEL)

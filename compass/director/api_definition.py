@@ -240,9 +240,10 @@ async def _changed_in_bundle(
 async def update(
     tx: Tx, caller: Caller, api: ApiDefinitionId, changed: NewApiDefinition, *, prepared: Draft
 ) -> ApiDefinitionId:
-    """Replace an API that is in a bundle; without a specification the stored one stays. Six statements at most.
+    """Replace an API that is in a bundle; without a specification the stored one stays.
 
-    Raises NotFound, also for an API in no bundle; Unauthorized. Emits ApplicationCatalogueChanged.
+    Six statements at most. Raises NotFound, also for an API in no bundle; Unauthorized.
+    Emits ApplicationCatalogueChanged.
     """
     row = await to_change(tx, caller, LOCK_IN_BUNDLE, api, absent=_absent())
     return await _replaced(tx, caller, row, changed, prepared)

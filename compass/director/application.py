@@ -13,9 +13,10 @@ from compass.access import itself
 from compass.access.caller import Caller
 from compass.access.tenancy import application_refusal
 from compass.commands import command
-from compass.director import bundle, label
+from compass.director import bundle, label, webhook
 from compass.director.bundle import NewBundle
 from compass.director.catalogue import Draft
+from compass.director.webhook import NewWebhook
 from compass.errors import InsufficientScopes, InvalidData, InvalidOperation, NameTaken, NotFound
 from compass.ids import ApplicationId, TenantId
 from compass.inputs import Length, label_keys, web_address
@@ -38,7 +39,7 @@ class NewApplication:
     provider_name: Annotated[str | None, Length(0, 256)] = None
     description: Annotated[str | None, Length(0, 2000)] = None
     labels: Annotated[dict[str, Any] | None, label_keys] = None
-    webhooks: tuple[Any, ...] | None = None
+    webhooks: tuple[NewWebhook, ...] | None = None
     health_check_url: Annotated[str | None, Length(0, 256), web_address] = None
     base_url: str | None = None
     application_namespace: Annotated[str | None, Length(0, 256)] = None
@@ -338,10 +339,12 @@ async def register(
     mode: str,  # noqa: ARG001  # looked at before the transaction
     *,
     prepared: Draft,
+    vault: Vault,
 ) -> ApplicationId:
-    """Add an application, with its labels and bundles, to the tenant's catalogue.
+    """Add an application, with its labels, webhooks and bundles, to the tenant's catalogue.
 
-    Two statements, whatever the size of the catalogue or the number of labels; one more for all bundles together.
+    Two statements, whatever the size of the catalogue or the number of labels; one more for all bundles together, and
+    one for all webhooks.
     Raises NameTaken, NotFound (the integration system), Refused (a reserved label). Emits ApplicationRegistered.
     """
     tenant = caller.in_tenant()
@@ -367,6 +370,8 @@ async def register(
     application = ApplicationId(registered)
     if prepared.bundles:
         await prepared.insert(tx, application)
+    if new.webhooks:
+        await webhook.add_to_application(tx, vault, tenant, application, new.webhooks)
     await append(tx, ApplicationRegistered(tenant, application))
     return application
 

@@ -15,7 +15,7 @@ from compass.director import auth
 from compass.director.auth import NewAuth
 from compass.director.catalogue import LOCK_BUNDLE, canonical, to_change, to_extend
 from compass.director.input_schema import require, small_json
-from compass.errors import InvalidData, InvalidOperation, NotFound, NotUnique, Unauthorized
+from compass.errors import InvalidOperation, NotFound, NotUnique, Unauthorized
 from compass.ids import ApplicationId, BundleId, BundleInstanceAuthId, RuntimeId
 from compass.inputs import Length
 from compass.outbox.append import append
@@ -189,8 +189,9 @@ FOR KEY SHARE OF bundle
 """
 LOCK_ASKED_FOR = """
 -- bundle_instance_auth.lock_asked_for
-SELECT held.id, held.bundle_id, held.runtime_id, held.owner_tenant_id = %(tenant)s OR coalesce(access.owner, false) AS owner,
-    bundle.application_id, bundle.default_instance_auth_sealed IS NOT NULL AS has_default,
+SELECT held.id, held.bundle_id, held.runtime_id, bundle.application_id,
+    held.owner_tenant_id = %(tenant)s OR coalesce(access.owner, false) AS owner,
+    bundle.default_instance_auth_sealed IS NOT NULL AS has_default,
     EXISTS (
         SELECT 1 FROM formation_assignment shared
         WHERE shared.source = bundle.application_id AND shared.target = %(runtime)s

@@ -140,7 +140,8 @@ WITH reached AS (
     WHERE id = %(application)s::uuid AND %(base_url)s::text IS NOT NULL AND coalesce(base_url, '') = ''
 ), bundles AS (
     INSERT INTO bundle (
-        id, application_id, name, description, instance_auth_request_input_schema, default_instance_auth_sealed, correlation_ids
+        id, application_id, name, description,
+        instance_auth_request_input_schema, default_instance_auth_sealed, correlation_ids
     )
     SELECT id, %(application)s::uuid, name, description, schema, auth_sealed, correlation_ids
     FROM jsonb_to_recordset(%(bundles)s::jsonb) AS given(

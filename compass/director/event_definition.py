@@ -23,7 +23,7 @@ from compass.director.catalogue import (
 )
 from compass.director.spec import FetchedAgain, NewSpec, NewVersion
 from compass.errors import InvalidData, NotFound, Refused
-from compass.ids import EventDefinitionId, ApplicationId, BundleId, SpecId
+from compass.ids import ApplicationId, BundleId, EventDefinitionId, SpecId
 from compass.inputs import PRINTABLE, Length
 from compass.outbound.door import Door
 from compass.outbox.append import append
@@ -243,9 +243,9 @@ async def _changed_in_bundle(
 async def update(
     tx: Tx, caller: Caller, event: EventDefinitionId, changed: NewEventDefinition, *, prepared: Draft
 ) -> EventDefinitionId:
-    """Replace an event definition that is in a bundle; without a specification the stored one stays. Six statements at most.
+    """Replace an event definition that is in a bundle; without a specification the stored one stays.
 
-    Raises NotFound, also for one in no bundle; Unauthorized. Emits ApplicationCatalogueChanged.
+    Six statements at most. Raises NotFound, also for one in no bundle; Unauthorized. Emits ApplicationCatalogueChanged.
     """
     row = await to_change(tx, caller, LOCK_IN_BUNDLE, event, absent=_absent())
     return await _replaced(tx, caller, row, changed, prepared)
@@ -289,7 +289,10 @@ async def _replaced(
 
 @command("deleteEventDefinition", scope="application:write", reply_before=True)
 async def delete(tx: Tx, caller: Caller, event: EventDefinitionId) -> None:
-    """Remove an event definition and answer what it was. Raises NotFound, Unauthorized. Emits ApplicationCatalogueChanged."""
+    """Remove an event definition and answer what it was.
+
+    Raises NotFound, Unauthorized. Emits ApplicationCatalogueChanged.
+    """
     row = await to_change(tx, caller, LOCK, event, absent=_absent())
     await tx.run(DELETE, event=event)
     await _announce(tx, caller, row["application_id"], row["id"], "deleted")
@@ -307,7 +310,8 @@ async def _fetched_again(
 async def refetch_spec(tx: Tx, caller: Caller, event: EventDefinitionId, *, prepared: FetchedAgain | None) -> SpecId:
     """Fetch the specification of an event definition again; one that was sent inline is answered as it is.
 
-    Raises Refused (no such event definition, or it has no specification), Unauthorized. Emits ApplicationCatalogueChanged.
+    Raises Refused (no such event definition, or it has no specification), Unauthorized.
+    Emits ApplicationCatalogueChanged.
     """
     row = await to_change(tx, caller, LOCK_SPEC, event, absent=_no_spec(event))
     if prepared is not None and await spec.record(tx, prepared):

@@ -1,6 +1,6 @@
 """Fetch requests: a specification or document that is fetched from a URL instead of being sent.
 
-Fetched by GET, before the transaction of the mutation that asks for it. A fetch that fails is a status of the request and
+Fetched by GET, before the transaction of the mutation that asks for it. A fetch that fails is a status of the request,
 never an error of the mutation. Redirects are not followed. Source: contract/director.md §8.
 """
 

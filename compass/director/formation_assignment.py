@@ -230,16 +230,25 @@ REFUSED: Final = """
 WITH mine AS (
     SELECT formation_assignment_id AS id FROM formation_assignment_delivery WHERE delivery_id = %(delivery)s
 ), closed AS (
-    DELETE FROM formation_assignment_delivery WHERE delivery_id = %(delivery)s AND %(final)s::boolean
+    DELETE FROM formation_assignment_delivery WHERE delivery_id = %(delivery)s AND %(answered)s::boolean
 )
 UPDATE formation_assignment
 SET state = CASE WHEN state IN ('DELETING', 'DELETE_ERROR') THEN 'DELETE_ERROR' ELSE 'CREATE_ERROR' END,
-    error = %(error)s, last_state_change_timestamp = now()
+    error = %(error)s,
+    last_state_change_timestamp = CASE WHEN state LIKE '%_ERROR' THEN last_state_change_timestamp ELSE now() END
 WHERE id IN (SELECT id FROM mine) AND state <> 'READY'
 """
 WAITING: Final = """
 -- formation_assignment.waiting
 DELETE FROM formation_assignment_delivery WHERE delivery_id = %(delivery)s
+"""
+GIVEN_UP: Final = """
+-- formation_assignment.given_up
+UPDATE formation_assignment
+SET state = CASE state WHEN 'DELETING' THEN 'DELETE_ERROR' ELSE 'CREATE_ERROR' END,
+    error = coalesce(error, %(error)s), last_state_change_timestamp = now()
+WHERE id IN (SELECT formation_assignment_id FROM formation_assignment_delivery WHERE delivery_id = %(delivery)s)
+    AND state IN ('INITIAL', 'DELETING')
 """
 UNTOLD: Final = """
 -- formation_assignment.untold
@@ -281,10 +290,19 @@ async def taken(
     )
 
 
-async def refused(tx: Tx, delivery: str, *, message: str, code: int, final: bool) -> None:
-    """A notification failed; its pairs are in error until one is taken. `final`: it is not tried again. One statement."""
+async def refused(tx: Tx, delivery: str, *, message: str, code: int, answered: bool) -> None:
+    """A notification failed; its pairs are in error until one is taken. One statement.
+
+    `answered`: the target took it and said no, so nothing more comes of this one.
+    """
     error = orjson.dumps({"error": {"message": message, "errorCode": code}}).decode()
-    await tx.run(REFUSED, delivery=delivery, error=error, final=final)
+    await tx.run(REFUSED, delivery=delivery, error=error, answered=answered)
+
+
+async def given_up(tx: Tx, delivery: str) -> None:
+    """A notification is tried no more; what still waited for it is in error. One statement."""
+    error = orjson.dumps({"error": {"message": "the notification was given up", "errorCode": TECHNICAL}}).decode()
+    await tx.run(GIVEN_UP, delivery=delivery, error=error)
 
 
 async def waiting(tx: Tx, delivery: str) -> None:
@@ -294,9 +312,11 @@ async def waiting(tx: Tx, delivery: str) -> None:
 
 async def untold(tx: Tx, assignments: Sequence[str]) -> None:
     """Nobody has to be told: what waits to begin is READY, what waits to end is gone. One statement."""
-    await tx.run(UNTOLD, ids=list(assignments))
+    if assignments:
+        await tx.run(UNTOLD, ids=list(assignments))
 
 
 async def told(tx: Tx, links: Sequence[Mapping[str, Any]]) -> None:
     """Note which delivery speaks of which assignment, and whether its outcome decides the state. One statement."""
-    await tx.run(TOLD, links=[dict(link) for link in links])
+    if links:
+        await tx.run(TOLD, links=[dict(link) for link in links])

@@ -82,7 +82,6 @@ class Admission:
     template: str
     application_types: list[str]
     runtime_types: list[str]
-    supports_reset: bool
 
     def admits_any(self, types: list[str]) -> bool:
         """Whether the list admits every type, and objects without one."""

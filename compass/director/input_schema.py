@@ -1,7 +1,8 @@
 """JSON Schemas that users give: what the parameters of a credential request must look like.
 
-A schema is held to what can be checked in bounded time without asking anybody: it refers to its own parts only, by JSON
-pointer, and never to itself around a loop; its patterns are matched in linear time. Source: contract/director.md §8, §9.
+A schema is held to what can be checked in bounded time without asking anybody: it refers to its own parts only, by
+JSON pointer, and never to itself around a loop; its patterns are matched in linear time.
+Source: contract/director.md §8, §9.
 """
 
 from typing import Any, Final, NoReturn
@@ -19,6 +20,8 @@ _MOST_PARTS: Final = 20_000
 """With every reference replaced by what it refers to: what a check may visit per value."""
 _ELSEWHERE: Final = frozenset({"$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$recursiveAnchor"})
 """Keywords that give references another meaning than a pointer into this text."""
+_OWN_NAME: Final = frozenset({"$id", "id"})
+"""Allowed at the root, where they change nothing."""
 _LONGEST_REASON: Final = 300
 
 
@@ -76,6 +79,8 @@ class _Parts:
 
     def __init__(self, schema: Any) -> None:
         self._schema = schema
+        old = isinstance(schema, dict) and "draft-04" in str(schema.get("$schema"))
+        self._elsewhere = _ELSEWHERE | {"id"} if old else _ELSEWHERE
         self._known: dict[str, int] = {}
         self._under_way: set[str] = set()
 
@@ -101,7 +106,7 @@ class _Parts:
         return total
 
     def _member(self, key: str, value: Any, place: str, depth: int) -> int:
-        if isinstance(value, str) and key in _ELSEWHERE and not (key == "$id" and place == "#"):
+        if isinstance(value, str) and key in self._elsewhere and not (key in _OWN_NAME and place == "#"):
             raise _Unusable(f"{key} is not supported")
         if isinstance(value, str) and key == "$ref":
             return self.count(self._at(value), value, depth + 1)
@@ -109,7 +114,8 @@ class _Parts:
 
     def _at(self, pointer: str) -> Any:
         head, *steps = pointer.split("/")
-        if head != "#":
+        # A percent sign would be decoded by the library and not by us.
+        if head != "#" or "%" in pointer:
             raise _Unusable(f"the reference {pointer:.100} is not a JSON pointer into the schema itself")
         part = self._schema
         try:

@@ -11,7 +11,8 @@ from compass.access import itself
 from compass.access.caller import Caller, Consumer
 from compass.access.tenancy import runtime_refusal
 from compass.commands import command
-from compass.director import label
+from compass.director import eventing, label, webhook
+from compass.director.webhook import NewWebhook
 from compass.ids import RuntimeId, TenantId
 from compass.inputs import Length, Matches, label_keys
 from compass.outbox.append import append
@@ -19,6 +20,7 @@ from compass.outbox.events import Event
 from compass.postgres.pool import Tx
 from compass.reads import labels
 from compass.reads.plan import Many, Object, One, Page, Query, Read, timestamp
+from compass.vault import Vault
 
 ANNOUNCED_LABELS: Final = frozenset({"runtime_eventServiceUrl", "runtime_consoleUrl"})
 """Labels with which an agent says where its runtime is reached; applications of its groups hear of a change."""
@@ -33,7 +35,7 @@ class NewRuntime:
     name: Annotated[str, Length(1, 256), Matches("[a-zA-Z0-9-._]+")]
     description: Annotated[str | None, Length(0, 2000)] = None
     labels: Annotated[dict[str, Any] | None, label_keys] = None
-    webhooks: tuple[Any, ...] | None = None
+    webhooks: tuple[NewWebhook, ...] | None = None
     status_condition: str | None = None
     application_namespace: Annotated[str | None, Length(0, 256)] = None
 
@@ -76,11 +78,12 @@ class RuntimeConnected(Event):
 
 @dataclass(frozen=True)
 class RuntimeUnregistered(Event):
-    """A runtime is gone. `applications` shared a group with it and are to be told."""
+    """A runtime is gone. `applications` shared a group with it and are to be told, each by one of those groups."""
 
     runtime: RuntimeId
     name: str
-    applications: tuple[str, ...]
+    labels: dict[str, Any]
+    applications: dict[str, str]
 
 
 # How it is read
@@ -198,7 +201,9 @@ SELECT (SELECT labels FROM before)
 """
 LOCK = """
 -- runtime.lock
-SELECT runtime.name FROM runtime JOIN runtime_tenant access ON access.runtime_id = runtime.id
+SELECT runtime.name,
+    (SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM runtime_label WHERE runtime_id = runtime.id) AS labels
+FROM runtime JOIN runtime_tenant access ON access.runtime_id = runtime.id
 WHERE runtime.id = %(runtime)s AND access.tenant_id = %(tenant)s AND access.owner
 FOR UPDATE OF runtime
 """
@@ -211,8 +216,9 @@ WHERE runtime_id = %(runtime)s
 """
 COUNTERPARTS = """
 -- runtime.counterparts
-SELECT DISTINCT target::text AS application FROM formation_assignment
+SELECT DISTINCT ON (target) target AS application, formation_id AS formation FROM formation_assignment
 WHERE source = %(runtime)s AND target_type = 'APPLICATION' AND state NOT IN ('DELETING', 'DELETE_ERROR')
+ORDER BY target, created_at, id
 """
 LEAVE_GROUPS = """
 -- runtime.leave_groups
@@ -224,8 +230,16 @@ DELETE FROM runtime WHERE id = %(runtime)s """
 
 
 @command("registerRuntime", scope="runtime:write")
+async def register_with_webhooks(tx: Tx, caller: Caller, new: NewRuntime, *, vault: Vault) -> RuntimeId:
+    """Add a runtime, with its labels and webhooks, to the tenant. Raises and emits as `register` does."""
+    runtime = await register(tx, caller, new)
+    if new.webhooks:
+        await webhook.add_to_runtime(tx, vault, caller.in_tenant(), runtime, new.webhooks)
+    return runtime
+
+
 async def register(tx: Tx, caller: Caller, new: NewRuntime) -> RuntimeId:
-    """Add a runtime, with its labels, to the tenant.
+    """Add a runtime, with its labels and without webhooks, to the tenant.
 
     Labels that only the plane may set are dropped in silence, as the contract has it; an integration system's runtimes
     are Kyma runtimes. Raises Refused for a reserved label. Emits RuntimeRegistered.
@@ -303,11 +317,13 @@ async def unregister(tx: Tx, caller: Caller, runtime: RuntimeId) -> None:
     row = await tx.row(LOCK, tenant=tenant, runtime=runtime)
     if row is None:
         raise await runtime_refusal(tx, tenant, runtime)
-    applications = [entry["application"] for entry in await tx.rows(COUNTERPARTS, runtime=runtime)]
+    rows = await tx.rows(COUNTERPARTS, runtime=runtime)
+    applications = {entry["application"]: entry["formation"] for entry in rows}
     await tx.run(RELEASE_CREDENTIALS, runtime=runtime)
     await tx.run(LEAVE_GROUPS, runtime=runtime)
     await tx.run(UNREGISTER, runtime=runtime)
-    await append(tx, RuntimeUnregistered(tenant, runtime, row["name"], tuple(applications)))
+    await eventing.settle(tx, list(applications))
+    await append(tx, RuntimeUnregistered(tenant, runtime, row["name"], row["labels"], applications))
 
 
 def _changeable(given: dict[str, Any]) -> dict[str, Any]:

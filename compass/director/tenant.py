@@ -242,12 +242,12 @@ async def write_one(tx: Tx, _caller: Caller, new: NewTenant) -> TenantId:
 
 
 @command("writeTenants", scope="tenant:write")
-async def write_several(tx: Tx, _caller: Caller, new: Sequence[NewTenant] | None) -> list[TenantId]:
+async def write_several(tx: Tx, _caller: Caller, new: Sequence[NewTenant]) -> list[TenantId]:
     """Add or update tenants; parents may be entries of the same call, in any order.
 
     Raises InvalidData. Emits TenantsChanged.
     """
-    entries = new or ()
+    entries = new or ()  # the schema lets the list be null
     for entry in entries:
         await write(tx, entry)
     # Once more: only now is every parent of the call there.

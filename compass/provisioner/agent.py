@@ -12,12 +12,11 @@ from compass.connector import certificate, one_time_token, pairing
 from compass.connector.authority import Authority
 from compass.connector.one_time_token import Purpose
 from compass.connector.urls import PublicUrls
-from compass.errors import NotFound
 from compass.ids import RuntimeId, SystemAuthId
 from compass.operations.operation import Again, Done, Go, Operation, Outcome, StepFailed, step
 from compass.postgres.pool import Database, Tx
 from compass.provisioner import cluster
-from compass.provisioner.cluster import Cluster, Registered
+from compass.provisioner.cluster import Cluster
 from compass.provisioner.infrastructure import (
     Absent,
     AgentConfiguration,
@@ -41,7 +40,12 @@ _COMPONENT: Final = "compass connection"
 
 PAIRING = """
 -- cluster_agent.pairing
-SELECT agent.system_auth_id, system_auth.cert_common_name <> '' AS paired
+SELECT agent.system_auth_id, system_auth.cert_common_name <> '' AS paired,
+    EXISTS (
+        SELECT 1 FROM one_time_token token
+        WHERE token.system_auth_id = system_auth.id AND token.replaced_at IS NULL
+            AND token.expires_at > clock_timestamp()
+    ) AS in_time
 FROM cluster_agent agent JOIN system_auth ON system_auth.id = agent.system_auth_id
 WHERE agent.operation_id = %(operation)s
 """
@@ -77,13 +81,12 @@ async def wait_for_agent(op: Operation, database: Database, drivers: Drivers) ->
         made = await cluster.at_work(tx, op)
         known = await tx.row(PAIRING, operation=op.id)
         if known is None:
-            await _registered(tx, op)
             raise StepFailed(INTERNAL_REASON, "the identity of the agent was deleted", component=_COMPONENT)
         if known["paired"]:
             await tx.run(END_FORMER, operation=op.id, runtime=runtime)
-        return made, known["paired"], await _usable(tx, known["system_auth_id"])
+        return made, known["paired"], known["in_time"]
 
-    made, paired, usable = await database.run(look)
+    made, paired, in_time = await database.run(look)
     if paired:
         return Done()
     driver = drivers.of(made.provider)
@@ -93,26 +96,14 @@ async def wait_for_agent(op: Operation, database: Database, drivers: Drivers) ->
         case Broken(why):
             raise StepFailed(INTERNAL_REASON, why, component=made.provider)
         case Ready(agent=agent) if agent is not None and agent.trouble == "token_refused":
-            usable = False
+            in_time = False
         case _:
             pass
-    if usable:
+    if in_time:
         return Again(driver.pace)
     if op.data.get("tokens", 0) >= TOKENS:
         raise StepFailed(TIMEOUT_REASON, f"the agent did not pair with any of {TOKENS} tokens", component=_COMPONENT)
     return Go(connect_agent)
-
-
-async def _usable(tx: Tx, system_auth: str) -> bool:
-    """Whether the agent can still pair with what it has."""
-    token = await one_time_token.latest(tx, SystemAuthId(system_auth))
-    return token is not None and await tx.value(IN_FUTURE, moment=token.expires_at)  # by the database's clock
-
-
-IN_FUTURE = """
--- cluster_agent.in_future
-SELECT %(moment)s::timestamptz > clock_timestamp()
-"""
 
 
 @step("ConnectRuntimeAgent", timeout=timedelta(minutes=15))
@@ -121,19 +112,19 @@ async def connect_agent(
 ) -> Outcome:
     """Give the agent its configuration with a new token. Repeated, only the last token is in force."""
 
-    async def prepare(tx: Tx) -> tuple[Cluster, Registered, str | None]:
+    async def prepare(tx: Tx) -> tuple[Cluster, str | None]:
         # The lock: two workers, of which one lost its lease without knowing, must not make two identities.
         await tx.value(LOCK, runtime=op.subject)
         made = await cluster.at_work(tx, op)
-        return made, await _registered(tx, op), await _token(tx, op, made, settings.tokens)
+        return made, await _token(tx, op, made, settings.tokens)
 
-    made, known, token = await database.run(prepare)
+    made, token = await database.run(prepare)
     if token is not None:
         applications_ca = settings.provisioner.applications_ca_file
         configuration = AgentConfiguration(
             runtime=made.runtime,
-            tenant=known.tenant,
-            name=known.name,
+            tenant=op.data["tenant"],
+            name=op.data["name"],
             connector_url=urls.connector,
             token=token,
             sync_period=settings.provisioner.runtime_sync_period,
@@ -181,18 +172,3 @@ async def exchange_certificate(
             return Again(driver.pace)
         case Broken(why):
             raise StepFailed(INTERNAL_REASON, why, component=made.provider)
-
-
-async def _registered(tx: Tx, op: Operation) -> Registered:
-    """Raises StepFailed when the runtime was unregistered while it was being made."""
-    try:
-        return await cluster.registered(tx, RuntimeId(op.subject))
-    except NotFound:
-        raise unregistered(op) from None
-
-
-def unregistered(op: Operation) -> StepFailed:
-    """Why the operation cannot go on: somebody unregistered the runtime at the Director."""
-    return StepFailed(INTERNAL_REASON, f"Runtime {op.subject} was unregistered meanwhile", component="compass director")
-
-

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from compass.errors import NotFound
 from compass.ids import OperationId, RuntimeId, TenantId
 from compass.operations.operation import Kind, Operation, OperationInProgress, StepFailed, start
 from compass.postgres.pool import Tx
-from compass.provisioner.refusals import ClusterNotFound, OperationRunning
+from compass.provisioner.refusals import INTERNAL_REASON, ClusterNotFound, OperationRunning
 
 AGENT_COMPONENT: Final = "compass-runtime-agent"
 
@@ -25,7 +24,6 @@ class Cluster:
     runtime: RuntimeId
     tenant: TenantId
     provider: str
-    name: str
     asked: Mapping[str, Any]
     """The request it was provisioned with, in the names of the wire, without secrets."""
 
@@ -43,12 +41,12 @@ class Registered:
 
 OWN = """
 -- cluster.own
-SELECT runtime_id, tenant_id, provider, name, asked FROM cluster
+SELECT runtime_id, tenant_id, provider, asked FROM cluster
 WHERE runtime_id = %(runtime)s AND tenant_id = %(tenant)s
 """
 OF_RUNTIME = """
 -- cluster.of_runtime
-SELECT runtime_id, tenant_id, provider, name, asked FROM cluster WHERE runtime_id = %(runtime)s
+SELECT runtime_id, tenant_id, provider, asked FROM cluster WHERE runtime_id = %(runtime)s
 """
 REGISTERED = """
 -- cluster.registered
@@ -65,25 +63,34 @@ async def own(tx: Tx, tenant: TenantId, runtime: RuntimeId) -> Cluster:
     return _cluster(row)
 
 
+async def of_runtime(tx: Tx, runtime: RuntimeId) -> Cluster | None:
+    """The cluster of that runtime, whoever's it is; None when it was removed."""
+    row = await tx.row(OF_RUNTIME, runtime=runtime)
+    return None if row is None else _cluster(row)
+
+
 async def at_work(tx: Tx, op: Operation) -> Cluster:
-    """The cluster an operation works on. Its row is there until the operation itself removes it."""
-    row = await tx.row(OF_RUNTIME, runtime=op.subject)
-    if row is None:
-        raise StepFailed("err_db_not_found", f"the cluster of Runtime {op.subject} is gone", component="db - provisioner")
-    return _cluster(row)
+    """The cluster an operation builds on. Raises StepFailed when its runtime was unregistered meanwhile."""
+    made = await of_runtime(tx, RuntimeId(op.subject))
+    await registered(tx, op)
+    if made is None:
+        gone = f"the cluster of Runtime {op.subject} is gone"
+        raise StepFailed("err_db_not_found", gone, component="db - provisioner")
+    return made
 
 
-async def registered(tx: Tx, runtime: RuntimeId) -> Registered:
-    """What the Director knows of the runtime. Raises NotFound when it was unregistered there."""
-    row = await tx.row(REGISTERED, runtime=runtime)
+async def registered(tx: Tx, op: Operation) -> Registered:
+    """What the Director knows of an operation's runtime. Raises StepFailed when it was unregistered there."""
+    row = await tx.row(REGISTERED, runtime=op.subject)
     if row is None:
-        raise NotFound(object="runtime")
+        gone = f"Runtime {op.subject} was unregistered meanwhile"
+        raise StepFailed(INTERNAL_REASON, gone, component="compass director")
     return Registered(row["name"], row["external_id"])
 
 
 def _cluster(row: Any) -> Cluster:
     return Cluster(
-        RuntimeId(row["runtime_id"]), TenantId(row["tenant_id"]), row["provider"], row["name"], row["asked"]
+        RuntimeId(row["runtime_id"]), TenantId(row["tenant_id"]), row["provider"], row["asked"]
     )
 
 

@@ -18,7 +18,14 @@ class ProviderUnknown(CompassError):
     """No driver of this plane serves that provider."""
 
     code = Code.INVALID_DATA
-    message = "unknown provider {provider!r}: this plane provisions on {known}"
+    message = "unknown provider '{provider}': this plane provisions on {known}"
+
+
+class ClusterForeign(CompassError):
+    """Something else stands where the cluster would, and is left alone."""
+
+    code = Code.NOT_UNIQUE
+    message = "{place} is taken by something this plane did not make"
 
 
 class ClusterAbsent(CompassError):
@@ -102,7 +109,7 @@ class Infrastructure(Protocol):
         """How long to wait between two looks at a cluster that is being made or removed."""
 
     async def create(self, runtime: RuntimeId, wanted: Mapping[str, object]) -> None:
-        """Begin to make the cluster. `wanted` is the request's `gardenerConfig`."""
+        """Begin to make the cluster. `wanted` is the request's `gardenerConfig`. Raises ClusterForeign."""
 
     async def observe(self, runtime: RuntimeId) -> Observed:
         """What is true now."""

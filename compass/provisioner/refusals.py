@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from compass.access.caller import Caller
-from compass.errors import Code, CompassError, TenantRequired
+from compass.errors import Code, CompassError, Refused, TenantRequired
 from compass.ids import TenantId
 
 INTERNAL_REASON: Final = "err_provisioner_internal"
@@ -34,7 +34,7 @@ class ClusterNameTaken(CompassError):
     """The tenant has a cluster of that name that was asked for with another configuration."""
 
     code = Code.NOT_UNIQUE
-    message = "a cluster named {name!r} was provisioned in this tenant with another configuration"
+    message = "a cluster named '{name}' was provisioned in this tenant with another configuration"
 
 
 class OperationRunning(CompassError):
@@ -86,6 +86,8 @@ def _shown(error: CompassError) -> tuple[int, str, str]:
             return 3, "err_db_already_exists", _DATABASE
         case NotSupported():
             return 501, INTERNAL_REASON, COMPONENT
+        case Refused():
+            return 400, INTERNAL_REASON, COMPONENT
     match error.code:
         case Code.UNAUTHORIZED | Code.INSUFFICIENT_SCOPES:
             return 403, INTERNAL_REASON, COMPONENT

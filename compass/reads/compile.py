@@ -48,6 +48,8 @@ class Binding:
     variables: Any
     subject: str | None = None
     """The object whose reply is read, for the answer of a mutation."""
+    itself: str | None = None
+    """The application or runtime that asks; None for people and integration systems."""
     _arguments: dict[int, Mapping[str, Any]] = field(default_factory=dict)
 
     def arguments(self, of: Selected) -> Mapping[str, Any]:
@@ -215,6 +217,9 @@ class Compiler:
         scope = read.scoped.get(selected.name)
         if scope is not None and scope not in self._scopes:
             refusal = InsufficientScopes(actual=";".join(sorted(self._scopes)), required=scope)
+            if selected.required:
+                # There is no null to put in its place.
+                raise AtPath(selected.path, refusal)
             self._errors.append(AtPath(selected.path, refusal))
             return True
         scope = read.sanitized.get(selected.name)
@@ -249,10 +254,13 @@ class Compiler:
         order = self._text(page.order, parent, child, selected)
         first = self._parameter(
             (id(selected), "first"), self._checked(selected, lambda given: paging.size(given.get("first"), page.largest))
-        )
-        skip = self._parameter(
-            (id(selected), "offset"), self._checked(selected, lambda given: paging.offset(given.get("after")))
-        )
+        ) + "::bigint"
+        last, offset = first, ""
+        if selected.given("after"):
+            skip = self._parameter(
+                (id(selected), "offset"), self._checked(selected, lambda given: paging.offset(given.get("after")))
+            )
+            last, offset = f"{skip}::bigint + {first}", f" OFFSET {skip}::bigint"
         wants_end = any(
             below.name in ("endCursor", "hasNextPage")
             for part in parts
@@ -263,16 +271,16 @@ class Compiler:
         if wants_end:
             rows = (
                 f"SELECT {child}.*, row_number() OVER (ORDER BY {order}) AS place FROM {source} WHERE {where} "
-                f"ORDER BY {order} LIMIT {first}::bigint + 1 OFFSET {skip}::bigint"
+                f"ORDER BY {order} LIMIT {first} + 1{offset}"
             )
-            keep, more = f" FILTER (WHERE {child}.place <= {skip}::bigint + {first}::bigint)", f"count(*) > {first}::bigint"
+            keep, more = f" FILTER (WHERE {child}.place <= {last})", f"count(*) > {first}"
         elif any(part.name == "data" for part in parts):
-            rows = f"SELECT {child}.* FROM {source} WHERE {where} ORDER BY {order} LIMIT {first}::bigint OFFSET {skip}::bigint"
+            rows = f"SELECT {child}.* FROM {source} WHERE {where} ORDER BY {order} LIMIT {first}{offset}"
             keep, more = "", "false"
         else:
             # Nobody looks at the rows, so none is read; the arguments are checked all the same, when they are bound.
-            none = f"SELECT FROM {source} WHERE {where} LIMIT 0 * {first}::bigint OFFSET {skip}::bigint"
-            rows, keep, more = f"SELECT count(*) FROM ({none}) none", "", "false"
+            rows = f"SELECT count(*) FROM (SELECT FROM {source} WHERE {where} LIMIT 0 * {first}{offset}) none"
+            keep, more = "", "false"
         total = (
             self._text(page.count, parent, child, selected)
             if page.count and not filtered
@@ -300,8 +308,8 @@ class Compiler:
         for below in part.below("PageInfo"):
             match below.name:
                 case "startCursor":
-                    start = self._parameter((id(page), "after"), self._checked(page, lambda given: given.get("after") or ""))
-                    pairs.append((below.key, f"{start}::text"))
+                    after = self._argument(page, "after")
+                    pairs.append((below.key, "''" if page.lacks("after") else f"coalesce({after}::text, '')"))
                 case "endCursor":
                     end = self._parameter(
                         (id(page), "end"),
@@ -345,6 +353,8 @@ class Compiler:
                     return f"{self._parameter('tenant', lambda binding: binding.tenant)}::uuid"
                 case "runtime":
                     return f"{self._parameter('runtime', lambda binding: binding.runtime)}::uuid"
+                case "itself":
+                    return f"{self._parameter('itself', lambda binding: binding.itself)}::uuid"
                 case "arg":
                     return self._argument(selected, name)
                 case "top" if self._top is not None:
@@ -361,6 +371,9 @@ class Compiler:
                 value = lambda given: labels.rules(given.get("filter"))[0]  # noqa: E731  # a case, not a function to call
             case "absent":
                 value = lambda given: labels.rules(given.get("filter"))[1]  # noqa: E731  # as above
+            case _ if selected.lacks(name):
+                # Said in the text, so that a condition on it costs nothing.
+                return "NULL"
             case _:
                 value = lambda given: given.get(name)  # noqa: E731  # as above
         return self._parameter((id(selected), "arg", name), self._checked(selected, value))

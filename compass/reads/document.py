@@ -256,6 +256,11 @@ class Selected:
         """Whether the text of the document passes this argument at all."""
         return any(node.name.value == argument for node in self.nodes[0].arguments or ())
 
+    def lacks(self, argument: str) -> bool:
+        """Whether the argument is null whatever the variables are: not passed, and without a default."""
+        declared = self.definition.args.get(argument)
+        return not self.given(argument) and (declared is None or declared.default is None)
+
     def arguments(self, variables: Any) -> dict[str, Any]:
         """The coerced arguments, defaults applied. Raises DocumentRefused."""
         if self.definition is None:  # what every type has without declaring it: __typename, __schema, __type

@@ -43,7 +43,9 @@ def matching(table: str, owner: str) -> str:
         f"JOIN {table} label ON label.key = wanted.rule ->> 'key' "
         "AND (wanted.rule -> 'contains' IS NULL OR label.value @> (wanted.rule -> 'contains')) "
         "AND (wanted.rule -> 'any' IS NULL "
-        "OR label.value ?| ARRAY(SELECT jsonb_array_elements_text(wanted.rule -> 'any'))) "
+        # Of an object, `?|` would look at the keys.
+        "OR jsonb_typeof(label.value) <> 'object' "
+        "AND label.value ?| ARRAY(SELECT jsonb_array_elements_text(wanted.rule -> 'any'))) "
         "GROUP BY 1 HAVING count(DISTINCT wanted.number) = jsonb_array_length({arg:filter}::jsonb)"
         f") AND NOT EXISTS (SELECT 1 FROM {table} label WHERE label.{owner} = {{c}}.id "
         "AND label.key = ANY ({arg:absent}::text[])))"

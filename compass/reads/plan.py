@@ -1,8 +1,9 @@
 """How the types of the API are read: one declaration per type, which the compiler turns into SQL.
 
 Every SQL text here is a template. `{t}` is the row that the field belongs to, `{c}` the row that the field leads
-to, `{tenant}` the caller's tenant, `{runtime}` the calling runtime or null, `{arg:name}` an argument of the field and
-`{top:name}` one of the root field above it. Arguments become bound parameters, so write the cast: `{arg:id}::uuid`.
+to, `{tenant}` the caller's tenant, `{runtime}` the calling runtime or null, `{itself}` the calling application or
+runtime or null, `{arg:name}` an argument of the field and `{top:name}` one of the root field above it. Arguments become
+bound parameters, so write the cast: `{arg:id}::uuid`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

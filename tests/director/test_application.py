@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from compass.director import application
+from compass.ids import ApplicationId
+
 REGISTER = """
 mutation ($in: ApplicationRegisterInput!) {
   result: registerApplication(in: $in) { id name providerName description labels status { condition timestamp } createdAt }
@@ -219,3 +222,284 @@ async def test_without_a_tenant_nothing_is_answered(director: Any) -> None:
 
     assert (await director.refusal(NAMES, caller=nameless))["message"] == "Tenant is required"
     assert (await director.refusal(NAMES, caller=unknown))["message"] == "Tenant not found [externalTenant=nobody]"
+
+
+# --- groups: who shares one with whom decides what a runtime sees and what may be removed ---
+
+FOR_RUNTIME = """
+query ($id: ID!, $first: Int, $after: PageCursor) {
+  result: applicationsForRuntime(runtimeID: $id, first: $first, after: $after) {
+    data { id name } totalCount pageInfo { startCursor endCursor hasNextPage } }
+}
+"""
+UNPAIR = "mutation ($id: ID!) { result: unpairApplication(id: $id) { id status { condition } auths { id } } }"
+NOBODY = "8fd7f7f4-3d6c-4a9a-8f3c-000000000000"
+
+
+async def add_runtime(director: Any, name: str = "kyma", **more: Any) -> str:
+    document = "mutation ($in: RuntimeRegisterInput!) { result: registerRuntime(in: $in) { id } }"
+    return str((await director.data(document, **{"in": {"name": name, **more}}))["result"]["id"])
+
+
+async def group(director: Any, name: str, applications: Sequence[str], runtimes: Sequence[str] = ()) -> None:
+    """A group of these participants: a row for every ordered pair, and one for each with itself."""
+    members = [(id_, "APPLICATION") for id_ in applications] + [(id_, "RUNTIME") for id_ in runtimes]
+    async with director.database.transaction() as tx:
+        await tx.run(
+            """
+            WITH made AS (
+                INSERT INTO formation (tenant_id, formation_template_id, name, state)
+                SELECT %(tenant)s, id, %(name)s, 'READY' FROM formation_template WHERE tenant_id IS NULL RETURNING id
+            ), member AS (
+                SELECT entry ->> 0 AS id, entry ->> 1 AS type FROM jsonb_array_elements(%(members)s::jsonb) AS entry
+            )
+            INSERT INTO formation_assignment (formation_id, source, source_type, target, target_type, state)
+            SELECT made.id, a.id::uuid, a.type, b.id::uuid, b.type, 'READY' FROM made, member a, member b
+            """,
+            tenant=director.caller.tenant,
+            name=name,
+            members=members,
+        )
+
+
+async def set_state(director: Any, state: str) -> None:
+    async with director.database.transaction() as tx:
+        await tx.run("UPDATE formation_assignment SET state = %(state)s", state=state)
+
+
+async def names_for(director: Any, runtime: str) -> list[str]:
+    page = (await director.data(FOR_RUNTIME, id=runtime))["result"]
+    assert page["totalCount"] == len(page["data"])
+    return sorted(entry["name"] for entry in page["data"])
+
+
+async def test_a_runtime_is_told_of_the_applications_it_shares_a_group_with(director: Any) -> None:
+    ours, twice, theirs = [await register(director, name) for name in ("Our App", "Twice", "theirs")]
+    await register(director, "alone")
+    runtime, other = await add_runtime(director), await add_runtime(director)
+    await group(director, "one", [ours, twice], [runtime])
+    await group(director, "two", [twice], [runtime])
+    await group(director, "three", [theirs], [other])
+
+    assert await names_for(director, runtime) == ["mp-our-app", "mp-twice"]
+    assert await names_for(director, other) == ["mp-theirs"]
+    assert await names_for(director, await add_runtime(director)) == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (None, ["mp-our-app"]),
+        ({"isNormalized": "true"}, ["mp-our-app"]),
+        ({"isNormalized": "false"}, ["Our App"]),
+        ({"isNormalized": True}, ["Our App"]),
+    ],
+)
+async def test_names_are_normalized_unless_the_runtime_says_otherwise(
+    director: Any, labels: Any, expected: list[str]
+) -> None:
+    application = await register(director, "Our App")
+    runtime = await add_runtime(director, labels=labels)
+    await group(director, "one", [application], [runtime])
+
+    assert await names_for(director, runtime) == expected
+
+
+async def test_a_runtime_without_the_label_gets_normalized_names(director: Any) -> None:
+    application, runtime = await register(director, "Our App"), await add_runtime(director)
+    await group(director, "one", [application], [runtime])
+    await director.data(
+        'mutation ($id: ID!) { deleteRuntimeLabel(runtimeID: $id, key: "isNormalized") { key } }', id=runtime
+    )
+
+    assert await names_for(director, runtime) == ["mp-our-app"]
+
+
+@pytest.mark.parametrize(("normalized", "expected"), [("true", ["mp-our-app-42"]), ("false", ["Our App-42"])])
+async def test_a_system_number_is_added_to_the_name(director: Any, normalized: str, expected: list[str]) -> None:
+    application = await register(director, "Our App")
+    runtime = await add_runtime(director, labels={"isNormalized": normalized})
+    await group(director, "one", [application], [runtime])
+    async with director.database.transaction() as tx:
+        await tx.run("UPDATE application SET system_number = '42'")
+
+    assert await names_for(director, runtime) == expected
+    plain = (await director.data("{ applications { data { name systemNumber } } }"))["applications"]["data"]
+    assert plain == [{"name": "Our App", "systemNumber": "42"}]
+
+
+@pytest.mark.parametrize(("state", "seen"), [("CREATE_ERROR", 1), ("INITIAL", 1), ("DELETING", 0), ("DELETE_ERROR", 0)])
+async def test_an_application_that_leaves_the_group_is_gone_at_once(director: Any, state: str, seen: int) -> None:
+    application, runtime = await register(director, "a"), await add_runtime(director)
+    await group(director, "one", [application], [runtime])
+    await set_state(director, state)
+
+    assert len(await names_for(director, runtime)) == seen
+
+
+async def test_a_page_for_a_runtime_may_be_larger_than_others_and_pages_follow_each_other(director: Any) -> None:
+    runtime = await add_runtime(director)
+    async with director.database.transaction() as tx:
+        rows = await tx.rows(
+            """
+            WITH made AS (
+                INSERT INTO application (tenant_id, name)
+                SELECT %(tenant)s, 'app-' || number FROM generate_series(1, 250) AS number RETURNING id, tenant_id
+            ), visible AS (
+                INSERT INTO application_tenant (tenant_id, application_id, owner) SELECT tenant_id, id, true FROM made
+            )
+            SELECT id FROM made
+            """,
+            tenant=director.caller.tenant,
+        )
+    await group(director, "one", [row["id"] for row in rows], [runtime])
+
+    whole = (await director.data(FOR_RUNTIME, id=runtime, first=1000))["result"]
+    first = (await director.data(FOR_RUNTIME, id=runtime, first=200))["result"]
+    rest = (await director.data(FOR_RUNTIME, id=runtime, first=200, after=first["pageInfo"]["endCursor"]))["result"]
+    error = await director.refusal(FOR_RUNTIME, id=runtime, first=0)
+
+    assert (len(whole["data"]), whole["totalCount"], whole["pageInfo"]["hasNextPage"]) == (250, 250, False)
+    assert whole["data"] == first["data"] + rest["data"] == sorted(whole["data"], key=lambda entry: entry["id"])
+    assert (len(first["data"]), first["pageInfo"]["hasNextPage"]) == (200, True)
+    assert (len(rest["data"]), rest["pageInfo"]["hasNextPage"], rest["pageInfo"]["endCursor"]) == (50, False, "")
+    assert error["message"] == "Invalid data [reason=page size cannot be smaller than 1]"
+
+
+async def test_a_runtime_that_the_tenant_does_not_see_does_not_exist(director: Any) -> None:
+    foreign = (
+        await director.data('mutation { r: registerRuntime(in: {name: "k"}) { id } }', caller=director.other)
+    )["r"]["id"]
+
+    errors = [await director.refusal(FOR_RUNTIME, id=id_) for id_ in (foreign, NOBODY, "no-uuid", "")]
+
+    assert {error["message"] for error in errors} == {"Invalid data [reason=runtime does not exist]"}
+    assert {error["path"][0] for error in errors} == {"result"}
+
+
+async def test_a_runtime_sees_its_own_applications_under_their_own_names_and_no_others(director: Any) -> None:
+    ours, theirs = await register(director, "Our App"), await register(director, "theirs")
+    runtime = await add_runtime(director)
+    await group(director, "one", [ours], [runtime])
+    await group(director, "two", [theirs], [await add_runtime(director)])
+    itself = director.runtime(runtime)
+
+    page = (await director.data("{ applications { data { id name } totalCount } }", caller=itself))["applications"]
+    one = "query ($id: ID!) { application(id: $id) { name } }"
+    shown = await director.data(one, id=ours, caller=itself)
+    errors = [await director.refusal(one, id=id_, caller=itself) for id_ in (theirs, NOBODY, "no-uuid")]
+
+    assert page == {"data": [{"id": ours, "name": "Our App"}], "totalCount": 1}
+    assert shown == {"application": {"name": "Our App"}}
+    assert {error["message"] for error in errors} == {
+        "The operation is not allowed [reason=requesting runtime should be in same scenario as the requested "
+        "application resource]"
+    }
+
+
+async def test_an_application_in_a_group_is_not_unregistered(director: Any) -> None:
+    application = await register(director, "Orders")
+    await group(director, "one", [application])
+    await group(director, "another", [application])
+
+    error = await director.refusal("mutation ($id: ID!) { unregisterApplication(id: $id) { id } }", id=application)
+
+    assert error["message"] == (
+        "The operation is not allowed [reason=System Orders is part of the following formations : another, one]"
+    )
+    assert error["extensions"] == {"error": "InvalidOperation", "error_code": 27}
+
+
+async def test_unpairing_cuts_every_way_in_and_leaves_the_catalogue(director: Any, announced: Announced) -> None:
+    application = await register(director, "orders", statusCondition="CONNECTED")
+    await group(director, "alone", [application])
+    await director.data("mutation ($id: ID!) { requestOneTimeTokenForApplication(id: $id) { token } }", id=application)
+    await director.data("mutation ($id: ID!) { requestClientCredentialsForApplication(id: $id) { id } }", id=application)
+
+    data = await director.data(UNPAIR, id=application)
+
+    assert data["result"] == {"id": application, "status": {"condition": "INITIAL"}, "auths": []}
+    assert (await announced())[-1] == "ApplicationUnpaired"
+    async with director.database.transaction() as tx:
+        assert await tx.value("SELECT count(*) FROM system_auth") == 0
+        assert await tx.value("SELECT count(*) FROM one_time_token") == 0
+
+
+async def test_an_application_that_a_runtime_uses_is_not_unpaired(director: Any) -> None:
+    application = await register(director, "Orders")
+    await group(director, "two", [application], [await add_runtime(director, "b"), await add_runtime(director, "a")])
+    await group(director, "one", [application], [await add_runtime(director, "a")])
+    await group(director, "alone", [application])
+
+    error = await director.refusal(UNPAIR, id=application)
+
+    assert error["message"] == (
+        "The operation is not allowed [reason=System Orders is still used and cannot be deleted. Unassign the system "
+        "from the following formations first: one, two. Then, unassign the system from the following runtimes, too: "
+        "a, b]"
+    )
+
+
+async def test_a_foreign_or_unknown_application_is_neither_unpaired_nor_unregistered(director: Any) -> None:
+    foreign = (await director.data(REGISTER, caller=director.other, **{"in": {"name": "theirs"}}))["result"]["id"]
+
+    for document in (UNPAIR, "mutation ($id: ID!) { unregisterApplication(id: $id) { id } }"):
+        errors = [await director.refusal(document, id=id_) for id_ in (foreign, NOBODY, "no-uuid", "")]
+        assert {error["message"] for error in errors} == {"Object not found [object=application]"}
+
+
+async def test_an_application_changes_itself_and_no_other_of_its_tenant(director: Any) -> None:
+    application = await register(director, "orders")
+    other, itself = director.application(NOBODY), director.application(application)
+    update = 'mutation ($id: ID!) { result: updateApplication(id: $id, in: {description: "x"}) { description } }'
+
+    for document in (update, UNPAIR, "mutation ($id: ID!) { unregisterApplication(id: $id) { id } }"):
+        error = await director.refusal(document, id=application, caller=other)
+        assert error["message"] == "Unauthorized [reason=Owner access is needed for resource modification]"
+    assert (await director.data(update, id=application, caller=itself))["result"] == {"description": "x"}
+
+
+async def test_the_label_of_the_integration_system_follows_an_update(director: Any) -> None:
+    register_system = 'mutation { r: registerIntegrationSystem(in: {name: "broker"}) { id } }'
+    first = (await director.data(register_system))["r"]["id"]
+    second = (await director.data(register_system))["r"]["id"]
+    application = await register(director, "a")
+    update = """
+    mutation ($id: ID!, $is: ID) {
+      result: updateApplication(id: $id, in: {integrationSystemID: $is}) { integrationSystemID labels }
+    }"""
+
+    for system in (first, second, None):
+        result = (await director.data(update, id=application, **{"is": system}))["result"]
+        kept = system or second
+        assert result["integrationSystemID"] == result["labels"]["integrationSystemID"] == kept
+    unknown = await director.refusal(update, id=application, **{"is": NOBODY})
+    assert unknown["message"] == f"Object not found [ID={NOBODY}; object=integrationSystem]"
+
+
+async def test_the_first_own_call_connects_and_further_ones_are_no_news(director: Any, announced: Announced) -> None:
+    application_id = await register(director, "a")
+
+    for _ in range(2):
+        async with director.database.transaction() as tx:
+            await application.connect(tx, ApplicationId(application_id))
+
+    status = await director.data("query ($id: ID!) { application(id: $id) { status { condition } } }", id=application_id)
+    assert status == {"application": {"status": {"condition": "CONNECTED"}}}
+    assert await announced() == ["ApplicationRegistered", "ApplicationConnected"]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "mutation ($id: ID!) { unregisterApplication(id: $id, mode: ASYNC) { id } }",
+        "mutation ($id: ID!) { unpairApplication(id: $id, mode: ASYNC) { id } }",
+        'mutation { registerApplication(in: {name: "x"}, mode: ASYNC) { id } }',
+    ],
+)
+async def test_the_asynchronous_mode_is_refused_and_not_ignored(director: Any, document: str) -> None:
+    application_id = await register(director, "a")
+
+    error = await director.refusal(document, **({"id": application_id} if "$id" in document else {}))
+
+    assert error["extensions"] == {"error": "InvalidOperation", "error_code": 27}

@@ -611,7 +611,8 @@ def bundle_instance_auth(_row: Row, asking: Asking, id: str) -> Row | None:  # n
     bundle = asking.world.get("bundle", found["bundle_id"]) if found is not None else None
     if found is None or bundle is None or not _may_use(asking, found):
         return None
-    return found if found["owner_tenant_id"] == asking.tenant or _reaches(asking, bundle["application_id"]) else None
+    seen = _see(asking, "application", bundle["application_id"]) is not None
+    return found if found["owner_tenant_id"] == asking.tenant or seen else None
 
 
 @field("Query.bundleByInstanceAuth")
@@ -741,17 +742,15 @@ field("Formation.formationAssignments")(_page_of("formation_assignment", "format
 @field("Formation.status")
 def formation_status(row: Row, asking: Asking) -> Row:
     pairs = _sorted_by_id(asking.world.where("formation_assignment", formation_id=row["id"]))
-    failed = [pair for pair in pairs if pair["state"] in ("CREATE_ERROR", "DELETE_ERROR")]
-    errors = []
-    if row["state"] in ("CREATE_ERROR", "DELETE_ERROR"):
-        told = row["error"] or {"message": "", "errorCode": 0}
-        errors.append({"assignmentID": None, "message": told["message"], "errorCode": told["errorCode"]})
-    for pair in failed:
-        told = json.loads(pair["error"])["error"]
-        errors.append({"assignmentID": pair["id"], "message": told["message"], "errorCode": told["errorCode"]})
+    told = [(None, row["error"]), *((pair["id"], pair["error"] and json.loads(pair["error"])["error"]) for pair in pairs)]
+    errors = [
+        {"assignmentID": assignment, "message": error["message"], "errorCode": error["errorCode"]}
+        for assignment, error in told
+        if error is not None
+    ]
     if row["state"] == "DRAFT":
         condition = "DRAFT"
-    elif errors:
+    elif any(one["state"] in ("CREATE_ERROR", "DELETE_ERROR") for one in (row, *pairs)):
         condition = "ERROR"
     elif row["state"] in ("INITIAL", "DELETING") or any(
         pair["state"] in ("INITIAL", "DELETING", "CONFIG_PENDING") for pair in pairs
@@ -776,7 +775,7 @@ field("FormationAssignment.value")(lambda row, _asking: row["error"] if row["err
 def _participant(side: str) -> Resolver:
     def resolve(row: Row, asking: Asking) -> Row | None:
         kind = row[f"{side}_type"].lower()
-        found = asking.world.get(kind, row[side]) if kind in ("application", "runtime") else None
+        found = _see(asking, kind, row[side]) if kind in ("application", "runtime") else None
         return found and {**found, "__typename": kind.capitalize()}
 
     return resolve
@@ -786,17 +785,29 @@ field("FormationAssignment.sourceEntity")(_participant("source"))
 field("FormationAssignment.targetEntity")(_participant("target"))
 
 
+def _own_and_above(asking: Asking) -> set[str]:
+    """The tenant and its ancestors; nothing for a caller without one."""
+    found: set[str] = set()
+    waiting = [asking.tenant] if asking.caller.tenant is not None else []
+    while waiting:
+        tenant = waiting.pop()
+        found.add(tenant)
+        waiting += [up["parent_id"] for up in asking.world.where("tenant_parent", tenant_id=tenant) if up["parent_id"] not in found]
+    return found
+
+
 @field("Query.formationTemplate")
 def formation_template(_row: Row, asking: Asking, id: str) -> Row:  # noqa: A002  # the schema's name
     found = asking.world.get("formation_template", id)
-    if found is None or found["tenant_id"] not in (None, asking.tenant):
+    if found is None or found["tenant_id"] not in {None, *_own_and_above(asking)}:
         raise Refusal(20)
     return found
 
 
 @field("Query.formationTemplates")
 def formation_templates(_row: Row, asking: Asking, first: int | None, after: str | None = None, filter: Any = None) -> Row:  # noqa: A002  # the schema's name
-    seen = [row for row in asking.world.rows["formation_template"] if row["tenant_id"] in (None, asking.tenant)]
+    visible = {None, *_own_and_above(asking)}
+    seen = [row for row in asking.world.rows["formation_template"] if row["tenant_id"] in visible]
     chosen = _filtered(_sorted_by_id(seen), asking, "formation_template_label", "formation_template_id", filter)
     return page(chosen, first, after)
 
@@ -830,7 +841,7 @@ SCOPES = {
 }  # fmt: skip
 WITHOUT_TENANT = frozenset(
     {"integrationSystems", "integrationSystem", "viewer", "tenants", "tenantByExternalID", "systemAuth",
-     "formationsForObject", "healthChecks"}
+     "formationsForObject", "formationTemplate", "formationTemplates", "healthChecks"}
 )  # fmt: skip
 
 
@@ -838,10 +849,8 @@ class Oracle:
     """Answers documents for callers."""
 
     def __init__(self, sdl: str, world: World) -> None:
-        self.schema = graphql.build_schema(sdl)
-        for name, kind in self.schema.type_map.items():
-            if graphql.is_abstract_type(kind):
-                kind.resolve_type = _resolve_system_auth if name == "SystemAuth" else _resolve_named
+        self.schema = _schema(sdl)
+        self.lenient = _lenient(sdl)
         self.world = world
 
     def unresolved(self) -> set[str]:
@@ -855,22 +864,51 @@ class Oracle:
         }
 
     def ask(self, caller: Caller, text: str, variables: Mapping[str, Any], operation: str | None) -> Told:
-        """Execute one document."""
-        result = graphql.execute_sync(
-            self.schema,
-            graphql.parse(text),
-            context_value=Asking(self.world, caller),
-            variable_values=dict(variables),
-            operation_name=operation,
-            field_resolver=_resolve,
-        )
+        """Execute one document: first with every field nullable, so that every refusal is found, then as the schema is."""
+        asked = graphql.parse(text), Asking(self.world, caller), dict(variables), operation
         errors = set()
-        for error in result.errors or ():
+        for error in _execute(self.lenient, *asked).errors or ():
             if not isinstance(error.original_error, Refusal):
                 raise AssertionError(f"the oracle itself failed: {error}") from error.original_error
             path = tuple(step for step in error.path or () if isinstance(step, str))
             errors.add((path, error.original_error.code))
-        return Told(result.data, frozenset(errors))
+        if errors:
+            return Told(None, frozenset(errors))
+        strict = _execute(self.schema, *asked)
+        if strict.errors:
+            raise AssertionError(f"the oracle itself failed: {strict.errors[0]}")
+        return Told(strict.data, frozenset())
+
+
+def _execute(
+    schema: graphql.GraphQLSchema, document: graphql.DocumentNode, asking: "Asking", variables: dict[str, Any], name: str | None
+) -> graphql.ExecutionResult:
+    return graphql.execute_sync(
+        schema, document, context_value=asking, variable_values=variables, operation_name=name, field_resolver=_resolve
+    )
+
+
+def _schema(sdl: str) -> graphql.GraphQLSchema:
+    schema = graphql.build_schema(sdl)
+    for name, kind in schema.type_map.items():
+        if graphql.is_abstract_type(kind):
+            kind.resolve_type = _resolve_system_auth if name == "SystemAuth" else _resolve_named
+    return schema
+
+
+def _lenient(sdl: str) -> graphql.GraphQLSchema:
+    schema = _schema(sdl)
+    for name, kind in schema.type_map.items():
+        if isinstance(kind, graphql.GraphQLObjectType | graphql.GraphQLInterfaceType) and not name.startswith("__"):
+            for definition in kind.fields.values():
+                definition.type = _nullable(definition.type)
+    return schema
+
+
+def _nullable(kind: Any) -> Any:
+    if isinstance(kind, graphql.GraphQLNonNull):
+        return _nullable(kind.of_type)
+    return graphql.GraphQLList(_nullable(kind.of_type)) if isinstance(kind, graphql.GraphQLList) else kind
 
 
 def _resolve_system_auth(row: Row, *_: Any) -> str:

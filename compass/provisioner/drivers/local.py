@@ -24,15 +24,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from compass.errors import Code, CompassError
 from compass.ids import RuntimeId
 from compass.provisioner.drivers import processes
 from compass.provisioner.infrastructure import (
     Absent,
     AgentConfiguration,
     AgentView,
-    Broken,
     ClusterAbsent,
+    ClusterForeign,
     EndpointIdentity,
     Observed,
     Ready,
@@ -49,13 +48,6 @@ _CONFIGURATION: Final = "configuration.json"
 _RUNTIME_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _LONGEST_REST: Final = 60.0
 """Seconds between two starts of a runtime that dies at once."""
-
-
-class FolderForeign(CompassError):
-    """There is a folder of that name which this plane did not make."""
-
-    code = Code.CONCURRENT_OPERATION
-    message = "the folder {folder} was not made by this plane and is left alone"
 
 
 class Local:
@@ -81,7 +73,7 @@ class Local:
         """By runtime: when it was last started here, and how often in a row it then died early."""
 
     async def create(self, runtime: RuntimeId, wanted: Mapping[str, object]) -> None:  # noqa: ARG002  # all runtimes here are alike
-        """Make the folder. Raises FolderForeign, OSError."""
+        """Make the folder. Raises ClusterForeign, OSError."""
         await asyncio.to_thread(self._create, runtime)
 
     async def observe(self, runtime: RuntimeId) -> Observed:
@@ -116,20 +108,17 @@ class Local:
         try:
             beside.rename(self._folder / runtime)
         except OSError:
-            # It is there already, or it cannot be made; the second is found out by the next line.
             shutil.rmtree(beside, ignore_errors=True)
-            self._required_own(self._folder / runtime)
+            place = self._folder / runtime
+            if not place.exists():
+                raise
+            if not self._owns(place):
+                raise ClusterForeign(place=str(place)) from None
         _sync(self._folder)
 
     def _observe(self, runtime: RuntimeId) -> Observed:
         place = self._folder / runtime
-        if not place.is_dir():
-            return Absent()
-        try:
-            self._required_own(place)
-        except FolderForeign as foreign:
-            return Broken(foreign.wire_text())
-        return Ready(REACHED_AS, _agent(place))
+        return Ready(REACHED_AS, _agent(place)) if self._owns(place) else Absent()
 
     def _identify(self, runtime: RuntimeId, identity: EndpointIdentity) -> None:
         with self._opened(runtime) as place:
@@ -161,8 +150,9 @@ class Local:
                 processes.end(place, grace=self._grace)
                 place.rename(self._folder / f".gone-{self._plane}-{runtime}-{secrets.token_hex(4)}")
         except ClusterAbsent:
-            # The folder was removed by somebody else; its process may still be there.
-            processes.end(place, grace=self._grace)
+            if not place.exists():
+                # Removed by somebody else; its process may still be there.
+                processes.end(place, grace=self._grace)
         for left in self._left_of(runtime):
             with suppress(FileNotFoundError):  # another plane is removing it too
                 shutil.rmtree(left)
@@ -171,15 +161,13 @@ class Local:
 
     def _existing(self) -> set[RuntimeId]:
         self._reap()
-        if not self._folder.is_dir():
-            return set()
         found = set()
-        for entry in self._folder.iterdir():
+        ours = re.compile(rf"\.(?:new|gone)-{re.escape(self._plane)}-({_RUNTIME_ID.pattern})-[0-9a-f]+")
+        for entry in self._folder.iterdir() if self._folder.is_dir() else ():
             if _RUNTIME_ID.fullmatch(entry.name):
-                with suppress(FolderForeign, ClusterAbsent):
-                    self._required_own(entry)
+                if self._owns(entry):
                     found.add(RuntimeId(entry.name))
-            elif left := re.fullmatch(rf"\.(?:new|gone)-{re.escape(self._plane)}-({_RUNTIME_ID.pattern})-[0-9a-f]+", entry.name):
+            elif left := ours.fullmatch(entry.name):
                 found.add(RuntimeId(left[1]))
         # A process whose folder is gone can only have been started by a plane with this data folder.
         orphans = (place for place in processes.working() if place.parent == self._folder and not place.exists())
@@ -192,7 +180,7 @@ class Local:
                     return
                 log.warning("the process of runtime %s is gone and is started again", runtime)
                 self._start(place)
-        except (ClusterAbsent, FolderForeign):
+        except ClusterAbsent:
             return
 
     def _rested(self, runtime: RuntimeId) -> bool:
@@ -217,22 +205,17 @@ class Local:
         kinds = [f".{kind}-{self._plane}-{runtime}-*" for kind in ("new", "gone")]
         return [left for kind in kinds for left in self._folder.glob(kind)]
 
-    def _required_own(self, place: Path) -> None:
-        """Raises FolderForeign, ClusterAbsent."""
+    def _owns(self, place: Path) -> bool:
+        """Whether there is such a folder and this plane made it."""
         try:
             owner = json.loads((place / _OWNER).read_bytes())
-        except ValueError:
-            owner = None
-        except OSError:
-            if not place.exists():
-                raise ClusterAbsent(runtime=place.name) from None
-            owner = None
-        if owner != {"plane": self._plane, "runtime": place.name}:
-            raise FolderForeign(folder=str(place))
+        except (OSError, ValueError):
+            return False
+        return bool(owner == {"plane": self._plane, "runtime": place.name})
 
     @contextmanager
     def _opened(self, runtime: RuntimeId) -> Iterator[Path]:
-        """The runtime's folder, nobody else's to work on while the block runs. Raises ClusterAbsent, FolderForeign."""
+        """The runtime's folder, nobody else's to work on while the block runs. Raises ClusterAbsent."""
         place = self._folder / runtime
         try:
             descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
@@ -242,9 +225,9 @@ class Local:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             locked = os.fstat(descriptor)
             # Removed while we waited, perhaps even made again: then what is locked is no longer the runtime's folder.
-            if not place.exists() or not os.path.samestat(locked, place.stat()):
+            present = place.exists() and os.path.samestat(locked, place.stat())
+            if not present or not self._owns(place):
                 raise ClusterAbsent(runtime=runtime)
-            self._required_own(place)
             yield place
         finally:
             os.close(descriptor)

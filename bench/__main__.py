@@ -1,0 +1,86 @@
+"""Measures the plane and prints one table: `make bench`, or `python -m bench a c` for some sections only.
+
+Everything runs against a PostgreSQL of its own in a temporary folder, with the settings of a real plane (fsync on).
+Nothing is asserted but that the variants of a comparison answer the same JSON.
+
+  a  compiled reads against the best statements by hand      e  pairing and token redemption over TLS
+  b  compiled reads against a resolver server                 f  from a commit to webhooks and agents
+  c  the Runtime Agent's own query                            g  start-up and memory
+  d  the latency of a page in small and large tenants
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import uvloop
+
+from bench import reads
+from bench.landscape import Size, seed
+from bench.table import Line, table
+from compass.postgres.embedded import running
+from compass.postgres.migrate import migrate
+from compass.postgres.pool import Database
+
+SECTIONS = "abcdefg"
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+@asynccontextmanager
+async def _seeded(dsn: str, name: str, size: Size) -> AsyncIterator[Database]:
+    """A database of its own in the cluster, filled."""
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+    own = urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
+    await migrate(own)
+    began = time.monotonic()
+    async with Database.open(own) as database:
+        await seed(database, size)
+        _say(f"  {size.tenants * size.applications:,} applications in {time.monotonic() - began:.1f} s")
+        yield database
+
+
+async def _reads(dsn: str, wanted: str) -> list[Line]:
+    lines: list[Line] = []
+    if set("abc") & set(wanted):
+        async with _seeded(dsn, "bench", Size()) as database:
+            for section, measure in (("a", reads.against_hand), ("b", reads.against_resolvers), ("c", reads.of_an_agent)):
+                if section in wanted:
+                    _say(f"  section {section}")
+                    lines += await measure(database)
+    if "d" in wanted:
+        async with _seeded(dsn, "small", reads.SMALL) as small, _seeded(dsn, "large", reads.LARGE) as large:
+            lines += await reads.pages(small, large)
+    return lines
+
+
+async def _measure(wanted: str) -> list[Line]:
+    lines: list[Line] = []
+    with tempfile.TemporaryDirectory(prefix="compass-bench-") as folder:
+        if set("abcd") & set(wanted):
+            async with running(Path(folder) / "postgres") as dsn:
+                lines += await _reads(dsn, wanted)
+    return lines
+
+
+def main() -> None:
+    """Measure what was asked for."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="which sections; all when none is named")
+    wanted = "".join(parser.parse_args().sections) or SECTIONS
+    sys.stdout.write(table(uvloop.run(_measure(wanted))) + "\n")
+
+
+if __name__ == "__main__":
+    main()

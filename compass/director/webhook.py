@@ -1,0 +1,316 @@
+"""Webhooks: where applications and runtimes want to be told of changes, and in what form.
+
+A webhook belongs to one application or one runtime. With a plain `url` it gets CloudEvents; with templates, whatever
+they make of the data. Every call is signed with the webhook's own secret (Standard Webhooks), which whoever may change
+the webhook can read. Source: contract/director.md §16; the secret is ours.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from compass.access import itself
+from compass.access.caller import Caller
+from compass.access.tenancy import application_refusal, runtime_refusal
+from compass.commands import command
+from compass.delivery.enqueue import hurry
+from compass.delivery.signature import new_secret
+from compass.director import auth, webhook_template
+from compass.director.auth import NewAuth
+from compass.errors import CompassError, InvalidData, InvalidOperation, NotFound
+from compass.ids import TenantId, WebhookId
+from compass.inputs import Length, Matches, web_address
+from compass.outbox.append import append
+from compass.outbox.events import Event
+from compass.postgres.pool import Tx
+from compass.reads.plan import Filling, Hole, Read, timestamp
+from compass.vault import Vault
+
+CONFIGURATION_CHANGED: Final = "CONFIGURATION_CHANGED"
+_TOLD_OF_PAIRS: Final = frozenset({CONFIGURATION_CHANGED, "APPLICATION_TENANT_MAPPING", "FORMATION_LIFECYCLE"})
+_ASYNCHRONOUS_BY_NATURE: Final = frozenset({"REGISTER_APPLICATION", "UNREGISTER_APPLICATION"})
+_HEADER_NAME: Final = Matches(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
+_LONGEST_TEMPLATE: Final = Length(0, 65536)
+
+# Inputs
+
+
+def _not_negative(value: int, /) -> str | None:
+    return None if value >= 0 else "must be no less than 0"
+
+
+@dataclass(frozen=True)
+class NewWebhook:
+    """Where to call, how, and how to sign in there."""
+
+    type: str
+    url: Annotated[str | None, Length(0, 256), web_address] = None
+    auth: NewAuth | None = None
+    mode: str | None = None
+    version: str | None = None
+    correlation_id_key: Annotated[str | None, _HEADER_NAME] = None
+    retry_interval: Annotated[int | None, _not_negative] = None
+    timeout: Annotated[int | None, _not_negative] = None
+    url_template: Annotated[str | None, _LONGEST_TEMPLATE] = None
+    input_template: Annotated[str | None, _LONGEST_TEMPLATE] = None
+    header_template: Annotated[str | None, _LONGEST_TEMPLATE] = None
+    output_template: Annotated[str | None, _LONGEST_TEMPLATE] = None
+    status_template: Annotated[str | None, _LONGEST_TEMPLATE] = None
+
+    def problems(self) -> dict[str, str]:
+        """Rules between the fields; templates are tried out."""
+        reason = self._problem()
+        return {} if reason is None else {"reason": reason}
+
+    def _problem(self) -> str | None:
+        match (self.type in _TOLD_OF_PAIRS, self.mode):
+            case (True, "ASYNC"):
+                return f"unsupported webhook mode ASYNC for type: {self.type}"
+            case (False, "ASYNC_CALLBACK"):
+                return f"unsupported webhook mode ASYNC_CALLBACK for type: {self.type}"
+            case (_, "ASYNC") if self.status_template is None:
+                return "missing webhook status template"
+        if self.url is None and self.url_template is None:
+            return "missing webhook url"
+        if self.url is not None and self.url_template is not None:
+            return "cannot provide both webhook url and url template"
+        if self.type in _ASYNCHRONOUS_BY_NATURE and self.output_template is None:
+            return f"outputTemplate is required for type: {self.type}"
+        return webhook_template.try_out(
+            self.type,
+            url_template=self.url_template,
+            input_template=self.input_template,
+            header_template=self.header_template,
+            output_template=self.output_template,
+            status_template=self.status_template,
+        )
+
+    def columns(self) -> dict[str, Any]:
+        """The fields that are stored as they are."""
+        return {name: value for name, value in vars(self).items() if name not in ("auth", "version")}
+
+
+# Events
+
+
+@dataclass(frozen=True)
+class WebhooksChanged(Event):
+    """A webhook was added, changed or removed."""
+
+    webhook: WebhookId
+
+
+# How it is read
+
+
+def _own_secret(filling: Filling, payload: str) -> str | None:
+    webhook, owner, sealed = payload.split(" ")
+    # An application sees the other applications of its tenant, and must not be able to sign as the plane to them.
+    if itself.only(filling.caller) not in (None, owner):
+        return None
+    return signing_secret(filling.parts[Vault], webhook, sealed)
+
+
+def signing_secret(vault: Vault, webhook: str, sealed: str) -> str:
+    """The secret that signs a webhook's calls. Raises SealBroken."""
+    return vault.open(f"webhook-signing/{webhook}", sealed).decode()
+
+
+WEBHOOK = Read(
+    "Webhook",
+    table="webhook",
+    fields={
+        "id": "id",
+        "applicationID": "application_id",
+        "applicationTemplateID": "application_template_id",
+        "runtimeID": "runtime_id",
+        "integrationSystemID": "integration_system_id",
+        "formationTemplateID": "formation_template_id",
+        "type": "type",
+        "mode": "mode",
+        "correlationIdKey": "correlation_id_key",
+        "retryInterval": "retry_interval",
+        "timeout": "timeout",
+        "url": "url",
+        "auth": auth.shown("webhook", "auth_sealed"),
+        "urlTemplate": "url_template",
+        "inputTemplate": "input_template",
+        "headerTemplate": "header_template",
+        "outputTemplate": "output_template",
+        "statusTemplate": "status_template",
+        "createdAt": timestamp("created_at"),
+        "signingSecret": Hole(
+            "{t}.id || ' ' || coalesce({t}.application_id, {t}.runtime_id, {t}.id) || ' ' || {t}.signing_secret_sealed",
+            _own_secret,
+        ),
+    },
+    sanitized={"auth": "webhooks.auth:read", "signingSecret": "webhook:write"},
+)
+READS = (WEBHOOK,)
+
+# Commands
+
+_COLUMNS: Final = """
+    type, mode, correlation_id_key, retry_interval, timeout, url, url_template, input_template, header_template,
+    output_template, status_template, auth_sealed
+"""
+_GIVEN: Final = """
+    jsonb_to_recordset(%(webhooks)s) AS given (
+        id uuid, type text, mode text, correlation_id_key text, retry_interval integer, timeout integer, url text,
+        url_template text, input_template text, header_template text, output_template text, status_template text,
+        auth_sealed text, signing_secret_sealed text
+    )
+"""
+ADD_TO_APPLICATION = f"""
+-- webhook.add_to_application
+INSERT INTO webhook (application_id, id, signing_secret_sealed, {_COLUMNS})
+SELECT access.application_id, given.id, given.signing_secret_sealed, {_COLUMNS}
+FROM application_tenant access, {_GIVEN}
+WHERE access.application_id = %(owner)s AND access.tenant_id = %(tenant)s AND access.owner
+"""
+ADD_TO_RUNTIME = f"""
+-- webhook.add_to_runtime
+INSERT INTO webhook (runtime_id, id, signing_secret_sealed, {_COLUMNS})
+SELECT access.runtime_id, given.id, given.signing_secret_sealed, {_COLUMNS}
+FROM runtime_tenant access, {_GIVEN}
+WHERE access.runtime_id = %(owner)s AND access.tenant_id = %(tenant)s AND access.owner
+"""
+OWNER = """
+-- webhook.owner
+SELECT webhook.application_id, webhook.runtime_id, coalesce(application.owner, runtime.owner) AS may_change
+FROM webhook
+LEFT JOIN application_tenant application
+    ON application.application_id = webhook.application_id AND application.tenant_id = %(tenant)s
+LEFT JOIN runtime_tenant runtime ON runtime.runtime_id = webhook.runtime_id AND runtime.tenant_id = %(tenant)s
+WHERE webhook.id = %(webhook)s AND (application.tenant_id IS NOT NULL OR runtime.tenant_id IS NOT NULL)
+    AND (%(itself)s::uuid IS NULL OR %(itself)s IN (webhook.application_id, webhook.runtime_id))
+FOR UPDATE OF webhook
+"""
+UPDATE = """
+-- webhook.update
+UPDATE webhook SET
+    type = %(type)s, mode = %(mode)s, correlation_id_key = %(correlation_id_key)s, retry_interval = %(retry_interval)s,
+    timeout = %(timeout)s, url = %(url)s, url_template = %(url_template)s, input_template = %(input_template)s,
+    header_template = %(header_template)s, output_template = %(output_template)s, status_template = %(status_template)s,
+    auth_sealed = %(auth_sealed)s
+WHERE id = %(webhook)s
+"""
+DELETE = """
+-- webhook.delete
+DELETE FROM webhook WHERE id = %(webhook)s
+"""
+
+
+@command("addWebhook", scope="webhook:write")
+async def add(
+    tx: Tx,
+    caller: Caller,
+    application: str | None,
+    application_template: str | None,
+    runtime: str | None,
+    formation_template: str | None,
+    new: NewWebhook,
+    *,
+    vault: Vault,
+) -> WebhookId:
+    """Add a webhook to an application or a runtime, with a signing secret of its own.
+
+    An application and a runtime add to themselves only. Raises InvalidData (not one owner, no such owner),
+    Unauthorized, InvalidOperation (webhooks of templates are not offered yet). Emits WebhooksChanged.
+    """
+    owners = [owner for owner in (application, application_template, runtime, formation_template) if owner is not None]
+    if len(owners) != 1:
+        raise InvalidData(
+            reason="exactly one of applicationID, applicationTemplateID, runtimeID or formationTemplateID should be specified"
+        )
+    if application_template is not None or formation_template is not None:
+        raise InvalidOperation(reason="webhooks of application templates and formation templates are not offered yet")
+    tenant = caller.in_tenant()
+    # To an application or a runtime, everybody but itself is as absent as somebody of another tenant.
+    if itself.only(caller) not in (None, owners[0].lower()):
+        raise _no_owner(NotFound())
+    if application is not None:
+        added = await add_to_application(tx, vault, tenant, application, (new,))
+    else:
+        added = await add_to_runtime(tx, vault, tenant, owners[0], (new,))
+    await append(tx, WebhooksChanged(tenant, added[0]))
+    return added[0]
+
+
+async def add_to_application(
+    tx: Tx, vault: Vault, tenant: TenantId, application: str, new: Sequence[NewWebhook]
+) -> list[WebhookId]:
+    """Add webhooks to an application. One statement. Raises InvalidData (no such application), Unauthorized."""
+    ids, rows = _rows(vault, new)
+    if not await tx.run(ADD_TO_APPLICATION, owner=application, tenant=tenant, webhooks=rows):
+        raise _no_owner(await application_refusal(tx, tenant, application))
+    return ids
+
+
+async def add_to_runtime(
+    tx: Tx, vault: Vault, tenant: TenantId, runtime: str, new: Sequence[NewWebhook]
+) -> list[WebhookId]:
+    """Add webhooks to a runtime. One statement. Raises InvalidData (no such runtime), Unauthorized."""
+    ids, rows = _rows(vault, new)
+    if not await tx.run(ADD_TO_RUNTIME, owner=runtime, tenant=tenant, webhooks=rows):
+        raise _no_owner(await runtime_refusal(tx, tenant, runtime))
+    return ids
+
+
+@command("updateWebhook", scope="webhook:write")
+async def update(tx: Tx, caller: Caller, webhook: WebhookId, changes: NewWebhook, *, vault: Vault) -> WebhookId:
+    """Replace everything but the owner and the signing secret; what waits for a plain URL goes to the new one at once.
+
+    Raises NotFound, Unauthorized. Emits WebhooksChanged.
+    """
+    await lock(tx, caller, webhook)
+    await tx.run(UPDATE, webhook=webhook, auth_sealed=_sealed(vault, webhook, changes), **changes.columns())
+    await hurry(tx, [webhook])
+    await append(tx, WebhooksChanged(caller.in_tenant(), webhook))
+    return webhook
+
+
+@command("deleteWebhook", scope="webhook:write", reply_before=True)
+async def delete(tx: Tx, caller: Caller, webhook: WebhookId) -> None:
+    """Remove a webhook; what it was still to be told is cancelled. Raises NotFound, Unauthorized. Emits WebhooksChanged."""
+    await lock(tx, caller, webhook)
+    await tx.run(DELETE, webhook=webhook)
+    await hurry(tx, [webhook])
+    await append(tx, WebhooksChanged(caller.in_tenant(), webhook))
+
+
+def _rows(vault: Vault, new: Sequence[NewWebhook]) -> tuple[list[WebhookId], list[dict[str, Any]]]:
+    ids = [WebhookId(str(uuid.uuid4())) for _ in new]
+    rows = [
+        {
+            **entry.columns(),
+            "id": webhook,
+            "auth_sealed": _sealed(vault, webhook, entry),
+            "signing_secret_sealed": vault.seal(f"webhook-signing/{webhook}", new_secret().encode()),
+        }
+        for webhook, entry in zip(ids, new, strict=True)
+    ]
+    return ids, rows
+
+
+def _no_owner(refusal: CompassError) -> CompassError:
+    if isinstance(refusal, NotFound):
+        return InvalidData(reason="cannot add Webhook due to not existing reference entity")
+    return refusal
+
+
+async def lock(tx: Tx, caller: Caller, webhook: WebhookId) -> None:
+    """Hold a webhook that the caller may change. Raises NotFound, Unauthorized."""
+    row = await tx.row(OWNER, webhook=webhook, tenant=caller.in_tenant(), itself=itself.only(caller))
+    if row is None:
+        raise NotFound(object="webhook")
+    if not row["may_change"]:
+        tenant = caller.in_tenant()
+        if row["application_id"] is not None:
+            raise await application_refusal(tx, tenant, row["application_id"])
+        raise await runtime_refusal(tx, tenant, row["runtime_id"])
+
+
+def _sealed(vault: Vault, webhook: str, given: NewWebhook) -> str | None:
+    return None if given.auth is None else given.auth.sealed(vault, f"webhook/{webhook}")

@@ -1,0 +1,337 @@
+"""Webhook templates: what a webhook's Go templates are given, and what they must make of it.
+
+Templates see the records built here and nothing else: asking for a field that is not listed is an error of the template.
+Source: contract/director.md §16.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from compass.errors import Code, CompassError
+from compass.gotemplate import Record, TextMap, parse, render_json
+
+
+class TemplateResultUnusable(CompassError):
+    """A template renders to JSON, but not to what its kind must be; `reason` says what is missing."""
+
+    code = Code.INVALID_DATA
+    message = "Invalid data"
+
+
+# What templates are given
+
+
+def application(row: Mapping[str, Any], labels: Mapping[str, Any], tenant: Record) -> Record:
+    """An application, from its row."""
+    return Record(
+        ID=row.get("id"),
+        Name=row.get("name"),
+        ProviderName=row.get("provider_name"),
+        Description=row.get("description"),
+        BaseURL=row.get("base_url"),
+        SystemNumber=row.get("system_number"),
+        LocalTenantID=row.get("local_tenant_id"),
+        HealthCheckURL=row.get("health_check_url"),
+        IntegrationSystemID=row.get("integration_system_id"),
+        ApplicationTemplateID=row.get("application_template_id"),
+        ApplicationNamespace=row.get("application_namespace"),
+        SystemStatus=row.get("system_status"),
+        Status=Record(Condition=row.get("status_condition")),
+        Labels=_texts(labels),
+        Tenant=tenant,
+    )
+
+
+def runtime(row: Mapping[str, Any], labels: Mapping[str, Any], tenant: Record) -> Record:
+    """A runtime, from its row or what is remembered of it."""
+    return Record(
+        ID=row.get("id"),
+        Name=row.get("name"),
+        Description=row.get("description"),
+        ApplicationNamespace=row.get("application_namespace"),
+        Status=Record(Condition=row.get("status_condition")),
+        Labels=_texts(labels),
+        Tenant=tenant,
+    )
+
+
+def tenant(row: Mapping[str, Any], labels: Mapping[str, Any]) -> Record:
+    """A tenant, from its row."""
+    return Record(
+        ID=row.get("id"),
+        Name=row.get("name"),
+        ExternalTenant=row.get("external_id"),
+        Type=row.get("type"),
+        Labels=_texts(labels),
+    )
+
+
+def formation(row: Mapping[str, Any]) -> Record:
+    """A group, from its row."""
+    return Record(
+        ID=row.get("id"),
+        Name=row.get("name"),
+        TenantID=row.get("tenant_id"),
+        FormationTemplateID=row.get("formation_template_id"),
+        State=row.get("state"),
+    )
+
+
+def assignment(row: Mapping[str, Any]) -> Record:
+    """One direction of a pair, from its row. `Value` is its configuration."""
+    return Record(
+        ID=row.get("id"),
+        FormationID=row.get("formation_id"),
+        Source=row.get("source"),
+        SourceType=row.get("source_type"),
+        Target=row.get("target"),
+        TargetType=row.get("target_type"),
+        State=row.get("state"),
+        Value=row.get("configuration") or "",
+        Error=row.get("error") or "",
+    )
+
+
+def customer(ancestors: Mapping[str, str], path: str) -> Record:
+    """Whose the tenant is, by the external ids of its ancestors, by type."""
+    return Record(
+        CustomerID=ancestors.get("customer"),
+        CostObjectID=ancestors.get("cost-object"),
+        AccountID=ancestors.get("account"),
+        Path=path,
+    )
+
+
+def configuration_changed(
+    operation: str,
+    *,
+    application: Record,
+    runtime: Record,
+    formation: Record,
+    assignment: Record,
+    reverse: Record,
+    customer: Record,
+) -> Record:
+    """The data of a CONFIGURATION_CHANGED notification. Runtime contexts and application templates are not offered yet."""
+    return Record(
+        Operation=operation,
+        FormationID=formation["ID"],
+        Formation=formation,
+        ApplicationTemplate=None,
+        Application=application,
+        Runtime=runtime,
+        RuntimeContext=None,
+        CustomerTenantContext=customer,
+        Assignment=assignment,
+        ReverseAssignment=reverse,
+    )
+
+
+def _texts(labels: Mapping[str, Any]) -> TextMap:
+    """Labels as texts: those that are none are shown as JSON."""
+    return TextMap(
+        {key: value if isinstance(value, str) else orjson.dumps(value).decode() for key, value in labels.items()}
+    )
+
+
+_NOBODY: Final = tenant({}, {})
+_EMPTY_APPLICATION: Final = application({}, {}, _NOBODY)
+_EMPTY_TEMPLATE: Final = Record(ID="", Name="", ApplicationNamespace="", Labels=TextMap())
+_EMPTY: Final[Mapping[str, Record]] = {
+    # Other than when it is sent, everything is there: what a template reads behind an `if` is tried out as well.
+    "CONFIGURATION_CHANGED": Record(
+        configuration_changed(
+            "",
+            application=_EMPTY_APPLICATION,
+            runtime=runtime({}, {}, _NOBODY),
+            formation=formation({}),
+            assignment=assignment({}),
+            reverse=assignment({}),
+            customer=customer({}, ""),
+        ),
+        ApplicationTemplate=_EMPTY_TEMPLATE,
+        RuntimeContext=Record(ID="", RuntimeID="", Key="", Value="", Labels=TextMap(), Tenant=_NOBODY),
+    ),
+    "APPLICATION_TENANT_MAPPING": Record(
+        Operation="",
+        FormationID="",
+        Formation=formation({}),
+        SourceApplicationTemplate=_EMPTY_TEMPLATE,
+        SourceApplication=_EMPTY_APPLICATION,
+        TargetApplicationTemplate=_EMPTY_TEMPLATE,
+        TargetApplication=_EMPTY_APPLICATION,
+        CustomerTenantContext=customer({}, ""),
+        Assignment=assignment({}),
+        ReverseAssignment=assignment({}),
+    ),
+    "FORMATION_LIFECYCLE": Record(Operation="", Formation=formation({}), CustomerTenantContext=customer({}, "")),
+    "REGISTER_APPLICATION": Record(Application=_EMPTY_APPLICATION, TenantID="", Headers=TextMap()),
+    "UNREGISTER_APPLICATION": Record(Application=_EMPTY_APPLICATION, TenantID="", Headers=TextMap()),
+}
+"""Data without content for each type of webhook whose templates are rendered, to try a template out with."""
+
+
+def answer(body: bytes, headers: Mapping[str, str]) -> Record:
+    """What an output template is given of a response.
+
+    `.Body` has the top-level values of a JSON object as texts that fit between quotes, `.Headers` the headers by their
+    usual spelling.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        document = None
+    values = document.items() if isinstance(document, dict) else ()
+    return Record(
+        Body=TextMap({key: _between_quotes(value) for key, value in values if value is not None}),
+        Headers=TextMap({"-".join(part.capitalize() for part in name.split("-")): text for name, text in headers.items()}),
+    )
+
+
+def _between_quotes(value: Any) -> str:
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+# What templates must make of it
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a notification goes."""
+
+    method: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Output:
+    """How a response is to be understood."""
+
+    success: int
+    error: str
+    incomplete: int | None = None
+    gone: int | None = None
+    state: str = ""
+    configuration: str | None = None
+
+
+def url(template: str, data: Record) -> Target:
+    """What `urlTemplate` renders to. Raises TemplateError, TemplateResultUnusable."""
+    made = _object("urlTemplate", template, data)
+    method, path = made.get("method"), made.get("path")
+    if not isinstance(method, str) or not method:
+        raise TemplateResultUnusable(reason="urlTemplate must render a method")
+    if not isinstance(path, str):
+        raise TemplateResultUnusable(reason="urlTemplate must render a path, an absolute URL")
+    return Target(method.upper(), path)
+
+
+def body(template: str, data: Record) -> str:
+    """What `inputTemplate` renders to, as JSON text. Raises TemplateError."""
+    return orjson.dumps(render_json(template, data)).decode()
+
+
+def headers(template: str, data: Record) -> dict[str, str]:
+    """What `headerTemplate` renders to. Raises TemplateError, TemplateResultUnusable."""
+    made = _object("headerTemplate", template, data)
+    for value in made.values():
+        if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+            raise TemplateResultUnusable(reason="headerTemplate must render an object of string lists")
+    return {name: ", ".join(values) for name, values in made.items()}
+
+
+def output(template: str, data: Record) -> Output:
+    """What `outputTemplate` renders to. Raises TemplateError, TemplateResultUnusable."""
+    made = _object("outputTemplate", template, data)
+    success, incomplete, gone = (
+        _status(made, name) for name in ("success_status_code", "incomplete_status_code", "gone_status_code")
+    )
+    if success is None:
+        raise TemplateResultUnusable(reason="outputTemplate must render success_status_code")
+    if "error" not in made:
+        raise TemplateResultUnusable(reason="outputTemplate must render error")
+    return Output(
+        success,
+        _text(made["error"]),
+        incomplete,
+        gone,
+        _text(made.get("state")),
+        _text(made.get("config")) or None,
+    )
+
+
+def _object(kind: str, template: str, data: Record) -> dict[str, Any]:
+    made = render_json(template, data)
+    if not isinstance(made, dict):
+        raise TemplateResultUnusable(reason=f"{kind} must render a JSON object")
+    return made
+
+
+def _status(made: Mapping[str, Any], name: str) -> int | None:
+    value = made.get(name)
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value[:4])
+    if isinstance(value, bool) or not isinstance(value, int | None):
+        raise TemplateResultUnusable(reason=f"outputTemplate must render {name} as a number")
+    return value
+
+
+def _text(value: Any) -> str:
+    """A text as it is, anything else but what is empty as JSON."""
+    if value in (None, "", "null", "{}", "[]", '""') or value in ({}, []):
+        return ""
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+_STATUS_FIELDS: Final = (
+    "status",
+    "success_status_code",
+    "success_status_identifier",
+    "in_progress_status_identifier",
+    "failed_status_identifier",
+    "error",
+)
+
+
+def try_out(
+    type_: str,
+    *,
+    url_template: str | None,
+    input_template: str | None,
+    header_template: str | None,
+    output_template: str | None,
+    status_template: str | None,
+) -> str | None:
+    """Render every template that is given over data without content; what is wrong with the first that fails."""
+    over = _EMPTY.get(type_)
+    response = answer(b"{}", {})
+    checks = (
+        ("urlTemplate", url_template, url, over),
+        ("inputTemplate", input_template, body, over),
+        ("headerTemplate", header_template, headers, over),
+        ("outputTemplate", output_template, output, response),
+        ("statusTemplate", status_template, _status_result, response),
+    )
+    for kind, template, made, data in checks:
+        if template is None:
+            continue
+        if data is None:
+            return f"missing template input for type: {type_}"
+        try:
+            parse(template)
+            made(template, data)
+        except CompassError as error:
+            return f"{kind}: {error.facts['reason']}"
+    return None
+
+
+def _status_result(template: str, data: Record) -> None:
+    made = _object("statusTemplate", template, data)
+    missing = [name for name in _STATUS_FIELDS if name not in made]
+    if missing:
+        raise TemplateResultUnusable(reason=f"statusTemplate must render {missing[0]}")

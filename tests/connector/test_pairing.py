@@ -1,0 +1,549 @@
+"""The Connector through its own API, on a real database with a real authority; the network in front is left out."""
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import orjson
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from compass.access.caller import Caller, Consumer, Flow
+from compass.api.request import Endpoint
+from compass.app import connector_surface
+from compass.connector import one_time_token
+from compass.connector.authority import Authority
+from compass.connector.one_time_token import Purpose
+from compass.connector.urls import PublicUrls
+from compass.ids import SystemAuthId, TenantId
+from compass.postgres.pool import Database
+from compass.settings import TokenSettings
+
+CONFIGURATION = """
+{ result: configuration {
+  token { token } certificateSigningRequestInfo { subject keyAlgorithm }
+  managementPlaneInfo { directorURL certificateSecuredConnectorURL } } }
+"""
+SUBJECT = "{ configuration { certificateSigningRequestInfo { subject } } }"
+SIGN = """
+mutation ($csr: String!) {
+  result: signCertificateSigningRequest(csr: $csr) { certificateChain caCertificate clientCertificate }
+}
+"""
+REVOKE = "mutation { revokeCertificate }"
+TOKEN_REFUSED = {"error": "Unauthorized", "error_code": 26}
+NOT_PAIRED = (
+    "Failed to authenticate with token: Failed to authenticate request. Token authentication error: "
+    "Failed to authenticate with one time token. Certificate authentication error: "
+    "Failed to authenticate with Certificate. Invalid subject."
+)
+TABLES = "SELECT relname AS name FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+
+
+class Connector:
+    """Answers a document for a caller."""
+
+    def __init__(self, database: Database, endpoint: Endpoint, tenant: TenantId, system_auth: SystemAuthId) -> None:
+        self.database = database
+        self.endpoint = endpoint
+        self.system_auth = system_auth
+        self.admin = Caller(
+            Consumer.STATIC_USER, "admin", Flow.JWT, frozenset({"application:write", "runtime:write"}), tenant
+        )
+        self.nobody = Caller(Consumer.STATIC_USER, "", Flow.ONE_TIME_TOKEN, frozenset(), None)
+
+    def holding(self, token: str) -> Caller:
+        return replace(self.nobody, consumer=Consumer.APPLICATION, headers=(("connector-token", token),))
+
+    def certified(self, certificate: str, consumer: Consumer = Consumer.APPLICATION) -> Caller:
+        return replace(
+            self.nobody,
+            consumer=consumer,
+            flow=Flow.CERTIFICATE,
+            tenant=self.admin.tenant,
+            system_auth=self.system_auth,
+            certificate=certificate,
+        )
+
+    async def __call__(self, caller: Caller, text: str, **variables: Any) -> Any:
+        decoded: Any = orjson.loads((await self.endpoint.answer(caller, text, variables)).body)
+        return decoded
+
+    async def data(self, caller: Caller, text: str, **variables: Any) -> Any:
+        answer = await self(caller, text, **variables)
+        assert "errors" not in answer, answer["errors"]
+        return answer["data"]
+
+    async def refusal(self, caller: Caller, text: str, **variables: Any) -> Any:
+        """The first error; fails the test when there is none or when anything changed."""
+        before = await self.state()
+        answer = await self(caller, text, **variables)
+        assert await self.state() == before, "a refused request changed something"
+        return answer["errors"][0]
+
+    async def state(self) -> dict[str, str]:
+        async with self.database.transaction() as tx:
+            return {
+                entry["name"]: await tx.value(
+                    f"SELECT coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {entry['name']} t"
+                )
+                for entry in await tx.rows(TABLES)
+            }
+
+    async def token(self, purpose: Purpose = Purpose.APPLICATION, life: timedelta = timedelta(minutes=5)) -> str:
+        async with self.database.transaction() as tx:
+            return await one_time_token.issue(tx, self.system_auth, purpose=purpose, life=life)
+
+    async def count(self, table: str) -> int:
+        async with self.database.transaction() as tx:
+            counted: int = await tx.value(f"SELECT count(*) FROM {table}")
+            return counted
+
+
+@pytest.fixture
+async def connector(
+    database: Database, committed_authority: Authority, committed_system_auth: SystemAuthId
+) -> AsyncIterator[Connector]:
+    """The Connector, an application's system auth, and an administrator of its tenant."""
+    parts: dict[type, Any] = {
+        Authority: committed_authority,
+        PublicUrls: PublicUrls("https://plane.test:8443", "https://plane.test:8444"),
+        TokenSettings: TokenSettings(),
+    }
+    async with database.transaction() as tx:
+        tenant = TenantId(await tx.value("SELECT tenant_id FROM system_auth"))
+    yield Connector(database, Endpoint(connector_surface(parts), database), tenant, committed_system_auth)
+
+
+def decoded(wire: str) -> list[x509.Certificate]:
+    return x509.load_pem_x509_certificates(base64.b64decode(wire, validate=True))
+
+
+async def paired(connector: Connector, request_for: Any) -> tuple[Caller, x509.Certificate]:
+    """A client that has its certificate."""
+    signed = await connector.data(
+        connector.holding(await connector.token()), SIGN, csr=request_for(connector.system_auth)
+    )
+    [certificate] = decoded(signed["result"]["clientCertificate"])
+    async with connector.database.transaction() as tx:
+        fingerprint = await tx.value("SELECT fingerprint FROM certificate")
+    return connector.certified(fingerprint), certificate
+
+
+# --- with a one-time token ---
+
+
+async def test_a_token_is_exchanged_for_the_next_and_all_that_a_request_needs(connector: Connector) -> None:
+    token = await connector.token()
+
+    result = (await connector.data(connector.holding(token), CONFIGURATION))["result"]
+
+    assert len(result["token"]["token"]) == 88
+    assert result["token"]["token"] != token
+    assert result["certificateSigningRequestInfo"] == {
+        "subject": f"O=Org,OU=OrgUnit,L=locality,ST=province,C=DE,CN={connector.system_auth}",
+        "keyAlgorithm": "rsa2048",
+    }
+    assert result["managementPlaneInfo"] == {
+        "directorURL": "https://plane.test:8444/director/graphql",
+        "certificateSecuredConnectorURL": "https://plane.test:8444/connector/graphql",
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["{ configuration() { token { token } } }", "query {\n result: configuration( ) { token { token } }\n}"]
+)
+async def test_the_empty_parentheses_of_clients_in_the_field_are_understood(connector: Connector, text: str) -> None:
+    data = await connector.data(connector.holding(await connector.token()), text)
+
+    [result] = data.values()
+    assert len(result["token"]["token"]) == 88
+
+
+async def test_the_whole_pairing_gives_a_chain_of_two_for_the_clients_own_key(
+    connector: Connector, request_for: Any, client_key: ec.EllipticCurvePrivateKey, committed_authority: Authority
+) -> None:
+    first = await connector.token()
+    second = (await connector.data(connector.holding(first), CONFIGURATION))["result"]["token"]["token"]
+
+    result = (await connector.data(connector.holding(second), SIGN, csr=request_for(connector.system_auth)))["result"]
+
+    leaf, issuing = decoded(result["certificateChain"])
+    assert decoded(result["clientCertificate"]) == [leaf]
+    assert decoded(result["caCertificate"]) == [issuing]
+    leaf.verify_directly_issued_by(issuing)
+    assert issuing == x509.load_pem_x509_certificate(committed_authority.ca_pem.encode())
+    assert leaf.public_key() == client_key.public_key()
+    names = leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    assert [name.value for name in names] == [connector.system_auth]
+
+
+@pytest.mark.parametrize("document", [CONFIGURATION, SIGN])
+async def test_a_spent_token_is_refused_at_both_steps(connector: Connector, request_for: Any, document: str) -> None:
+    token = await connector.token()
+    await connector.data(connector.holding(token), CONFIGURATION)
+    variables = {"csr": request_for(connector.system_auth)} if document is SIGN else {}
+
+    error = await connector.refusal(connector.holding(token), document, **variables)
+
+    assert error["message"] == "Failed to authenticate with one time token."
+    assert error["extensions"] == TOKEN_REFUSED
+
+
+async def test_the_second_token_is_spent_by_the_certificate(connector: Connector, request_for: Any) -> None:
+    token = await connector.token()
+    csr = request_for(connector.system_auth)
+    signed = await connector.data(connector.holding(token), SIGN, csr=csr)
+
+    other_key = request_for(connector.system_auth, key=ec.generate_private_key(ec.SECP256R1()))
+    refused = await connector.refusal(connector.holding(token), SIGN, csr=other_key)
+    refused_configuration = await connector.refusal(connector.holding(token), CONFIGURATION)
+    again = await connector.data(connector.holding(token), SIGN, csr=csr)
+
+    assert refused["extensions"] == refused_configuration["extensions"] == TOKEN_REFUSED
+    assert again == signed  # the reply may have been lost: the same key gets the same certificate
+    assert await connector.count("certificate WHERE kind = 'client'") == 1
+
+
+async def test_tokens_that_are_unknown_expired_or_replaced_are_refused_alike(
+    connector: Connector, request_for: Any
+) -> None:
+    replaced = await connector.token()
+    expired = await connector.token(life=timedelta(seconds=-1))
+    csr = request_for(connector.system_auth)
+
+    errors = [
+        await connector.refusal(connector.holding(token), document, **variables)
+        for token in (replaced, expired, "unknown", "x" * 10_000, "ä\udcff")
+        for document, variables in ((CONFIGURATION, {}), (SIGN, {"csr": csr}))
+    ]
+
+    assert {error["message"] for error in errors} == {"Failed to authenticate with one time token."}
+
+
+async def test_the_token_from_a_configuration_lives_as_long_as_a_request_needs(connector: Connector) -> None:
+    await connector.data(connector.holding(await connector.token(Purpose.RUNTIME, timedelta(hours=1))), CONFIGURATION)
+
+    async with connector.database.transaction() as tx:
+        state = await one_time_token.latest(tx, connector.system_auth)
+    assert state is not None
+    assert (state.purpose, state.expires_at - state.created_at) == (Purpose.CSR, timedelta(minutes=5))
+
+
+async def test_two_configurations_in_one_document_spend_one_token_once(connector: Connector) -> None:
+    text = "{ a: configuration { token { token } } b: configuration { token { token } } }"
+
+    answer = await connector(connector.holding(await connector.token()), text)
+
+    assert answer["data"] is None
+    assert answer["errors"][0]["path"] == ["b"]
+    assert answer["errors"][0]["extensions"] == TOKEN_REFUSED
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (
+            "%%%",
+            "Error while decoding Certificate Signing Request: "
+            "Error while parsing base64 content. Incorrect value provided.",
+        ),
+        (
+            base64.b64encode(b"no pem").decode(),
+            "Error while signing Certificate Signing Request: Error while decoding pem block.",
+        ),
+    ],
+)
+async def test_a_broken_request_leaves_the_token_usable(
+    connector: Connector, request_for: Any, broken: str, message: str
+) -> None:
+    caller = connector.holding(await connector.token())
+
+    error = await connector.refusal(caller, SIGN, csr=broken)
+
+    assert error["message"] == message
+    assert error["extensions"] == {"error": "InvalidData", "error_code": 22}
+    assert (await connector.data(caller, SIGN, csr=request_for(connector.system_auth)))["result"]
+
+
+async def test_a_request_in_anothers_name_leaves_the_token_usable(connector: Connector, request_for: Any) -> None:
+    caller = connector.holding(await connector.token())
+
+    error = await connector.refusal(caller, SIGN, csr=request_for("8fd7f7f4-3d6c-4a9a-8f3c-000000000000"))
+
+    assert error["message"] == (
+        "Error while signing Certificate Signing Request: CSR: Invalid common name provided."
+    )
+    assert (await connector.data(caller, SIGN, csr=request_for(connector.system_auth)))["result"]
+
+
+@pytest.mark.timeout(60)
+async def test_a_request_of_fifty_megabytes_is_refused_before_it_is_read(connector: Connector) -> None:
+    caller = connector.holding(await connector.token())
+    huge = "A" * (50 * 1024 * 1024)
+
+    began = time.perf_counter()
+    answer = await connector(caller, SIGN, csr=huge)
+    took = time.perf_counter() - began
+
+    assert answer["errors"][0]["message"] == (
+        "Error while decoding Certificate Signing Request: it is larger than 16384 bytes."
+    )
+    assert took < 1.0
+    assert (await connector.data(caller, CONFIGURATION))["result"]["token"]
+
+
+async def test_of_many_clients_racing_for_one_token_one_gets_a_certificate(
+    connector: Connector, request_for: Any
+) -> None:
+    caller = connector.holding(await connector.token())
+    requests = [request_for(connector.system_auth, key=ec.generate_private_key(ec.SECP256R1())) for _ in range(32)]
+
+    answers = await asyncio.gather(*(connector(caller, SIGN, csr=csr) for csr in requests))
+
+    won = [answer for answer in answers if "errors" not in answer]
+    assert len(won) == 1
+    assert {a["errors"][0]["message"] for a in answers if a not in won} == {"Failed to authenticate with one time token."}
+    assert await connector.count("certificate WHERE kind = 'client'") == 1
+
+
+async def test_of_many_clients_racing_for_one_configuration_one_gets_the_next_token(connector: Connector) -> None:
+    caller = connector.holding(await connector.token())
+
+    answers = await asyncio.gather(*(connector(caller, CONFIGURATION) for _ in range(32)))
+
+    assert sum("errors" not in answer for answer in answers) == 1
+    assert await connector.count("one_time_token WHERE replaced_at IS NULL") == 1
+
+
+async def test_racing_with_one_key_all_get_the_same_certificate(connector: Connector, request_for: Any) -> None:
+    caller = connector.holding(await connector.token())
+    csr = request_for(connector.system_auth)
+
+    answers = await asyncio.gather(*(connector(caller, SIGN, csr=csr) for _ in range(8)))
+
+    assert len({answer["data"]["result"]["clientCertificate"] for answer in answers}) == 1
+    assert await connector.count("certificate WHERE kind = 'client'") == 1
+
+
+# --- with a certificate ---
+
+
+async def test_looking_at_the_configuration_with_a_certificate_writes_nothing(
+    connector: Connector, request_for: Any
+) -> None:
+    client, _ = await paired(connector, request_for)
+    before = await connector.state()
+
+    data = await connector.data(client, SUBJECT)
+
+    assert data["configuration"]["certificateSigningRequestInfo"]["subject"].endswith(f"CN={connector.system_auth}")
+    assert await connector.state() == before
+
+
+async def test_a_client_with_a_certificate_gets_a_token_when_it_asks_for_one(
+    connector: Connector, request_for: Any
+) -> None:
+    client, _ = await paired(connector, request_for)
+
+    token = (await connector.data(client, CONFIGURATION))["result"]["token"]["token"]
+
+    assert (await connector.data(connector.holding(token), SIGN, csr=request_for(connector.system_auth)))["result"]
+
+
+async def test_a_token_asked_for_inside_a_fragment_is_given_too(connector: Connector, request_for: Any) -> None:
+    client, _ = await paired(connector, request_for)
+    text = "{ configuration { ...all } } fragment all on Configuration { ... { renamed: token { token } } }"
+
+    data = await connector.data(client, text)
+
+    assert len(data["configuration"]["renamed"]["token"]) == 88
+
+
+async def test_a_renewal_gives_a_further_certificate_and_the_old_one_stays(
+    connector: Connector, request_for: Any
+) -> None:
+    client, old = await paired(connector, request_for)
+    key = ec.generate_private_key(ec.SECP256R1())
+
+    result = (await connector.data(client, SIGN, csr=request_for(connector.system_auth, key=key)))["result"]
+
+    [renewed] = decoded(result["clientCertificate"])
+    assert renewed.serial_number != old.serial_number
+    assert renewed.public_key() == key.public_key()
+    async with connector.database.transaction() as tx:
+        row = await tx.row("SELECT renewal_of, revoked_at FROM certificate WHERE renewal_of IS NOT NULL")
+        assert row is not None
+        assert (row["renewal_of"], row["revoked_at"]) == (client.certificate, None)
+        assert await tx.value("SELECT count(*) FROM certificate WHERE revoked_at IS NOT NULL") == 0
+
+
+async def test_a_renewal_in_anothers_name_is_refused(connector: Connector, request_for: Any) -> None:
+    client, _ = await paired(connector, request_for)
+
+    error = await connector.refusal(client, SIGN, csr=request_for("8fd7f7f4-3d6c-4a9a-8f3c-000000000000"))
+
+    assert error["message"].endswith("CSR: Invalid common name provided.")
+
+
+async def test_a_client_revokes_the_certificate_of_the_call_and_no_other(
+    connector: Connector, request_for: Any
+) -> None:
+    client, _ = await paired(connector, request_for)
+    await connector.data(client, SIGN, csr=request_for(connector.system_auth))
+
+    assert await connector.data(client, REVOKE) == {"revokeCertificate": True}
+    assert await connector.data(client, REVOKE) == {"revokeCertificate": True}  # twice is as good as once
+
+    async with connector.database.transaction() as tx:
+        revoked = await tx.rows("SELECT fingerprint, revocation_reason FROM certificate WHERE revoked_at IS NOT NULL")
+    assert [tuple(row) for row in revoked] == [(client.certificate, "revoked by its holder")]
+
+
+async def test_only_applications_and_runtimes_get_tokens(connector: Connector, request_for: Any) -> None:
+    client, _ = await paired(connector, request_for)
+
+    error = await connector.refusal(replace(client, consumer=Consumer.INTEGRATION_SYSTEM), CONFIGURATION)
+
+    assert error["message"] == (
+        "Failed to get one-time token during fetching configuration process: could not get one time token: "
+        "No token generation for consumer type Integration System"
+    )
+
+
+# --- with neither ---
+
+
+async def test_without_token_and_certificate_nothing_is_told(connector: Connector, request_for: Any) -> None:
+    csr = request_for(connector.system_auth)
+
+    for caller in (connector.nobody, connector.admin):
+        asked = await connector.refusal(caller, CONFIGURATION)
+        signed = await connector.refusal(caller, SIGN, csr=csr)
+        assert asked["message"] == signed["message"] == NOT_PAIRED
+        assert asked["extensions"] == signed["extensions"] == TOKEN_REFUSED
+
+
+async def test_only_the_holder_of_a_certificate_revokes_it(connector: Connector) -> None:
+    token = await connector.token()
+
+    errors = [
+        await connector.refusal(caller, REVOKE)
+        for caller in (connector.nobody, connector.admin, connector.holding(token))
+    ]
+
+    assert {error["message"] for error in errors} == {
+        "Failed to authenticate with certificate: Failed to authenticate with Certificate. Invalid subject."
+    }
+
+
+# --- an administrator ---
+
+
+async def application_of(connector: Connector) -> str:
+    async with connector.database.transaction() as tx:
+        return str(await tx.value("SELECT application_id FROM system_auth"))
+
+
+async def runtime_of(connector: Connector) -> str:
+    async with connector.database.transaction() as tx:
+        return str(
+            await tx.value(
+                """
+                WITH kyma AS (
+                    INSERT INTO runtime (tenant_id, name) VALUES (%(tenant)s, 'kyma') RETURNING id, tenant_id
+                )
+                INSERT INTO runtime_tenant (tenant_id, runtime_id, owner) SELECT tenant_id, id, true FROM kyma
+                RETURNING runtime_id
+                """,
+                tenant=connector.admin.tenant,
+            )
+        )
+
+
+async def own(connector: Connector, application: str) -> None:
+    async with connector.database.transaction() as tx:
+        await tx.run(
+            "INSERT INTO application_tenant (tenant_id, application_id, owner) VALUES (%(t)s, %(a)s, true)",
+            t=connector.admin.tenant,
+            a=application,
+        )
+
+
+FOR_APPLICATION = "mutation ($id: ID!) { result: requestTokenForApplication(applicationID: $id) { token } }"
+FOR_RUNTIME = "mutation ($id: ID!) { result: requestTokenForRuntime(runtimeID: $id) { token } }"
+
+
+@pytest.mark.parametrize(("document", "minutes"), [(FOR_APPLICATION, 5), (FOR_RUNTIME, 60)])
+async def test_an_administrator_gets_a_token_that_pairs(
+    connector: Connector, request_for: Any, document: str, minutes: int
+) -> None:
+    if document is FOR_APPLICATION:
+        id_ = await application_of(connector)
+        await own(connector, id_)
+    else:
+        id_ = await runtime_of(connector)
+
+    token = (await connector.data(connector.admin, document, id=id_))["result"]["token"]
+
+    async with connector.database.transaction() as tx:
+        row = await tx.row(
+            "SELECT system_auth_id, expires_at - created_at AS life FROM one_time_token WHERE digest = %(digest)s",
+            digest=one_time_token.digest(token),
+        )
+    assert row is not None
+    assert row["life"] == timedelta(minutes=minutes)
+    assert row["system_auth_id"] != connector.system_auth
+    data = await connector.data(connector.holding(token), CONFIGURATION)
+    second = data["result"]["token"]["token"]
+    signed = await connector.data(connector.holding(second), SIGN, csr=request_for(row["system_auth_id"]))
+    assert signed["result"]["clientCertificate"]
+
+
+@pytest.mark.parametrize(("document", "kind"), [(FOR_APPLICATION, "application"), (FOR_RUNTIME, "runtime")])
+async def test_no_token_for_what_the_tenant_does_not_see(connector: Connector, document: str, kind: str) -> None:
+    async with connector.database.transaction() as tx:
+        other = await tx.value(
+            "INSERT INTO tenant (external_id, name, type, provider) VALUES ('o', 'o', 'account', 'o') RETURNING id"
+        )
+    id_ = await (application_of if kind == "application" else runtime_of)(connector)
+    foreign = replace(connector.admin, tenant=TenantId(other))
+
+    errors = [
+        await connector.refusal(foreign, document, id=one)
+        for one in (id_, "8fd7f7f4-3d6c-4a9a-8f3c-000000000000", "no-uuid")
+    ]
+
+    assert {error["message"] for error in errors} == {f"Object not found [object={kind}]"}
+
+
+@pytest.mark.parametrize("document", [FOR_APPLICATION, FOR_RUNTIME])
+async def test_a_token_for_others_needs_scope_and_tenant(connector: Connector, document: str) -> None:
+    id_ = await application_of(connector)
+
+    scopeless = await connector.refusal(replace(connector.admin, scopes=frozenset()), document, id=id_)
+    tenantless = await connector.refusal(replace(connector.admin, tenant=None), document, id=id_)
+    nobody = await connector.refusal(connector.nobody, document, id=id_)
+
+    assert scopeless["extensions"]["error_code"] == nobody["extensions"]["error_code"] == 23
+    assert tenantless["message"] == "Tenant is required"
+
+
+@pytest.mark.parametrize("document", [FOR_APPLICATION, FOR_RUNTIME])
+async def test_a_program_gets_no_token_to_become_another(connector: Connector, document: str) -> None:
+    application = await application_of(connector)
+    await own(connector, application)
+    id_ = application if document is FOR_APPLICATION else await runtime_of(connector)
+    consumer = Consumer.APPLICATION if document is FOR_APPLICATION else Consumer.RUNTIME
+    attacker = replace(connector.admin, consumer=consumer, consumer_id="8fd7f7f4-3d6c-4a9a-8f3c-000000000000")
+
+    error = await connector.refusal(attacker, document, id=id_)
+
+    assert error["message"] == "Unauthorized [reason=Owner access is needed for resource modification]"
+    assert (await connector.data(replace(attacker, consumer_id=id_), document, id=id_))["result"]["token"]

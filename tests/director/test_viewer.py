@@ -1,0 +1,46 @@
+"""Who the plane takes the caller for."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from compass.access.caller import Consumer
+
+
+@pytest.mark.parametrize(
+    ("consumer", "shown"),
+    [
+        (Consumer.APPLICATION, "APPLICATION"),
+        (Consumer.RUNTIME, "RUNTIME"),
+        (Consumer.INTEGRATION_SYSTEM, "INTEGRATION_SYSTEM"),
+        (Consumer.STATIC_USER, "USER"),
+    ],
+)
+async def test_every_kind_of_caller_sees_itself_without_scope_and_tenant(
+    director: Any, consumer: Consumer, shown: str
+) -> None:
+    caller = replace(director.caller, consumer=consumer, consumer_id="me", scopes=frozenset(), tenant=None)
+
+    assert await director.data("{ viewer { id type } }", caller=caller) == {"viewer": {"id": "me", "type": shown}}
+
+
+async def test_an_id_with_quotes_is_shown_as_it_is(director: Any) -> None:
+    caller = replace(director.caller, consumer_id='a "b" \\ ä')
+
+    assert await director.data("{ viewer { id } }", caller=caller) == {"viewer": {"id": 'a "b" \\ ä'}}
+
+
+async def test_there_are_no_health_checks(director: Any) -> None:
+    query = "{ healthChecks { __typename data { type } totalCount pageInfo { startCursor endCursor hasNextPage } } }"
+
+    data = await director.data(query)
+    error = await director.refusal(query, caller=replace(director.caller, scopes=frozenset()))
+
+    assert data["healthChecks"] == {
+        "__typename": "HealthCheckPage",
+        "data": [],
+        "totalCount": 0,
+        "pageInfo": {"startCursor": "", "endCursor": "", "hasNextPage": False},
+    }
+    assert error["message"] == "insufficient scopes provided [actual=; required=health_checks:read]"
