@@ -20,7 +20,6 @@ from compass.ids import TenantId
 from compass.postgres.pool import Database
 from compass.reads import paging
 
-ROUNDS: Final = 9
 PAGES: Final = (1, 50, 200)
 WANTED_RATIO: Final = 0.90
 WANTED_LATENCY_RATIO: Final = 1.2
@@ -75,7 +74,7 @@ async def against_hand(database: Database) -> list[Line]:
             hand, compiled = _by_hand(database, sql, *parameters), _compiled(director, caller, text, {"first": first})
             one, other = await hand(), await compiled()
             _require_equal(one, other)
-            taken = await interleaved({"by hand": hand, "compiled": compiled}, rounds=ROUNDS, seconds=6)
+            taken = await interleaved({"by hand": hand, "compiled": compiled}, seconds=5)
             ratio = taken["by hand"] / taken["compiled"]
             lines.append(
                 Line(
@@ -118,7 +117,7 @@ async def against_resolvers(database: Database) -> list[Line]:
                     return await server.answer(text, {"first": first})
 
                 _require_equal(await resolved(), await compiled())
-                taken = await interleaved({"resolvers": resolved, "compiled": compiled}, rounds=5, seconds=5)
+                taken = await interleaved({"resolvers": resolved, "compiled": compiled}, seconds=4)
                 lines.append(
                     Line(
                         "b compiled / resolvers", f"{name}, page of {first}",
@@ -144,7 +143,7 @@ async def of_an_agent(database: Database) -> list[Line]:
             raise AssertionError(f"the agent of {group} applications sees others")
         sizes[group] = len(await once())
         variants[str(group)] = once
-    taken = await interleaved(variants, rounds=ROUNDS, seconds=6)
+    taken = await interleaved(variants, seconds=5)
     return [
         Line("c the agent's query", f"{name} applications, {sizes[int(name)]:,} bytes", {"takes": shown(value)})
         for name, value in taken.items()
@@ -161,7 +160,6 @@ async def pages(small: Database, large: Database) -> list[Line]:
                 "1,000": _compiled(endpoint(small), administrator(tenant_id(1)), text, {}),
                 "100,000": _compiled(endpoint(large), administrator(tenant_id(1)), text, {}),
             },
-            rounds=ROUNDS,
             seconds=4,
         )
         ratio = taken["100,000"] / taken["1,000"]

@@ -4,8 +4,11 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Final
 
 Once = Callable[[], Awaitable[object]]
+_TURN_SECONDS: Final = 0.005
+_FEWEST_TURNS: Final = 15
 
 
 @dataclass(frozen=True)
@@ -19,20 +22,24 @@ class Line:
     """The ratio that matters, and what was aimed at."""
 
 
-async def interleaved(variants: Mapping[str, Once], *, rounds: int, seconds: float) -> dict[str, float]:
-    """Seconds per call of each variant: the median of `rounds`, in which the variants take turns.
+async def interleaved(variants: Mapping[str, Once], *, seconds: float) -> dict[str, float]:
+    """Seconds per call of each variant: the median over many short turns, a few milliseconds each, taken by all in rotation.
 
     The machine is shared, so only what ran at about the same time is compared.
     """
     taken: dict[str, list[float]] = {name: [] for name in variants}
     counts: dict[str, int] = {}
     for name, once in variants.items():
-        await once()  # plans, connections, caches
+        for _ in range(3):
+            await once()  # plans, connections, caches
         begin = time.perf_counter()
         await once()
-        counts[name] = max(1, min(2_000, int(seconds / rounds / max(time.perf_counter() - begin, 1e-6))))
+        counts[name] = max(1, int(_TURN_SECONDS / max(time.perf_counter() - begin, 1e-6)))
     order = list(variants)
-    for turn in range(rounds):
+    end = time.perf_counter() + seconds
+    turn = 0
+    while time.perf_counter() < end or turn < _FEWEST_TURNS:
+        turn += 1
         for name in order[turn % len(order) :] + order[: turn % len(order)]:
             begin = time.perf_counter()
             for _ in range(counts[name]):

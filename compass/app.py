@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -64,7 +65,7 @@ from compass.ids import ApplicationId, RuntimeId, SystemAuthId
 from compass.operations.worker import OperationWork, Worker
 from compass.outbound.door import Door, OutboundSettings
 from compass.outbox.relay import Relay, reactions
-from compass.postgres.embedded import running
+from compass.postgres.embedded import FolderNotWritable, running
 from compass.postgres.migrate import migrate
 from compass.postgres.pool import Database, Tx
 from compass.postgres.queue import WorkSettings
@@ -159,7 +160,7 @@ async def serve(settings: Settings, *, ready: Callable[[Started], None]) -> None
 async def plane(settings: Settings) -> AsyncIterator[Started]:
     """The plane, up while the block runs."""
     async with AsyncExitStack() as stack:
-        settings.data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(settings.data_folder)
         vault = Vault.at(settings.data_folder / "vault.keys")
         dsn = settings.database.dsn
         if dsn is None:
@@ -277,6 +278,13 @@ def _deliveries(database: Database, vault: Vault, door: Door, settings: Settings
     )
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise FolderNotWritable(folder=str(folder), why=error.strerror or "unknown") from error
+
+
 def _outbound(settings: Settings) -> OutboundSettings:
     chosen = settings.outbound
     return OutboundSettings(
@@ -299,13 +307,19 @@ async def _open(
 @asynccontextmanager
 async def _working(work: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> AsyncIterator[None]:
     """Background work while the block runs. When one part of it ends by itself, that is an error of the whole plane."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(part()) for part in work]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(part()) for part in work]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+    except BaseExceptionGroup as several:
+        # What went wrong, as itself: the command line knows what to say of it.
+        if len(several.exceptions) == 1:
+            raise several.exceptions[0] from None
+        raise
 
 
 async def _renew_identity(
@@ -318,8 +332,12 @@ async def _renew_identity(
     """Exchange the listeners' certificate long before it ends, without a connection being lost."""
     while True:
         await asyncio.sleep(max(60.0, (shown.renew_at - datetime.now(UTC)).total_seconds()))
-        async with database.transaction() as tx:
-            shown = await certificate.issue_server(tx, authority, names=settings.listen.public_names)
+        try:
+            async with database.transaction() as tx:
+                shown = await certificate.issue_server(tx, authority, names=settings.listen.public_names)
+        except Exception:
+            _log.exception("the listeners' certificate could not be renewed; tried again in a minute")
+            continue
         identity = Identity(shown.issued.chain_pem, shown.key_pem)
         doors[0].exchange(identity)
         doors[1].exchange(identity, authorities_pem=authority.ca_pem)

@@ -28,6 +28,7 @@ from compass.cli.explain import MEANINGS
 from compass.cli.failures import Exit, exit_for
 from compass.cli.main import app
 from compass.commands import Declared, commands_in
+from compass.director import notifications
 from compass.errors import Code, CompassError
 from compass.ids import TenantId
 from compass.outbox.events import Event
@@ -436,21 +437,34 @@ def command_line() -> str:
 
 
 def events() -> str:
-    """Every event of the outbox with its facts and its meaning."""
+    """Every event of the outbox with its facts and its meaning, and what applications are told because of some."""
+    told = {kind for kind, _ in notifications.Notifications("").reactions()}
     rows = []
     for name, kind in sorted(Event.known.items()):
         if kind.__module__.split(".")[0] == compass.__name__:
             facts = ", ".join(f"`{entry.name}`" for entry in fields(kind) if entry.name != "tenant")
-            rows.append((f"`{name}`", facts or "none", _text(kind), f"`{kind.__module__}`"))
+            rows.append((f"`{name}`", facts or "none", _text(kind), "✓" if kind in told else ""))
     return _page(
         "Events",
-        "What the plane records about itself, in the transaction of the change.",
-        "An event is a row of the table `outbox_event` with its name, its tenant and the facts below. The relay hands "
-        "each one, once, to the parts of the plane that react to it: notifications of applications are made from them, "
-        "see [the guide](../guide/notifications.md). Events are inside the plane; no API shows them. They are kept for "
-        "seven days after they were relayed.",
-        _table(("Event", "Facts", "Meaning", "Declared in"), rows),
+        _paragraphs("""
+        What the plane records about itself, in the transaction of the change.
+
+        An event is a row of the table `outbox_event` with its name, its tenant and the facts below. The relay hands
+        each one, once, to the parts of the plane that react to it. Events are inside the plane; no API shows them. They
+        are kept for seven days after they were relayed. *Told* marks those of which applications and runtimes may be
+        notified; who hears of what follows below, and how it arrives is in
+        [the guide](../guide/notifications.md).
+        """),
+        _table(("Event", "Facts", "Meaning", "Told"), rows),
+        "## Notifications",
+        f"```text\n{_indented(notifications)}\n```",
     )
+
+
+def _indented(module: types.ModuleType) -> str:
+    """The table in a module's docstring."""
+    lines = inspect.cleandoc(module.__doc__ or "").splitlines()
+    return "\n".join(line.strip() for line in lines if line.startswith("    "))
 
 
 # --- forms ---------------------------------------------------------------------------------------------------------

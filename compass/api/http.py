@@ -141,16 +141,19 @@ class App:
 
 def refused(error: CompassError) -> Response:
     """The answer to a request that was refused before it reached an endpoint."""
+    headers = {}
     match error:
         case BodyTooLarge():
             status = 413
+            headers = {"connection": "close"}  # the rest of the body is not waited for
         case WrongMethod():
             status = 405
+            headers = {"allow": "GET, POST"}
         case NoBearer():
             status = 400
         case _:
             status = _STATUS.get(error.code, 400)
-    return Response(envelope([AtPath((), error)]), status=status)
+    return Response(envelope([AtPath((), error)]), status=status, headers=headers)
 
 
 # The contract's statuses of what is refused before a resolver runs. Source: contract/director.md §1.2.
@@ -167,6 +170,7 @@ def graphql(
 
     async def answer(request: Request) -> Response:
         text, variables, operation_name = await _asked(request, max_body_bytes)
+        # Only now: a body may take its time, and whoever was revoked meanwhile must not be served.
         caller = await identify(request)
         answered = await endpoint.answer(
             caller, text, variables, operation_name, queries_only=request.method == "GET"

@@ -13,6 +13,8 @@ from compass.api.http import Handler, Request, Response
 from compass.errors import Unauthorized
 
 _LARGEST_BODY: Final = 16 * 1024
+_UNAUTHORIZED: Final = 401
+_WRONG_METHOD: Final = 405
 
 
 def token_endpoint(authenticator: Authenticator) -> Handler:
@@ -22,10 +24,14 @@ def token_endpoint(authenticator: Authenticator) -> Handler:
         if request.method != "POST":
             return _error(405, "invalid_request", "send a POST with a form")
         form = parse_qs((await request.body(_LARGEST_BODY)).decode("utf-8", "replace"), keep_blank_values=True)
-        if form.get("grant_type", [""])[-1] != "client_credentials":
+        if "grant_type" not in form:
+            return _error(400, "invalid_request", "the form must have grant_type=client_credentials")
+        if form["grant_type"][-1] != "client_credentials":
             return _error(400, "unsupported_grant_type", "the only grant_type is client_credentials")
         client, secret = _basic(request) or (form.get("client_id", [""])[-1], form.get("client_secret", [""])[-1])
         try:
+            if not client.isprintable():
+                raise Unauthorized()  # no client is named so, and the database takes no NUL to look it up
             token, scopes = await authenticator.exchange(client, secret, form.get("scope", [""])[-1])
         except Unauthorized:
             return _error(401, "invalid_client", "unknown client or wrong secret")
@@ -55,6 +61,10 @@ def _basic(request: Request) -> tuple[str, str] | None:
 
 
 def _error(status: int, code: str, description: str) -> Response:
-    headers = {"www-authenticate": 'Basic realm="compass"'} if code == "invalid_client" else {}
+    headers = {}
+    if status == _UNAUTHORIZED:
+        headers = {"www-authenticate": 'Basic realm="compass"'}
+    elif status == _WRONG_METHOD:
+        headers = {"allow": "POST"}
     body = orjson.dumps({"error": code, "error_description": description})
     return Response(body, status=status, headers=headers)

@@ -10,6 +10,7 @@ import os
 import shutil
 import ssl
 import tempfile
+from contextlib import suppress
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
@@ -26,7 +27,9 @@ from compass.demo.orders_process import OrdersProcess, OrdersRefused
 from compass.demo.plane_process import PlaneProcess
 
 GROUP: Final = "demo"
+SECOND_GROUP: Final = "demo-2"
 SYNC_PERIOD: Final = timedelta(milliseconds=500)
+ANNOUNCED: Final = ("runtime_eventServiceUrl", "runtime_consoleUrl")
 FAILURES: Final = 2
 """How often the receiver fails before it answers, to see that it is asked again."""
 
@@ -50,8 +53,6 @@ UNASSIGN = """mutation ($id: ID!, $type: FormationObjectType!, $name: String!) {
   unassignFormation(objectID: $id, objectType: $type, formation: {name: $name}) { name } }"""
 RUNTIME = """query ($id: ID!) { runtime(id: $id) {
   name labels status { condition } auths { id auth { certCommonName } } } }"""
-SET_RUNTIME_LABEL = """mutation ($id: ID!, $key: String!, $value: Any!) {
-  setRuntimeLabel(runtimeID: $id, key: $key, value: $value) { key } }"""
 PROVISION = """
 mutation { result: provisionRuntime(config: {
   runtimeInput: {name: "edge-01", description: "made by the demo"}
@@ -261,12 +262,25 @@ class Demo:
             evidence.append(
                 f"{told[0]['body']['type']}, {_header(told[0], 'webhook-id')}, signature verified by the receiver"
             )
+        async with self._tell.step("The Runtime says where it is reached, and the Application is told") as evidence:
+
+            async def both() -> bool:
+                return len(await self._told("changed")) == len(ANNOUNCED)
+
+            await eventually(both, f"the Application was not told once for each of {', '.join(ANNOUNCED)}")
+            labels = (await self._ask(RUNTIME, id=self._runtime))["runtime"]["labels"]
+            evidence.extend(f"{name} {labels[name]}" for name in ANNOUNCED)
         async with self._tell.step("A receiver that fails is tried again until it answers") as evidence:
+            await self._ask(CREATE_FORMATION, name=SECOND_GROUP)
+            await self._ask(ASSIGN, id=self._application, type="APPLICATION", name=SECOND_GROUP)
+            before = len(await self._told("assign"))
             await self._orders.misbehave("fail", requests=FAILURES)
-            await self._ask(
-                SET_RUNTIME_LABEL, id=self._runtime, key="runtime_consoleUrl", value="https://console.example"
-            )
-            told = await eventually(lambda: self._told("changed"), "the change never arrived", within=45)
+            await self._ask(ASSIGN, id=self._runtime, type="RUNTIME", name=SECOND_GROUP)
+
+            async def look() -> list[dict[str, Any]]:
+                return (await self._told("assign"))[before:]
+
+            told = await eventually(look, "the assignment was never told", within=45)
             attempts = [
                 entry
                 for entry in (await self._orders.state())["notificationAttempts"]
@@ -363,7 +377,8 @@ class Demo:
         sent = await self._orders.publish(customer="Ada", item="book", quantity=1)
 
         async def look() -> str:
-            await self._orders.poll()
+            with suppress(OrdersRefused):  # asking the plane fails while it is away; waiting events are sent all the same
+                await self._orders.poll()
             recorded = (self._folder_of_runtime() / "events.jsonl").read_text()
             event: str = sent["event"]["id"]
             return event if event in recorded else ""
@@ -414,6 +429,8 @@ class Demo:
             "Unassigned: the Runtime loses the Application, which withdraws its credentials"
         ) as evidence:
             path = await self._gateway_path()
+            await self._ask(UNASSIGN, id=self._runtime, type="RUNTIME", name=SECOND_GROUP)
+            expect(not await self._told("unassign"), "the Application was told of an end while a group is still shared")
             await self._ask(UNASSIGN, id=self._runtime, type="RUNTIME", name=GROUP)
             await eventually(lambda: self._gateway_says(path, HTTPStatus.NOT_FOUND), "the gateway still serves it")
             await eventually(lambda: self._told("unassign"), "the Application was not told")

@@ -3,7 +3,6 @@
 Its target URL is where a runtime calls; its specification is at most one. Source: contract/director.md §8.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -13,14 +12,14 @@ from compass.commands import command
 from compass.director import spec
 from compass.director.catalogue import (
     GROUPED,
-    LOCK_APPLICATION,
-    LOCK_BUNDLE,
     VISIBLE,
     ApplicationCatalogueChanged,
     Draft,
+    Row,
+    application_to_extend,
+    bundle_to_extend,
     canonical,
-    to_change,
-    to_extend,
+    may_change,
 )
 from compass.director.spec import FetchedAgain, NewSpec, NewVersion
 from compass.errors import InvalidData, NotFound, Refused
@@ -164,12 +163,27 @@ DELETE FROM api_definition WHERE id = %(api)s
 """
 
 
+async def _in_bundle(tx: Tx, caller: Caller, api: ApiDefinitionId) -> Row:
+    row = await tx.row(LOCK_IN_BUNDLE, tenant=caller.in_tenant(), id=api)
+    return may_change(caller, row, absent=_absent())
+
+
+async def _of_application(tx: Tx, caller: Caller, api: ApiDefinitionId) -> Row:
+    row = await tx.row(LOCK_OF_APPLICATION, tenant=caller.in_tenant(), id=api)
+    return may_change(caller, row, absent=_absent())
+
+
+async def _spec(tx: Tx, caller: Caller, api: ApiDefinitionId) -> Row:
+    row = await tx.row(LOCK_SPEC, tenant=caller.in_tenant(), id=api)
+    return may_change(caller, row, absent=_no_spec(api))
+
+
 async def _for_bundle(
     caller: Caller, bundle: BundleId, new: NewApiDefinition, *, vault: Vault, door: Door, database: Database
 ) -> Draft:
     draft = Draft(vault)
     drafted(draft, new, canonical(bundle))
-    await draft.fetch(door, database, lambda tx: to_extend(tx, caller, LOCK_BUNDLE, bundle, "api", absent=_no_bundle()))
+    await draft.fetch(door, database, lambda tx: bundle_to_extend(tx, caller, bundle, "api", absent=_no_bundle()))
     return draft
 
 
@@ -186,7 +200,7 @@ async def add_to_bundle(
 
     Raises InvalidData (no such bundle), Unauthorized. Emits ApplicationCatalogueChanged.
     """
-    parent = await to_extend(tx, caller, LOCK_BUNDLE, bundle, "api", absent=_no_bundle())
+    parent = await bundle_to_extend(tx, caller, bundle, "api", absent=_no_bundle())
     return await _added(tx, caller, parent["application_id"], prepared)
 
 
@@ -195,7 +209,7 @@ async def _for_application(
 ) -> Draft:
     draft = Draft(vault)
     drafted(draft, new, None)
-    await draft.fetch(door, database, lambda tx: to_extend(tx, caller, LOCK_APPLICATION, application, "api"))
+    await draft.fetch(door, database, lambda tx: application_to_extend(tx, caller, application, "api"))
     return draft
 
 
@@ -212,7 +226,7 @@ async def add_to_application(
 
     Raises Unauthorized (also for no such application). Emits ApplicationCatalogueChanged.
     """
-    parent = await to_extend(tx, caller, LOCK_APPLICATION, application, "api")
+    parent = await application_to_extend(tx, caller, application, "api")
     return await _added(tx, caller, parent["application_id"], prepared)
 
 
@@ -232,7 +246,7 @@ async def _changed_in_bundle(
 ) -> Draft:
     draft = Draft(vault)
     spec.drafted(draft, changed.spec, "api_definition_id", canonical(api))
-    await draft.fetch(door, database, lambda tx: to_change(tx, caller, LOCK_IN_BUNDLE, api, absent=_absent()))
+    await draft.fetch(door, database, lambda tx: _in_bundle(tx, caller, api))
     return draft
 
 
@@ -245,7 +259,7 @@ async def update(
     Six statements at most. Raises NotFound, also for an API in no bundle; Unauthorized.
     Emits ApplicationCatalogueChanged.
     """
-    row = await to_change(tx, caller, LOCK_IN_BUNDLE, api, absent=_absent())
+    row = await _in_bundle(tx, caller, api)
     return await _replaced(tx, caller, row, changed, prepared)
 
 
@@ -254,7 +268,7 @@ async def _changed_of_application(
 ) -> Draft:
     draft = Draft(vault)
     spec.drafted(draft, changed.spec, "api_definition_id", canonical(api))
-    await draft.fetch(door, database, lambda tx: to_change(tx, caller, LOCK_OF_APPLICATION, api, absent=_absent()))
+    await draft.fetch(door, database, lambda tx: _of_application(tx, caller, api))
     return draft
 
 
@@ -263,13 +277,11 @@ async def update_of_application(
     tx: Tx, caller: Caller, api: ApiDefinitionId, changed: NewApiDefinition, *, prepared: Draft
 ) -> ApiDefinitionId:
     """Replace an API that is in no bundle; otherwise as `update`."""
-    row = await to_change(tx, caller, LOCK_OF_APPLICATION, api, absent=_absent())
+    row = await _of_application(tx, caller, api)
     return await _replaced(tx, caller, row, changed, prepared)
 
 
-async def _replaced(
-    tx: Tx, caller: Caller, row: Mapping[str, Any], changed: NewApiDefinition, draft: Draft
-) -> ApiDefinitionId:
+async def _replaced(tx: Tx, caller: Caller, row: Row, changed: NewApiDefinition, draft: Draft) -> ApiDefinitionId:
     api = ApiDefinitionId(row["id"])
     await tx.run(UPDATE, api=api, **changed.columns())
     if draft.specs:
@@ -282,7 +294,8 @@ async def _replaced(
 @command("deleteAPIDefinition", scope="application:write", reply_before=True)
 async def delete(tx: Tx, caller: Caller, api: ApiDefinitionId) -> None:
     """Remove an API and answer what it was. Raises NotFound, Unauthorized. Emits ApplicationCatalogueChanged."""
-    row = await to_change(tx, caller, LOCK, api, absent=_absent())
+    found = await tx.row(LOCK, tenant=caller.in_tenant(), id=api)
+    row = may_change(caller, found, absent=_absent())
     await tx.run(DELETE, api=api)
     await _announce(tx, caller, row["application_id"], row["id"], "deleted")
 
@@ -290,9 +303,7 @@ async def delete(tx: Tx, caller: Caller, api: ApiDefinitionId) -> None:
 async def _fetched_again(
     caller: Caller, api: ApiDefinitionId, *, vault: Vault, door: Door, database: Database
 ) -> FetchedAgain | None:
-    return await spec.fetch_again(
-        caller, LOCK_SPEC, api, absent=_no_spec(api), vault=vault, door=door, database=database
-    )
+    return await spec.fetch_again(lambda tx: _spec(tx, caller, api), vault=vault, door=door, database=database)
 
 
 @command("refetchAPISpec", scope="application:write", prepare=_fetched_again)
@@ -301,7 +312,7 @@ async def refetch_spec(tx: Tx, caller: Caller, api: ApiDefinitionId, *, prepared
 
     Raises Refused (no such API, or it has no specification), Unauthorized. Emits ApplicationCatalogueChanged.
     """
-    row = await to_change(tx, caller, LOCK_SPEC, api, absent=_no_spec(api))
+    row = await _spec(tx, caller, api)
     if prepared is not None and await spec.record(tx, prepared):
         await _announce(tx, caller, row["application_id"], row["id"], "updated")
     return SpecId(row["spec_id"])

@@ -14,12 +14,11 @@ from compass.director.api_definition import NewApiDefinition
 from compass.director.auth import NewAuth
 from compass.director.catalogue import (
     GROUPED,
-    LOCK_APPLICATION,
     VISIBLE,
     ApplicationCatalogueChanged,
     Draft,
-    to_change,
-    to_extend,
+    application_to_extend,
+    may_change,
 )
 from compass.director.document import NewDocument
 from compass.director.event_definition import NewEventDefinition
@@ -181,7 +180,7 @@ async def _drafted(
 ) -> Draft:
     draft = Draft(vault)
     drafted(draft, new)
-    await draft.fetch(door, database, lambda tx: to_extend(tx, caller, LOCK_APPLICATION, application, "bundle"))
+    await draft.fetch(door, database, lambda tx: application_to_extend(tx, caller, application, "bundle"))
     return draft
 
 
@@ -199,7 +198,7 @@ async def add(
     An application without a base URL gets it from the first API. Raises Unauthorized (also for no such application).
     Emits ApplicationCatalogueChanged, once.
     """
-    parent = await to_extend(tx, caller, LOCK_APPLICATION, application, "bundle")
+    parent = await application_to_extend(tx, caller, application, "bundle")
     await prepared.insert(tx, parent["application_id"])
     bundle = BundleId(prepared.bundles[0]["id"])
     await _announce(tx, caller, parent["application_id"], bundle, "added")
@@ -212,7 +211,8 @@ async def update(tx: Tx, caller: Caller, bundle: BundleId, changes: BundleChange
 
     Raises NotFound, Unauthorized. Emits ApplicationCatalogueChanged.
     """
-    row = await to_change(tx, caller, LOCK, bundle, absent=_absent())
+    found = await tx.row(LOCK, tenant=caller.in_tenant(), id=bundle)
+    row = may_change(caller, found, absent=_absent())
     given = changes.default_instance_auth
     await tx.run(
         UPDATE,
@@ -232,7 +232,8 @@ async def delete(tx: Tx, caller: Caller, bundle: BundleId) -> None:
 
     Raises NotFound, Unauthorized. Emits ApplicationCatalogueChanged, once.
     """
-    row = await to_change(tx, caller, LOCK, bundle, absent=_absent())
+    found = await tx.row(LOCK, tenant=caller.in_tenant(), id=bundle)
+    row = may_change(caller, found, absent=_absent())
     await tx.run(DELETE, bundle=bundle)
     await _announce(tx, caller, row["application_id"], row["id"], "deleted")
 

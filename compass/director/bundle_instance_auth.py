@@ -5,7 +5,6 @@ A bundle with default credentials answers a request at once, with a copy. Source
 """
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -13,7 +12,7 @@ from compass.access.caller import Caller
 from compass.commands import command
 from compass.director import auth
 from compass.director.auth import NewAuth
-from compass.director.catalogue import LOCK_BUNDLE, canonical, to_change, to_extend
+from compass.director.catalogue import Row, bundle_to_extend, canonical, may_change
 from compass.director.input_schema import require, small_json
 from compass.errors import InvalidOperation, NotFound, NotUnique, Unauthorized
 from compass.ids import ApplicationId, BundleId, BundleInstanceAuthId, RuntimeId
@@ -303,7 +302,7 @@ async def create(
     Emits BundleInstanceAuthChanged.
     """
     absent = NotFound(object="bundle")
-    parent = await to_extend(tx, caller, LOCK_BUNDLE, bundle, "bundleInstanceAuth", absent=absent)
+    parent = await bundle_to_extend(tx, caller, bundle, "bundleInstanceAuth", absent=absent)
     if new.runtime_id is None:
         raise NotFound(object="runtimeContext")
     runtime = await tx.value(LOCK_RUNTIME, tenant=caller.in_tenant(), runtime=new.runtime_id)
@@ -351,7 +350,7 @@ async def update(
 
     Raises NotFound (also when they are another bundle's), Unauthorized, Refused. Emits BundleInstanceAuthChanged.
     """
-    row = await to_change(tx, caller, LOCK, subject, absent=_absent())
+    row = await _own(tx, caller, subject)
     if row["bundle_id"] != canonical(bundle):
         raise _absent()
     if changes.input_params is not None:
@@ -373,7 +372,7 @@ async def set_credentials(
 
     Raises NotFound, Unauthorized, InvalidOperation (answered already). Emits BundleInstanceAuthChanged.
     """
-    row = await to_change(tx, caller, LOCK, subject, absent=_absent())
+    row = await _own(tx, caller, subject)
     if row["status_condition"] != _NOT_PROVIDED[0]:
         raise InvalidOperation(reason="auth can be set only on BundleInstanceAuths in PENDING state")
     sealed = None if answer.auth is None else answer.auth.sealed(vault, f"bundle_instance_auth/{row['id']}")
@@ -393,10 +392,9 @@ async def request_deletion(
     Emits BundleInstanceAuthChanged.
     """
     tenant = caller.in_tenant()
-    found = await tx.row(LOCK_ASKED_FOR, tenant=tenant, id=subject, runtime=caller.runtime)
-    if found is None:
+    row = await tx.row(LOCK_ASKED_FOR, tenant=tenant, id=subject, runtime=caller.runtime)
+    if row is None:
         raise _absent()
-    row = dict(found)
     if caller.runtime is not None and not row["grouped"]:
         raise _ungrouped()
     if not row["owner"]:
@@ -406,7 +404,7 @@ async def request_deletion(
         return subject
     await _announce(tx, caller, row, "DELETED")
     deleted = await tx.rows(DELETE, id=subject)
-    return _answer(dict(deleted[0]), vault)
+    return _answer(deleted[0], vault)
 
 
 @command("deleteBundleInstanceAuth", scope="application:write", reply_before=True)
@@ -415,25 +413,30 @@ async def delete(tx: Tx, caller: Caller, subject: BundleInstanceAuthId) -> None:
 
     Raises NotFound, Unauthorized. Emits BundleInstanceAuthChanged.
     """
-    row = await to_change(tx, caller, LOCK, subject, absent=_absent())
+    row = await _own(tx, caller, subject)
     await tx.run(DELETE, id=subject)
     await _announce(tx, caller, row, "DELETED")
 
 
-async def _set_status(tx: Tx, row: Mapping[str, Any], status: tuple[str, str, str], sealed: str | None = None) -> str:
+async def _own(tx: Tx, caller: Caller, subject: BundleInstanceAuthId) -> Row:
+    row = await tx.row(LOCK, tenant=caller.in_tenant(), id=subject)
+    return may_change(caller, row, absent=_absent())
+
+
+async def _set_status(tx: Tx, row: Row, status: tuple[str, str, str], sealed: str | None = None) -> str:
     condition, reason, message = status
     await tx.run(SET_STATUS, id=row["id"], auth_sealed=sealed, condition=condition, reason=reason, message=message)
     return condition
 
 
-async def _announce(tx: Tx, caller: Caller, row: Mapping[str, Any], condition: str) -> None:
+async def _announce(tx: Tx, caller: Caller, row: Row, condition: str) -> None:
     event = BundleInstanceAuthChanged(
         caller.in_tenant(), row["application_id"], row["bundle_id"], row["id"], row["runtime_id"], condition
     )
     await append(tx, event)
 
 
-def _answer(row: Mapping[str, Any], vault: Vault) -> dict[str, Any]:
+def _answer(row: Row, vault: Vault) -> dict[str, Any]:
     """A row that is gone, in the form of the schema's type."""
     sealed = row["auth_sealed"]
     return {

@@ -8,7 +8,7 @@ Source: contract/director.md §3, §8.
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from compass.access.caller import Caller, Consumer
 from compass.director.auth import NewAuth
@@ -72,48 +72,10 @@ GROUPED = (
 # Who may change it
 
 
-async def to_change(tx: Tx, caller: Caller, lock: str, subject: str, *, absent: CompassError) -> dict[str, Any]:
-    """The row that the caller is about to change, locked.
+class Row(Protocol):
+    """A row of the database, by column."""
 
-    `lock` finds it by `id` for `tenant` and gives its `application_id` and whether the tenant is `owner`.
-    Raises `absent`, Unauthorized.
-    """
-    row = await tx.row(lock, tenant=caller.in_tenant(), id=subject)
-    if row is None or not _may_reach(caller, row["application_id"]):
-        raise absent
-    if not row["owner"]:
-        raise Unauthorized(reason="Owner access is needed for resource modification")
-    return dict(row)
-
-
-async def to_extend(
-    tx: Tx, caller: Caller, lock: str, parent: str, kind: str, *, absent: CompassError | None = None
-) -> dict[str, Any]:
-    """The row under which the caller is about to add a `kind`, kept from being deleted meanwhile.
-
-    `lock` as in `to_change`. Raises `absent`, and Unauthorized for the parent of another owner. Without `absent` the
-    two are not told apart.
-    """
-    row = await tx.row(lock, tenant=caller.in_tenant(), id=parent)
-    if row is None or not _may_reach(caller, row["application_id"]):
-        raise absent or _no_access(caller, kind)
-    if not row["owner"]:
-        raise _no_access(caller, kind)
-    return dict(row)
-
-
-def _may_reach(caller: Caller, application: str) -> bool:
-    # An application speaks for itself alone; what its neighbours offer is none of its business to change.
-    return caller.consumer is not Consumer.APPLICATION or caller.consumer_id == application
-
-
-def _no_access(caller: Caller, kind: str) -> Unauthorized:
-    return Unauthorized(
-        reason=(
-            f"Tenant {caller.in_tenant()} does not have access to the parent of the currently created {kind}: "
-            "it is not there, or another tenant owns it"
-        )
-    )
+    def __getitem__(self, column: str, /) -> Any: ...
 
 
 LOCK_APPLICATION = """
@@ -130,6 +92,59 @@ FROM bundle JOIN application_tenant access ON access.application_id = bundle.app
 WHERE bundle.id = %(id)s AND access.tenant_id = %(tenant)s
 FOR KEY SHARE OF bundle
 """
+
+
+def may_change(caller: Caller, row: Row | None, *, absent: CompassError) -> Row:
+    """The row that the caller is about to change, as it was found and locked for the caller's tenant.
+
+    It gives its `application_id` and whether the tenant is `owner`. Raises `absent`, Unauthorized.
+    """
+    if row is None or not _may_reach(caller, row["application_id"]):
+        raise absent
+    if not row["owner"]:
+        raise Unauthorized(reason="Owner access is needed for resource modification")
+    return row
+
+
+async def application_to_extend(tx: Tx, caller: Caller, application: str, kind: str) -> Row:
+    """The application to which the caller is about to add a `kind`, kept from being deleted meanwhile.
+
+    Raises Unauthorized, whether it is another tenant's or not there.
+    """
+    row = await tx.row(LOCK_APPLICATION, tenant=caller.in_tenant(), id=application)
+    return _may_extend(caller, row, kind, absent=_no_access(caller, kind))
+
+
+async def bundle_to_extend(tx: Tx, caller: Caller, bundle: str, kind: str, *, absent: CompassError) -> Row:
+    """The bundle to which the caller is about to add a `kind`, kept from being deleted meanwhile.
+
+    Raises `absent`, and Unauthorized for another owner's.
+    """
+    row = await tx.row(LOCK_BUNDLE, tenant=caller.in_tenant(), id=bundle)
+    return _may_extend(caller, row, kind, absent=absent)
+
+
+def _may_extend(caller: Caller, row: Row | None, kind: str, *, absent: CompassError) -> Row:
+    if row is None or not _may_reach(caller, row["application_id"]):
+        raise absent
+    if not row["owner"]:
+        raise _no_access(caller, kind)
+    return row
+
+
+def _may_reach(caller: Caller, application: str) -> bool:
+    # An application speaks for itself alone; what its neighbours offer is none of its business to change.
+    return caller.consumer is not Consumer.APPLICATION or caller.consumer_id == application
+
+
+def _no_access(caller: Caller, kind: str) -> Unauthorized:
+    return Unauthorized(
+        reason=(
+            f"Tenant {caller.in_tenant()} does not have access to the parent of the currently created {kind}: "
+            "it is not there, or another tenant owns it"
+        )
+    )
+
 
 # What is new
 
@@ -191,7 +206,7 @@ FROM jsonb_to_recordset(%(fetch_requests)s::jsonb) AS given(
 """
 
 
-Row = dict[str, Any]
+Columns = dict[str, Any]
 
 
 @dataclass
@@ -201,16 +216,16 @@ class Draft:
     vault: Vault
     base_url: str | None = None
     """Where the first API of a bundle is reached; becomes the application's base URL when it has none."""
-    bundles: list[Row] = field(default_factory=list)
-    apis: list[Row] = field(default_factory=list)
-    events: list[Row] = field(default_factory=list)
-    documents: list[Row] = field(default_factory=list)
-    specs: list[Row] = field(default_factory=list)
-    fetch_requests: list[Row] = field(default_factory=list)
-    _fetches: list[tuple[NewFetchRequest, Row, Row]] = field(default_factory=list)
+    bundles: list[Columns] = field(default_factory=list)
+    apis: list[Columns] = field(default_factory=list)
+    events: list[Columns] = field(default_factory=list)
+    documents: list[Columns] = field(default_factory=list)
+    specs: list[Columns] = field(default_factory=list)
+    fetch_requests: list[Columns] = field(default_factory=list)
+    _fetches: list[tuple[NewFetchRequest, Columns, Columns]] = field(default_factory=list)
     """What to fetch, the row of the fetch request, and the row that gets the data."""
 
-    def add(self, rows: list[Row], **columns: Any) -> Row:
+    def add(self, rows: list[Columns], **columns: Any) -> Columns:
         """One more row, with an id of its own."""
         row = {"id": str(uuid.uuid4()), **columns}
         rows.append(row)
@@ -220,7 +235,7 @@ class Draft:
         """The stored form of an auth for its place (`table/id`)."""
         return None if given is None else given.sealed(self.vault, place)
 
-    def fetch_later(self, wanted: NewFetchRequest | None, target: Row, owner: str) -> None:
+    def fetch_later(self, wanted: NewFetchRequest | None, target: Columns, owner: str) -> None:
         """Note that the data of the target, a row with that `owner` column, is to be fetched."""
         if wanted is None:
             return

@@ -6,13 +6,12 @@ from typing import Annotated
 from compass.access.caller import Caller
 from compass.commands import command
 from compass.director.catalogue import (
-    LOCK_BUNDLE,
     ApplicationCatalogueChanged,
     Draft,
+    bundle_to_extend,
     canonical,
+    may_change,
     not_too_large,
-    to_change,
-    to_extend,
 )
 from compass.director.fetch_request import NewFetchRequest
 from compass.errors import InvalidData, NotFound
@@ -112,9 +111,7 @@ async def _drafted(
 ) -> Draft:
     draft = Draft(vault)
     drafted(draft, new, canonical(bundle))
-    await draft.fetch(
-        door, database, lambda tx: to_extend(tx, caller, LOCK_BUNDLE, bundle, "document", absent=_no_bundle())
-    )
+    await draft.fetch(door, database, lambda tx: bundle_to_extend(tx, caller, bundle, "document", absent=_no_bundle()))
     return draft
 
 
@@ -124,7 +121,7 @@ async def add(tx: Tx, caller: Caller, bundle: BundleId, new: NewDocument, *, pre
 
     Raises InvalidData (no such bundle), Unauthorized. Emits ApplicationCatalogueChanged.
     """
-    parent = await to_extend(tx, caller, LOCK_BUNDLE, bundle, "document", absent=_no_bundle())
+    parent = await bundle_to_extend(tx, caller, bundle, "document", absent=_no_bundle())
     await prepared.insert(tx, parent["application_id"])
     document = DocumentId(prepared.documents[0]["id"])
     await append(
@@ -136,7 +133,8 @@ async def add(tx: Tx, caller: Caller, bundle: BundleId, new: NewDocument, *, pre
 @command("deleteDocument", scope="application:write", reply_before=True)
 async def delete(tx: Tx, caller: Caller, document: DocumentId) -> None:
     """Remove a document and answer what it was. Raises NotFound, Unauthorized. Emits ApplicationCatalogueChanged."""
-    row = await to_change(tx, caller, LOCK, document, absent=NotFound(object="document"))
+    found = await tx.row(LOCK, tenant=caller.in_tenant(), id=document)
+    row = may_change(caller, found, absent=NotFound(object="document"))
     await tx.run(DELETE, document=document)
     await append(
         tx, ApplicationCatalogueChanged(caller.in_tenant(), row["application_id"], "document", row["id"], "deleted")

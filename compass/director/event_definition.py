@@ -3,7 +3,6 @@
 Its specification is at most one. Source: contract/director.md §8.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -12,14 +11,14 @@ from compass.commands import command
 from compass.director import spec
 from compass.director.catalogue import (
     GROUPED,
-    LOCK_APPLICATION,
-    LOCK_BUNDLE,
     VISIBLE,
     ApplicationCatalogueChanged,
     Draft,
+    Row,
+    application_to_extend,
+    bundle_to_extend,
     canonical,
-    to_change,
-    to_extend,
+    may_change,
 )
 from compass.director.spec import FetchedAgain, NewSpec, NewVersion
 from compass.errors import InvalidData, NotFound, Refused
@@ -157,13 +156,28 @@ DELETE FROM event_definition WHERE id = %(event)s
 """
 
 
+async def _in_bundle(tx: Tx, caller: Caller, event: EventDefinitionId) -> Row:
+    row = await tx.row(LOCK_IN_BUNDLE, tenant=caller.in_tenant(), id=event)
+    return may_change(caller, row, absent=_absent())
+
+
+async def _of_application(tx: Tx, caller: Caller, event: EventDefinitionId) -> Row:
+    row = await tx.row(LOCK_OF_APPLICATION, tenant=caller.in_tenant(), id=event)
+    return may_change(caller, row, absent=_absent())
+
+
+async def _spec(tx: Tx, caller: Caller, event: EventDefinitionId) -> Row:
+    row = await tx.row(LOCK_SPEC, tenant=caller.in_tenant(), id=event)
+    return may_change(caller, row, absent=_no_spec(event))
+
+
 async def _for_bundle(
     caller: Caller, bundle: BundleId, new: NewEventDefinition, *, vault: Vault, door: Door, database: Database
 ) -> Draft:
     draft = Draft(vault)
     drafted(draft, new, canonical(bundle))
     await draft.fetch(
-        door, database, lambda tx: to_extend(tx, caller, LOCK_BUNDLE, bundle, "eventDefinition", absent=_no_bundle())
+        door, database, lambda tx: bundle_to_extend(tx, caller, bundle, "eventDefinition", absent=_no_bundle())
     )
     return draft
 
@@ -181,7 +195,7 @@ async def add_to_bundle(
 
     Raises InvalidData (no such bundle), Unauthorized. Emits ApplicationCatalogueChanged.
     """
-    parent = await to_extend(tx, caller, LOCK_BUNDLE, bundle, "eventDefinition", absent=_no_bundle())
+    parent = await bundle_to_extend(tx, caller, bundle, "eventDefinition", absent=_no_bundle())
     return await _added(tx, caller, parent["application_id"], prepared)
 
 
@@ -190,9 +204,7 @@ async def _for_application(
 ) -> Draft:
     draft = Draft(vault)
     drafted(draft, new, None)
-    await draft.fetch(
-        door, database, lambda tx: to_extend(tx, caller, LOCK_APPLICATION, application, "eventDefinition")
-    )
+    await draft.fetch(door, database, lambda tx: application_to_extend(tx, caller, application, "eventDefinition"))
     return draft
 
 
@@ -209,7 +221,7 @@ async def add_to_application(
 
     Raises Unauthorized (also for no such application). Emits ApplicationCatalogueChanged.
     """
-    parent = await to_extend(tx, caller, LOCK_APPLICATION, application, "eventDefinition")
+    parent = await application_to_extend(tx, caller, application, "eventDefinition")
     return await _added(tx, caller, parent["application_id"], prepared)
 
 
@@ -235,7 +247,7 @@ async def _changed_in_bundle(
 ) -> Draft:
     draft = Draft(vault)
     spec.drafted(draft, changed.spec, "event_definition_id", canonical(event))
-    await draft.fetch(door, database, lambda tx: to_change(tx, caller, LOCK_IN_BUNDLE, event, absent=_absent()))
+    await draft.fetch(door, database, lambda tx: _in_bundle(tx, caller, event))
     return draft
 
 
@@ -247,7 +259,7 @@ async def update(
 
     Six statements at most. Raises NotFound, also for one in no bundle; Unauthorized. Emits ApplicationCatalogueChanged.
     """
-    row = await to_change(tx, caller, LOCK_IN_BUNDLE, event, absent=_absent())
+    row = await _in_bundle(tx, caller, event)
     return await _replaced(tx, caller, row, changed, prepared)
 
 
@@ -262,7 +274,7 @@ async def _changed_of_application(
 ) -> Draft:
     draft = Draft(vault)
     spec.drafted(draft, changed.spec, "event_definition_id", canonical(event))
-    await draft.fetch(door, database, lambda tx: to_change(tx, caller, LOCK_OF_APPLICATION, event, absent=_absent()))
+    await draft.fetch(door, database, lambda tx: _of_application(tx, caller, event))
     return draft
 
 
@@ -271,13 +283,11 @@ async def update_of_application(
     tx: Tx, caller: Caller, event: EventDefinitionId, changed: NewEventDefinition, *, prepared: Draft
 ) -> EventDefinitionId:
     """Replace an event definition that is in no bundle; otherwise as `update`."""
-    row = await to_change(tx, caller, LOCK_OF_APPLICATION, event, absent=_absent())
+    row = await _of_application(tx, caller, event)
     return await _replaced(tx, caller, row, changed, prepared)
 
 
-async def _replaced(
-    tx: Tx, caller: Caller, row: Mapping[str, Any], changed: NewEventDefinition, draft: Draft
-) -> EventDefinitionId:
+async def _replaced(tx: Tx, caller: Caller, row: Row, changed: NewEventDefinition, draft: Draft) -> EventDefinitionId:
     event = EventDefinitionId(row["id"])
     await tx.run(UPDATE, event=event, **changed.columns())
     if draft.specs:
@@ -293,7 +303,8 @@ async def delete(tx: Tx, caller: Caller, event: EventDefinitionId) -> None:
 
     Raises NotFound, Unauthorized. Emits ApplicationCatalogueChanged.
     """
-    row = await to_change(tx, caller, LOCK, event, absent=_absent())
+    found = await tx.row(LOCK, tenant=caller.in_tenant(), id=event)
+    row = may_change(caller, found, absent=_absent())
     await tx.run(DELETE, event=event)
     await _announce(tx, caller, row["application_id"], row["id"], "deleted")
 
@@ -301,9 +312,7 @@ async def delete(tx: Tx, caller: Caller, event: EventDefinitionId) -> None:
 async def _fetched_again(
     caller: Caller, event: EventDefinitionId, *, vault: Vault, door: Door, database: Database
 ) -> FetchedAgain | None:
-    return await spec.fetch_again(
-        caller, LOCK_SPEC, event, absent=_no_spec(event), vault=vault, door=door, database=database
-    )
+    return await spec.fetch_again(lambda tx: _spec(tx, caller, event), vault=vault, door=door, database=database)
 
 
 @command("refetchEventDefinitionSpec", scope="application:write", prepare=_fetched_again)
@@ -313,7 +322,7 @@ async def refetch_spec(tx: Tx, caller: Caller, event: EventDefinitionId, *, prep
     Raises Refused (no such event definition, or it has no specification), Unauthorized.
     Emits ApplicationCatalogueChanged.
     """
-    row = await to_change(tx, caller, LOCK_SPEC, event, absent=_no_spec(event))
+    row = await _spec(tx, caller, event)
     if prepared is not None and await spec.record(tx, prepared):
         await _announce(tx, caller, row["application_id"], row["id"], "updated")
     return SpecId(row["spec_id"])

@@ -136,9 +136,7 @@ FORMATION = Read(
                 "errorCode": "coalesce(({t}.error ->> 'errorCode')::int, 0)",
             }
         ),
-        "formationAssignment": One(
-            "FormationAssignment", on="{c}.formation_id = {t}.id AND {c}.id = {arg:id}::uuid"
-        ),
+        "formationAssignment": One("FormationAssignment", on="{c}.formation_id = {t}.id AND {c}.id = {arg:id}::uuid"),
         "formationAssignments": Page("FormationAssignment", on="{c}.formation_id = {t}.id", order="{c}.id"),
         "status": Object(
             {
@@ -314,7 +312,7 @@ async def assign(
     participant: str,
     kind: str,
     named: NewFormation,
-    initial: Sequence[NewConfiguration] | None,
+    initial: Sequence[NewConfiguration],
 ) -> FormationId:
     """Add an application or a runtime to a group, paired with every other participant. Safe to repeat.
 
@@ -327,11 +325,16 @@ async def assign(
     type_label = await _lock_object(tx, tenant, participant, kind)
     _require_admitted(_admission(group), named.name, kind, type_label)
     others = await tx.row(LOCK_PARTICIPANTS, formation=group["id"])
-    given = [Configuration(entry.source_id.lower(), entry.target_id.lower(), entry.configuration) for entry in initial or ()]
+    given = [
+        Configuration(entry.source_id.lower(), entry.target_id.lower(), entry.configuration)
+        for entry in initial or ()  # the schema lets it be null
+    ]
     formation = FormationId(group["id"])
     joined = await formation_assignment.join(tx, formation, member=participant, kind=kind, initial=given)
     if joined.placed != len(given):
-        raise InvalidData(reason="an initial configuration must be between the object and a participant of the formation")
+        raise InvalidData(
+            reason="an initial configuration must be between the object and a participant of the formation"
+        )
     if not joined.is_new:
         return formation
     await _write_label(tx, participant, kind)
@@ -426,7 +429,9 @@ def _require_admitted(admission: Admission, group: str, kind: str, type_label: s
     else:
         label, types = "runtimeType", admission.runtime_types
         if not types:
-            raise Refused(f'Formation {group} of type {admission.template} does not support resources of type "RUNTIME"')
+            raise Refused(
+                f'Formation {group} of type {admission.template} does not support resources of type "RUNTIME"'
+            )
     if admission.admits_any(types):
         return
     if type_label is None:

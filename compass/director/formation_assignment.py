@@ -180,9 +180,7 @@ async def join(
     tx: Tx, formation: FormationId, *, member: str, kind: str, initial: Sequence[Configuration] = ()
 ) -> Joined:
     """Pair the object with itself and, in both directions, with every participant. Safe to repeat. One statement."""
-    row = await tx.row(
-        JOIN, formation=formation, object=member, type=kind, initial=[vars(entry) for entry in initial]
-    )
+    row = await tx.row(JOIN, formation=formation, object=member, type=kind, initial=[vars(entry) for entry in initial])
     return Joined(bool(row and row["joined"]), row["placed"] if row else 0)
 
 

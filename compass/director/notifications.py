@@ -248,17 +248,22 @@ class Notifications:
         pairs = [
             # Where joining could not be told, this repairs it.
             Pair(
-                row["application"], runtime, "APPLICATION", row["formation"], tuple(row["failed"] or ()), bool(row["failed"])
+                row["application"],
+                runtime,
+                "APPLICATION",
+                row["formation"],
+                tuple(row["failed"] or ()),
+                bool(row["failed"]),
             )
             for row in rows
         ]
         await self._tell(tx, operation, pairs)
 
-    async def _part(
-        self, tx: Tx, formation: str, parted: Sequence[Sequence[str]], formation_name: str | None
-    ) -> None:
+    async def _part(self, tx: Tx, formation: str, parted: Sequence[Sequence[str]], formation_name: str | None) -> None:
         """Tell of the end those who share no group any more; for the others nothing changes."""
-        given = [{"application": application, "runtime": runtime} for application, runtime in {tuple(p) for p in parted}]
+        given = [
+            {"application": application, "runtime": runtime} for application, runtime in {tuple(p) for p in parted}
+        ]
         rows = await tx.rows(PARTED, formation=formation, parted=given)
         pairs, silent = [], []
         for row in rows:
@@ -307,9 +312,7 @@ class Notifications:
             tx, [assignment for pair in pairs for assignment in pair.assignments if assignment not in knowing]
         )
 
-    def _delivery(
-        self, operation: Operation, pair: Pair, row: asyncpg.Record, remembered: Remembered
-    ) -> NewDelivery:
+    def _delivery(self, operation: Operation, pair: Pair, row: asyncpg.Record, remembered: Remembered) -> NewDelivery:
         event = self._cloud_event(operation, pair, row, remembered)
         method, url, body = "POST", row["url"] or "", orjson.dumps(event).decode()
         headers = {"Content-Type": CLOUD_EVENTS}

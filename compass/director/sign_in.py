@@ -70,7 +70,9 @@ def sign_in(stored: StoredAuth | None) -> SignIn:
         case "open":
             credential = None
         case "sap:cmp-mtls:v1":
-            raise SignInFailed(why="access strategy sap:cmp-mtls:v1 needs a client certificate that this plane does not have yet")
+            raise SignInFailed(
+                why="access strategy sap:cmp-mtls:v1 needs a client certificate that this plane does not have yet"
+            )
         case strategy:
             raise SignInFailed(why=f"access strategy {str(strategy)[:100]} is not supported")
     if (how.get("requestAuth") or {}).get("csrf"):

@@ -4,14 +4,13 @@ A specification is sent inline or fetched, never both; its format must be one it
 at most. Source: contract/director.md §8.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from compass.access.caller import Caller
 from compass.director.auth import StoredAuth
-from compass.director.catalogue import Draft, not_too_large, to_change
+from compass.director.catalogue import Draft, Row, not_too_large
 from compass.director.fetch_request import Fetched, NewFetchRequest, Source, fetch_all
-from compass.errors import CompassError
 from compass.inputs import Length, Matches
 from compass.outbound.door import Door
 from compass.postgres.pool import Database, Tx
@@ -141,14 +140,14 @@ class FetchedAgain:
 
 
 async def fetch_again(
-    caller: Caller, lock: str, definition: str, *, absent: CompassError, vault: Vault, door: Door, database: Database
+    find: Callable[[Tx], Awaitable[Row]], *, vault: Vault, door: Door, database: Database
 ) -> FetchedAgain | None:
-    """Fetch the specification of a definition once more; None when it was sent inline.
+    """Fetch once more the specification that `find` gives as `spec_id`; None when it was sent inline.
 
-    `lock` finds it as `catalogue.to_change` wants it, with its `spec_id`. Raises `absent`, Unauthorized.
+    Raises what `find` raises.
     """
     async with database.transaction() as tx:
-        row = await to_change(tx, caller, lock, definition, absent=absent)
+        row = await find(tx)
         source = await tx.row(SOURCE, spec=row["spec_id"])
     if source is None:
         return None

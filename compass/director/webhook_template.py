@@ -188,7 +188,9 @@ def answer(body: bytes, headers: Mapping[str, str]) -> Record:
     values = document.items() if isinstance(document, dict) else ()
     return Record(
         Body=TextMap({key: _between_quotes(value) for key, value in values if value is not None}),
-        Headers=TextMap({"-".join(part.capitalize() for part in name.split("-")): text for name, text in headers.items()}),
+        Headers=TextMap(
+            {"-".join(part.capitalize() for part in name.split("-")): text for name, text in headers.items()}
+        ),
     )
 
 

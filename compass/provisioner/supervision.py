@@ -25,10 +25,10 @@ ROUND_EVERY: Final = timedelta(seconds=2)
 
 IDENTITY = """
 -- provisioner.identity
-WITH made AS (
-    INSERT INTO provisioner DEFAULT VALUES ON CONFLICT (one) DO NOTHING RETURNING id
-)
-SELECT id FROM made UNION ALL SELECT id FROM provisioner
+INSERT INTO provisioner DEFAULT VALUES
+-- An update that changes nothing: it sees the row of another replica that was faster.
+ON CONFLICT (one) DO UPDATE SET one = true
+RETURNING id
 """
 KNOWN = """
 -- cluster.known

@@ -10,13 +10,16 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, ClassVar
 
 import pytest
 
@@ -43,8 +46,21 @@ compass graphql --var "id=$(grep -o '[0-9a-f-]\\{36\\}' given.json)" -q '
 TOKEN=$(sed -n 's/.*"token": "\\(.*\\)"/\\1/p' given.json)
 rm given.json
 """
+RUNTIME = """
+compass graphql -q '{ applications { data { id name } } }' | grep -B1 '"NAME"' | grep -o '[0-9a-f-]\\{36\\}' > application
+compass graphql -q 'mutation { registerRuntime(in: {name: "NAME"}) { id } }' | grep -o '[0-9a-f-]\\{36\\}' > runtime
+RUNTIME=$(cat runtime)
+compass graphql -q 'mutation { createFormation(formation: {name: "NAME"}) { id } }' > /dev/null
+for kind in application runtime; do
+  compass graphql --var "id=$(cat $kind)" --var "kind=${kind^^}" -q '
+    mutation ($id: ID!, $kind: FormationObjectType!) {
+      assignFormation(objectID: $id, objectType: $kind, formation: {name: "NAME"}) { id }
+    }' > /dev/null
+  rm $kind
+done
+"""
 GIVEN = {
-    "application-developer.md": PIN + TOKEN.replace("NAME", "orders"),
+    "application-developer.md": PIN + (TOKEN + RUNTIME).replace("NAME", "orders"),
     "pairing-by-hand.md": PIN + TOKEN.replace("NAME", "by-hand"),
 }
 """What a reader of a guide was given by somebody else, as the shell variables that the guide names."""
@@ -126,6 +142,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         "COMPASS_LISTEN__TOKEN_PORT": str(home.ports[0]),
         "COMPASS_LISTEN__MTLS_PORT": str(home.ports[1]),
         "COMPASS_PROVISIONER__RUNTIME_SYNC_PERIOD": "500ms",
+        "COMPASS_OUTBOUND__ALLOWED_NETWORKS": "127.0.0.1/32",
     }
     log = home.folder / "plane.log"
     with log.open("w") as written:
@@ -243,6 +260,73 @@ def test_the_signature_check_refuses_a_replay() -> None:
     secret, body = new_secret(), b"{}"
     headers = signed_headers("d-1", datetime.now(UTC) - timedelta(minutes=6), body, [key_of(secret)])
     assert not signature_check()(secret, headers, body)
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """Takes one call after the other and keeps them."""
+
+    calls: ClassVar[list[tuple[Mapping[str, str], bytes]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.calls.append(({name.lower(): value for name, value in self.headers.items()}, body))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[str]:
+    Receiver.calls.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        serving = Thread(target=server.serve_forever)
+        serving.start()
+        yield f"http://127.0.0.1:{server.server_port}/compass"
+        server.shutdown()
+        serving.join()
+
+
+def shape(value: Any) -> Any:
+    """The names in a JSON value, and the kinds of its values."""
+    return {name: shape(inner) for name, inner in value.items()} if isinstance(value, dict) else type(value)
+
+
+def test_a_real_notification_has_the_form_that_the_guide_shows(home: Home, receiver: str, tmp_path: Path) -> None:
+    ended = home.shell(
+        (TOKEN.replace("rm given.json", "") + RUNTIME)
+        .replace("NAME", "told")
+        .replace(
+            "for kind",
+            f"""
+compass graphql --var "app=$(cat application)" --var url={receiver} -q '
+mutation ($app: ID!, $url: String!) {{
+  addWebhook(applicationID: $app, in: {{type: CONFIGURATION_CHANGED, mode: SYNC, url: $url}}) {{ signingSecret }}
+}}' > webhook.json
+for kind""",
+            1,
+        ),
+        tmp_path,
+    )
+    assert ended.returncode == 0, ended.stderr
+    deadline = time.monotonic() + 20
+    while not Receiver.calls and time.monotonic() < deadline:
+        time.sleep(0.05)
+    [(headers, body)] = Receiver.calls
+    secret = json.loads((tmp_path / "webhook.json").read_text())["addWebhook"]["signingSecret"]
+
+    [example] = [
+        json.loads(block.body) for block in blocks(ROOT / "docs/guide/notifications.md") if block.language == "json"
+    ]
+    event = json.loads(body)
+    assert shape(event) == shape(example)
+    assert event["type"] == "io.compass.runtime.assign.v1"
+    assert event["data"]["operation"] == "assign"
+    assert event["subject"] == event["data"]["runtimeID"]
+    assert headers["content-type"] == "application/cloudevents+json"
+    assert signature_check()(secret, headers, body)
+    assert not signature_check()(secret, headers, body + b" ")
 
 
 def test_the_documents_that_are_shown_are_valid() -> None:

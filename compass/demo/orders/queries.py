@@ -23,7 +23,7 @@ query OrdersRegistered($application: ID!) {
         documents { data { id title } }
       }
     }
-    webhooks { id type url }
+    webhooks { id type url signingSecret }
   }
 }
 """
@@ -54,7 +54,7 @@ mutation OrdersAddDocument($bundle: ID!, $in: DocumentInput!) {
 """
 ADD_WEBHOOK = """
 mutation OrdersAddWebhook($application: ID!, $in: WebhookInput!) {
-  addWebhook(applicationID: $application, in: $in) { id type url }
+  addWebhook(applicationID: $application, in: $in) { id type url signingSecret }
 }
 """
 UPDATE_API = """

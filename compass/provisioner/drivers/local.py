@@ -18,7 +18,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -62,12 +62,14 @@ class Local:
         plane: str,
         command: Sequence[str] = RUNTIME,
         grace: timedelta = timedelta(seconds=8),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`plane` is the name written on what is made here; `grace` is how long a process may take to stop."""
         self._folder = folder.resolve()
         self._plane = plane
         self._command = command
         self._grace = grace
+        self._clock = clock
         self._children: set[int] = set()
         self._starts: dict[RuntimeId, tuple[float, int]] = {}
         """By runtime: when it was last started here, and how often in a row it then died early."""
@@ -184,7 +186,7 @@ class Local:
             return
 
     def _rested(self, runtime: RuntimeId) -> bool:
-        now = time.monotonic()
+        now = self._clock()
         last, deaths = self._starts.get(runtime, (float("-inf"), 0))
         if now - last > _LONGEST_REST:
             deaths = 0

@@ -96,6 +96,7 @@ def start(arguments: Sequence[str], folder: Path, *, output: Path) -> int:
                 (os.POSIX_SPAWN_DUP2, nowhere, 0),
                 (os.POSIX_SPAWN_DUP2, printed, 1),
                 (os.POSIX_SPAWN_DUP2, printed, 2),
+                *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inheritable()),
             ],
             setsid=True,
             setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
@@ -104,6 +105,16 @@ def start(arguments: Sequence[str], folder: Path, *, output: Path) -> int:
     finally:
         os.close(nowhere)
         os.close(printed)
+
+
+def _inheritable() -> list[int]:
+    """What we were started with and would pass on: a shell's lock or pipe must not live as long as a runtime."""
+    found = []
+    for name in os.listdir("/dev/fd"):
+        with suppress(OSError):  # the listing's own descriptor is closed by now
+            if int(name) > 2 and os.get_inheritable(int(name)):  # noqa: PLR2004  # the standard ones are replaced
+                found.append(int(name))
+    return found
 
 
 def end(folder: Path, *, grace: timedelta) -> None:

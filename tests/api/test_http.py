@@ -1,0 +1,320 @@
+"""HTTP in front of an endpoint: paths, methods, bodies, statuses. Over real sockets and TLS: tests/test_app.py."""
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pytest
+
+from compass.access.authenticate import NoBearer
+from compass.access.caller import Caller, Consumer, Flow
+from compass.api.http import App, Request, Response, graphql
+from compass.api.request import Endpoint
+from compass.api.schema import surface
+from compass.commands import command
+from compass.errors import TenantNotFound, Unauthorized, Unavailable
+from compass.postgres.pool import Database, Tx
+from compass.reads.plan import Filling, Hole, Query
+
+SDL = """
+type Query { who(echo: String): String }
+type Mutation { poke: Boolean! }
+"""
+CALLER = Caller(Consumer.STATIC_USER, "me", Flow.JWT, frozenset(), None)
+MOST = 1000
+
+
+def who(filling: Filling, _payload: str) -> str:
+    return str(filling.arguments.get("echo") or filling.caller.consumer_id)
+
+
+@command("poke", scope="")
+async def poke(tx: Tx, _caller: Caller) -> bool:
+    await tx.run("INSERT INTO account (name, secret_digest) VALUES ('poked', decode(repeat('00', 32), 'hex'))")
+    return True
+
+
+@dataclass(frozen=True)
+class Answered:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+    @property
+    def message(self) -> str:
+        return str(self.json["errors"][0]["message"])
+
+
+class Site:
+    """An App with a GraphQL path, asked without a network."""
+
+    def __init__(self, database: Database) -> None:
+        noun = types.ModuleType("noun")
+        noun.QUERIES = (Query("who", scope="", tenant=False, read=Hole("''", who)),)  # type: ignore[attr-defined]  # a module made here
+        noun.poke = poke  # type: ignore[attr-defined]  # as above
+        poke.__module__ = "noun"
+        self.app = App()
+        self.refusal: Exception | None = None
+        self.identified: list[Request] = []
+        self.received = 0
+        endpoint = Endpoint(surface(SDL, [noun], {}), database)
+        self.app.open({"/graphql": graphql(endpoint, self.identify, max_body_bytes=MOST), "/broken": self.broken})
+
+    async def identify(self, request: Request) -> Caller:
+        self.identified.append(request)
+        if self.refusal is not None:
+            raise self.refusal
+        return CALLER
+
+    async def broken(self, _request: Request) -> Response:
+        raise ValueError("the password is geheim")
+
+    async def __call__(
+        self,
+        method: str = "POST",
+        path: str = "/graphql",
+        *,
+        query: str = "",
+        headers: list[tuple[str, str]] | None = None,
+        chunks: list[bytes] | None = None,
+        gone: bool = False,
+    ) -> Answered:
+        waiting = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks or []]
+        waiting.append({"type": "http.disconnect"} if gone else {"type": "http.request", "body": b"", "more_body": False})
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> Any:
+            self.received += 1
+            return waiting.pop(0)
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "query_string": query.encode(),
+            "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers or []],
+            "state": {"peer_der": b"der"},
+        }
+        await self.app(scope, receive, send)
+        start, body = sent
+        return Answered(start["status"], {k.decode(): v.decode() for k, v in start["headers"]}, body["body"])
+
+    async def post(self, body: Any, **more: Any) -> Answered:
+        return await self(chunks=[body if isinstance(body, bytes) else orjson.dumps(body)], **more)
+
+
+@pytest.fixture
+def site(database: Database) -> Site:
+    return Site(database)
+
+
+async def poked(database: Database) -> bool:
+    async with database.transaction() as tx:
+        return bool(await tx.value("SELECT count(*) FROM account"))
+
+
+async def test_a_posted_document_is_answered(site: Site) -> None:
+    answer = await site.post({"query": "query A { who } query B { b: who }", "operationName": "B", "variables": None})
+
+    assert (answer.status, answer.json) == (200, {"data": {"b": "me"}})
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["content-length"] == str(len(answer.body))
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_a_body_in_pieces_is_put_together(site: Site) -> None:
+    answer = await site(chunks=[b'{"query": ', b'"{ w', b'ho }"}'])
+
+    assert answer.json == {"data": {"who": "me"}}
+
+
+async def test_a_query_may_come_in_the_address(site: Site) -> None:
+    answer = await site(
+        "GET", query="query=query+A($e:+String)+{+who(echo:+$e)+}&variables=%7B%22e%22:%22%C3%A4%22%7D&operationName=A"
+    )
+
+    assert (answer.status, answer.json) == (200, {"data": {"who": "ä"}})
+
+
+async def test_a_mutation_in_the_address_changes_nothing(site: Site, database: Database) -> None:
+    answer = await site("GET", query="query=mutation+{+poke+}")
+
+    assert answer.status == 422
+    assert "a mutation must be sent with POST" in answer.message
+    assert not await poked(database)
+    assert (await site.post({"query": "mutation { poke }"})).json == {"data": {"poke": True}}
+    assert await poked(database)
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "post"])
+async def test_other_methods_are_refused_with_those_that_fit(site: Site, method: str) -> None:
+    answer = await site(method, chunks=[b'{"query": "mutation { poke }"}'])
+
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, POST")
+    assert answer.json["errors"][0]["extensions"] == {"error": "InvalidData", "error_code": 22}
+    assert site.identified == []
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "the body is not JSON"),
+        (b"{", "the body is not JSON"),
+        (b"\xff\xfe", "the body is not JSON"),
+        (b'{"query": NaN}', "the body is not JSON"),
+        (b"[" * 900, "the body is not JSON"),
+        (b"[]", 'the body must be a JSON object with the document as the text "query"'),
+        (b"null", 'the body must be a JSON object with the document as the text "query"'),
+        (b"{}", 'the body must be a JSON object with the document as the text "query"'),
+        (b'{"query": 1}', 'the body must be a JSON object with the document as the text "query"'),
+        (b'{"query": "{ who }", "variables": []}', None),
+        (b'{"query": "{ who }", "variables": [1]}', '"variables" must be a JSON object and "operationName" a text'),
+        (b'{"query": "{ who }", "variables": "x"}', '"variables" must be a JSON object and "operationName" a text'),
+        (b'{"query": "{ who }", "operationName": 1}', '"variables" must be a JSON object and "operationName" a text'),
+    ],
+)
+async def test_a_body_that_is_no_request_is_refused_before_anybody_is_identified(
+    site: Site, body: bytes, reason: str | None
+) -> None:
+    answer = await site.post(body)
+
+    if reason is None:  # an empty list says as little as an empty object
+        assert answer.status == 200
+        return
+    assert (answer.status, answer.message) == (400, f"Invalid data [reason={reason}]")
+    assert answer.json["data"] is None
+    assert "path" not in answer.json["errors"][0]
+    assert site.identified == []
+
+
+async def test_a_body_announced_as_too_large_is_not_read(site: Site) -> None:
+    answer = await site(headers=[("content-length", "1001")], chunks=[b"x" * 1001])
+
+    assert (answer.status, answer.headers["connection"]) == (413, "close")
+    assert answer.message == "Invalid data [reason=the body has 1001 bytes, at most 1000 are read]"
+    assert site.received == 0
+
+
+async def test_a_body_that_grows_too_large_is_read_no_further(site: Site) -> None:
+    answer = await site(chunks=[b"x" * 600] * 10)
+
+    assert (answer.status, answer.headers["connection"]) == (413, "close")
+    assert answer.message == "Invalid data [reason=the body has more than the 1000 bytes that are read]"
+    assert site.received == 2
+
+
+async def test_a_body_of_exactly_the_limit_is_read(site: Site) -> None:
+    document = orjson.dumps({"query": "{ who }"})
+
+    answer = await site.post(document + b" " * (MOST - len(document)))
+
+    assert answer.status == 200
+
+
+async def test_a_client_that_goes_away_while_sending_is_not_acted_for(site: Site, database: Database) -> None:
+    answer = await site(chunks=[b'{"query": "mutation { poke }"}'], gone=True)
+
+    assert answer.status == 400
+    assert site.identified == []
+    assert not await poked(database)
+
+
+async def test_who_is_asking_is_decided_after_the_body_was_read(site: Site) -> None:
+    await site.post({"query": "{ who }"})
+
+    assert site.received == 2
+    [request] = site.identified
+    assert request.peer_der == b"der"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status", "code", "message"),
+    [
+        (NoBearer(), 400, 26, "Unauthorized [reason=invalid bearer token]"),
+        (Unauthorized(reason="invalid bearer token"), 401, 26, "Unauthorized [reason=invalid bearer token]"),
+        (TenantNotFound(externalTenant="x"), 400, 25, "Tenant not found [externalTenant=x]"),
+        (Unavailable(), 503, 28, "the plane cannot reach its database; nothing was changed, try again in a moment"),
+        (
+            ConnectionRefusedError(),
+            503,
+            28,
+            "the plane cannot reach its database; nothing was changed, try again in a moment",
+        ),
+    ],
+)
+async def test_a_caller_that_is_refused_gets_the_contracts_status(
+    site: Site, database: Database, refusal: Exception, status: int, code: int, message: str
+) -> None:
+    site.refusal = refusal
+
+    answer = await site.post({"query": "mutation { poke }"})
+
+    assert (answer.status, answer.message) == (status, message)
+    assert answer.json["errors"][0]["extensions"]["error_code"] == code
+    assert answer.json["data"] is None
+    assert not await poked(database)
+
+
+async def test_a_defect_of_ours_is_a_number_and_nothing_more(site: Site) -> None:
+    answer = await site("GET", "/broken")
+
+    assert answer.status == 500
+    assert answer.message.startswith("Internal Server Error [errorID=")
+    assert b"geheim" not in answer.body
+
+
+@pytest.mark.parametrize("path", ["/", "/graphql/", "//graphql", "/graphql?x", "/GRAPHQL", "/..", ""])
+async def test_other_paths_do_not_exist(site: Site, path: str) -> None:
+    answer = await site("POST", path)
+
+    assert answer.status == 404
+    assert answer.json == {"error": f"there is nothing at {path}"}
+
+
+async def test_until_it_is_opened_no_path_exists() -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        raise AssertionError("nothing is read")
+
+    scope = {"type": "http", "method": "GET", "path": "/graphql", "query_string": b"", "headers": []}
+    await App()(scope, receive, send)
+
+    assert sent[0]["status"] == 404
+
+
+async def test_what_is_not_http_is_not_answered(site: Site) -> None:
+    async def never(*_: Any) -> Any:
+        raise AssertionError("nothing is read or sent")
+
+    await site.app({"type": "lifespan"}, never, never)
+
+
+async def test_a_request_id_is_given_back_or_made(site: Site) -> None:
+    given = await site.post({"query": "{ who }"}, headers=[("x-request-id", "abc-1")])
+    long = await site.post({"query": "{ who }"}, headers=[("x-request-id", "x" * 300)])
+    made = [await site.post({"query": "{ who }"}) for _ in range(2)]
+
+    assert given.headers["x-request-id"] == "abc-1"
+    assert long.headers["x-request-id"] == "x" * 200
+    assert len({answer.headers["x-request-id"] for answer in made}) == 2
+    assert [request.request_id for request in site.identified[:1]] == ["abc-1"]
+
+
+async def test_repeated_headers_are_joined_so_that_neither_alone_is_believed(site: Site) -> None:
+    await site.post({"query": "{ who }"}, headers=[("tenant", "a"), ("tenant", "b")])
+
+    assert site.identified[0].headers["tenant"] == "a,b"

@@ -1,0 +1,195 @@
+"""What tests about groups and webhooks say often: register, group, add a webhook, let the plane work, ask."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import Any
+
+from compass.delivery.attempt import RetryRules
+from compass.delivery.worker import DeliveryWork, Worker
+from compass.director.notifications import Notifications
+from compass.director.webhook_delivery import Calls
+from compass.outbound.door import Door, OutboundSettings
+from compass.outbox.relay import Relay, reactions
+from compass.postgres.queue import WorkSettings
+
+PLANE = "https://plane.test:8443"
+QUICK = DeliveryWork(
+    attempt_timeout=timedelta(seconds=0.6),
+    retry=RetryRules(base=timedelta(milliseconds=40), factor=2, cap=timedelta(milliseconds=300)),
+    work=WorkSettings(concurrency=64, lease=timedelta(seconds=3), poll=timedelta(seconds=0.2), grace=timedelta(seconds=2)),
+)
+"""Everything that takes minutes in production, in fractions of a second."""
+LOOPBACK = OutboundSettings(
+    allowed_networks=(ip_network("127.0.0.1/32"),), failure_step=timedelta(0), max_per_host=1000
+)
+
+
+REGISTER_APPLICATION = """
+mutation ($in: ApplicationRegisterInput!) { result: registerApplication(in: $in) { id } }
+"""
+REGISTER_RUNTIME = "mutation ($in: RuntimeRegisterInput!) { result: registerRuntime(in: $in) { id } }"
+CREATE_FORMATION = "mutation ($in: FormationInput!) { result: createFormation(formation: $in) { id } }"
+DELETE_FORMATION = "mutation ($in: FormationInput!) { result: deleteFormation(formation: $in) { id name } }"
+ASSIGN = """
+mutation ($id: ID!, $type: FormationObjectType!, $group: String!, $initial: [InitialConfiguration!]) {
+  result: assignFormation(objectID: $id, objectType: $type, formation: {name: $group}, initialConfigurations: $initial) {
+    id name state
+  }
+}
+"""
+UNASSIGN = """
+mutation ($id: ID!, $type: FormationObjectType!, $group: String!) {
+  result: unassignFormation(objectID: $id, objectType: $type, formation: {name: $group}) { id name state }
+}
+"""
+ADD_WEBHOOK = """
+mutation ($application: ID, $runtime: ID, $template: ID, $in: WebhookInput!) {
+  result: addWebhook(applicationID: $application, runtimeID: $runtime, formationTemplateID: $template, in: $in) {
+    id applicationID runtimeID type mode url signingSecret createdAt
+  }
+}
+"""
+SET_RUNTIME_LABEL = """
+mutation ($id: ID!, $key: String!, $value: Any!) { setRuntimeLabel(runtimeID: $id, key: $key, value: $value) { key } }
+"""
+STATUS = """
+query ($name: String!) {
+  formationByName(name: $name) {
+    id
+    status { condition errors { assignmentID message errorCode } }
+    formationAssignments { totalCount data { id source sourceType target targetType state value error configuration } }
+  }
+}
+"""
+DELIVERIES = """
+query ($webhook: ID, $state: WebhookDeliveryState, $first: Int = 100) {
+  webhookDeliveries(webhookID: $webhook, state: $state, first: $first) {
+    totalCount
+    data {
+      id webhookID operation applicationID runtimeID formationID url state error createdAt nextAttemptAt finishedAt
+      attempts { number startedAt elapsedMilliseconds status error response }
+    }
+  }
+}
+"""
+
+Announced = Callable[[], Awaitable[Sequence[str]]]
+
+
+async def application(director: Any, name: str, *, caller: Any = None, **more: Any) -> str:
+    data = await director.data(REGISTER_APPLICATION, caller=caller, **{"in": {"name": name, **more}})
+    return str(data["result"]["id"])
+
+
+async def runtime(director: Any, name: str, *, caller: Any = None, **more: Any) -> str:
+    data = await director.data(REGISTER_RUNTIME, caller=caller, **{"in": {"name": name, **more}})
+    return str(data["result"]["id"])
+
+
+async def group(director: Any, name: str, *, applications: Sequence[str] = (), runtimes: Sequence[str] = ()) -> str:
+    data = await director.data(CREATE_FORMATION, **{"in": {"name": name}})
+    for id_ in applications:
+        await assign(director, name, application=id_)
+    for id_ in runtimes:
+        await assign(director, name, runtime=id_)
+    return str(data["result"]["id"])
+
+
+def _object(application: str | None, runtime: str | None) -> dict[str, str | None]:
+    return {"id": application or runtime, "type": "APPLICATION" if application else "RUNTIME"}
+
+
+async def assign(
+    director: Any, name: str, *, application: str | None = None, runtime: str | None = None, **more: Any
+) -> Any:
+    return (await director.data(ASSIGN, group=name, **_object(application, runtime), **more))["result"]
+
+
+async def unassign(director: Any, name: str, *, application: str | None = None, runtime: str | None = None) -> Any:
+    return (await director.data(UNASSIGN, group=name, **_object(application, runtime)))["result"]
+
+
+async def webhook(director: Any, url: str | None, *, application: str | None = None, runtime: str | None = None, **more: Any) -> Any:
+    given = {"type": "CONFIGURATION_CHANGED", **({"url": url} if url else {}), **more}
+    data = await director.data(ADD_WEBHOOK, application=application, runtime=runtime, **{"in": given})
+    return data["result"]
+
+
+async def labels(director: Any, application: str) -> Any:
+    data = await director.data("query ($id: ID!) { application(id: $id) { labels } }", id=application)
+    return data["application"]["labels"]
+
+
+async def states(director: Any, name: str) -> list[tuple[str, str, str]]:
+    """Source, target and state of every assignment, the pairs of an object with itself left out."""
+    data = await director.data(STATUS, name=name)
+    rows = data["formationByName"]["formationAssignments"]["data"]
+    return sorted((row["source"], row["target"], row["state"]) for row in rows if row["source"] != row["target"])
+
+
+async def condition(director: Any, name: str) -> str:
+    return str((await director.data(STATUS, name=name))["formationByName"]["status"]["condition"])
+
+
+async def deliveries(director: Any, **which: Any) -> list[dict[str, Any]]:
+    """Newest first."""
+    data: list[dict[str, Any]] = (await director.data(DELIVERIES, **which))["webhookDeliveries"]["data"]
+    return data
+
+
+async def until(condition: Callable[[], Awaitable[bool]], within: float = 20) -> None:
+    """Wait for a condition that another task makes true."""
+    async with asyncio.timeout(within):
+        while not await condition():
+            await asyncio.sleep(0.02)
+
+
+async def relayed(director: Any) -> None:
+    """Hand every event that waits to those who react to it."""
+    relay = Relay(director.database, reactions(*Notifications(PLANE).reactions()))
+    while await relay.relay_one():
+        pass
+
+
+@asynccontextmanager
+async def working(director: Any, *, relaying: bool = True, settings: DeliveryWork = QUICK) -> AsyncIterator[None]:
+    """The plane's relay and delivery worker as tasks, as the plane runs them, while the block runs."""
+    async with Door(LOOPBACK) as door:
+        calls = Calls(director.vault, door)
+        worker = Worker(
+            director.database,
+            door,
+            prepare=calls.prepare,
+            judge=calls.judge,
+            finished=calls.finished,
+            settings=settings,
+        )
+        relay = Relay(director.database, reactions(*Notifications(PLANE).reactions()))
+        stopping = asyncio.Event()
+        tasks = [asyncio.create_task(worker.run(stopping))]
+        if relaying:
+            tasks.append(asyncio.create_task(relay.run()))
+        try:
+            yield
+        finally:
+            stopping.set()
+            for task in tasks[1:]:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def idle(director: Any) -> None:
+    """Wait until no event waits to be relayed and no delivery is on its way."""
+
+    async def nothing_waits() -> bool:
+        async with director.database.transaction() as tx:
+            waiting = await tx.value(
+                "-- test.waiting\nSELECT (SELECT count(*) FROM outbox_event WHERE relayed_at IS NULL AND parked_at IS NULL)"
+                " + (SELECT count(*) FROM delivery WHERE state = 'PENDING')"
+            )
+        return bool(waiting == 0)
+
+    await until(nothing_waits)

@@ -1,0 +1,611 @@
+"""The whole plane in one process, over real TLS: what holds only when all parts are put together."""
+
+import asyncio
+import base64
+import hashlib
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import asyncpg
+import pytest
+
+from compass.agent.pair import Connection, TokenRefused, pair, renew
+from compass.api.tls import PortTaken
+from compass.app import Started, _working, plane
+from compass.client.graphql import ClientCertificate, Trust
+from compass.postgres.embedded import FolderNotWritable, running
+from compass.settings import DatabaseSettings, LimitSettings, ListenSettings, Settings
+
+TENANT = "3e64ebae-38b5-46a0-b1ed-9ccee153a0ae"
+OTHER = "1eba80dd-8ff6-54ee-be4d-77944d17b10b"
+REGISTER = 'mutation { result: registerApplication(in: {name: "orders"}) { id } }'
+TOKEN = "mutation ($id: ID!) { result: requestOneTimeTokenForApplication(id: $id) { token connectorURL } }"
+VIEWER = "{ viewer { id type } }"
+APPLICATION = """
+query ($id: ID!) { result: application(id: $id) { status { condition } auths { id auth { certCommonName } } } }
+"""
+UNREACHABLE = "the plane cannot reach its database; nothing was changed, try again in a moment"
+
+
+def settings(folder: Path, dsn: str | None) -> Settings:
+    return Settings(
+        data_folder=folder / "data",
+        database=DatabaseSettings(dsn=dsn),
+        listen=ListenSettings(token_port=0, mtls_port=0),
+    )
+
+
+@dataclass
+class Reply:
+    status: int
+    headers: Any
+    text: str
+    json: Any = None
+
+    @property
+    def error(self) -> Any:
+        return self.json["errors"][0]
+
+
+@dataclass
+class Client:
+    """A client on one port, which keeps its connections."""
+
+    base: str
+    session: aiohttp.ClientSession
+    connections: list[int] = field(default_factory=list)
+    """An entry for each connection that was opened."""
+
+    async def request(self, method: str, path: str, **more: Any) -> Reply:
+        async with self.session.request(method, f"{self.base}{path}", **more) as answer:
+            text = await answer.text()
+            is_json = answer.content_type == "application/json"
+            return Reply(answer.status, answer.headers, text, await answer.json() if is_json else None)
+
+    async def ask(self, text: str, *, path: str = "/director/graphql", headers: Any = None, **variables: Any) -> Reply:
+        return await self.request("POST", path, json={"query": text, "variables": variables}, headers=headers)
+
+    async def data(self, text: str, **more: Any) -> Any:
+        reply = await self.ask(text, **more)
+        assert reply.status == 200, reply.text
+        assert "errors" not in reply.json, reply.json
+        return reply.json["data"]
+
+
+@asynccontextmanager
+async def client(base: str, ca_pem: str, *, certificate: Connection | None = None, **headers: str) -> AsyncIterator[Client]:
+    opened: list[int] = []
+    trace = aiohttp.TraceConfig()
+
+    async def on_create(*_: Any) -> None:
+        opened.append(1)
+
+    trace.on_connection_create_end.append(on_create)
+    shown = ClientCertificate(certificate.folder / "chain.crt", certificate.folder / "client.key") if certificate else None
+    context = Trust.to(ca_pem).context(shown)
+    connector = aiohttp.TCPConnector(ssl=context, limit=1)
+    async with aiohttp.ClientSession(connector=connector, headers=headers, trace_configs=[trace]) as session:
+        yield Client(base, session, opened)
+
+
+async def access_token(started: Started, secret: str | None, client_id: str = "admin") -> str:
+    async with client(started.token_url, started.ca_pem) as anonymous:
+        basic = base64.b64encode(f"{client_id}:{secret}".encode()).decode()
+        reply = await anonymous.request(
+            "POST",
+            "/oauth2/token",
+            data={"grant_type": "client_credentials"},
+            headers={"Authorization": f"Basic {basic}"},
+        )
+    assert reply.status == 200, reply.text
+    return str(reply.json["access_token"])
+
+
+@asynccontextmanager
+async def administrator(started: Started, secret: str | None = None, tenant: str = TENANT) -> AsyncIterator[Client]:
+    token = await access_token(started, secret or started.admin_secret)
+    headers = {"Authorization": f"Bearer {token}", "Tenant": tenant}
+    async with client(started.token_url, started.ca_pem, **headers) as admin:
+        yield admin
+
+
+async def paired(started: Started, admin: Client, folder: Path) -> tuple[str, Connection]:
+    """A new application of the tenant, and its identity on disk."""
+    application = (await admin.data(REGISTER))["result"]["id"]
+    token = (await admin.data(TOKEN, id=application))["result"]
+    connection = await pair(
+        folder, connector_url=token["connectorURL"], token=token["token"], trust=Trust.to(started.ca_pem)
+    )
+    return application, connection
+
+
+async def within(seconds: float, holds: Callable[[], Any]) -> float:
+    """Wait until the condition holds; how long it took."""
+    began = time.monotonic()
+    while not await holds():
+        assert time.monotonic() - began < seconds, f"not within {seconds} s"
+        await asyncio.sleep(0.02)
+    return time.monotonic() - began
+
+
+# --- up ---
+
+
+async def test_the_plane_comes_up_and_says_who_it_is(dsn: str, tmp_path: Path) -> None:
+    async with plane(settings(tmp_path, dsn)) as started:
+        async with client(started.token_url, started.ca_pem) as anonymous:
+            for path in ("/healthz", "/livez", "/readyz"):
+                reply = await anonymous.request("GET", path)
+                assert (reply.status, reply.text) == (200, "ok")
+            anchor = await anonymous.request("GET", "/ca.pem")
+            info = await anonymous.request("GET", "/v1/info")
+        assert anchor.text == started.ca_pem == info.json["rootCA"]
+        assert anchor.headers["content-type"].startswith("application/x-pem-file")
+        der = ssl.PEM_cert_to_DER_cert(started.ca_pem)
+        assert started.ca_fingerprint == f"sha256:{hashlib.sha256(der).hexdigest()}"
+        assert info.json["certSubject"] == "O=Org,OU=OrgUnit,L=locality,ST=province,C=DE,CN=*"
+        assert started.tenant == TENANT
+        assert started.admin_client_id == "admin"
+
+
+async def test_the_administrator_signs_in_and_works_in_the_default_tenant(dsn: str, tmp_path: Path) -> None:
+    async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
+        assert await admin.data(VIEWER) == {"viewer": {"id": "admin", "type": "USER"}}
+        assert (await admin.data("{ tenants { data { id name } } }"))["tenants"]["data"] == [
+            {"id": TENANT, "name": "default"}
+        ]
+        assert (await admin.data(REGISTER))["result"]["id"]
+
+
+async def test_an_application_pairs_and_is_known_by_its_certificate(dsn: str, tmp_path: Path) -> None:
+    async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
+        application, connection = await paired(started, admin, tmp_path / "app")
+        [before] = (await admin.data(APPLICATION, id=application))["result"]["auths"]
+        assert before == {"id": connection.client_id, "auth": {"certCommonName": ""}}
+        assert connection.director_url == f"{started.mtls_url}/director/graphql"
+        assert connection.connector_url == f"{started.mtls_url}/connector/graphql"
+
+        async with client(started.mtls_url, started.ca_pem, certificate=connection) as app:
+            assert await app.data(VIEWER) == {"viewer": {"id": application, "type": "APPLICATION"}}
+
+        shown = (await admin.data(APPLICATION, id=application))["result"]
+        assert shown["status"] == {"condition": "CONNECTED"}
+        assert shown["auths"] == [{"id": connection.client_id, "auth": {"certCommonName": connection.client_id}}]
+
+
+async def test_a_paired_client_renews_and_both_certificates_work(dsn: str, tmp_path: Path) -> None:
+    async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
+        application, connection = await paired(started, admin, tmp_path / "app")
+        async with client(started.mtls_url, started.ca_pem, certificate=connection) as old:
+            await old.data(VIEWER)
+            renewed = await renew(connection, trust=Trust.to(started.ca_pem))
+            async with client(started.mtls_url, started.ca_pem, certificate=renewed) as new:
+                for one in (old, new):
+                    assert (await one.data(VIEWER))["viewer"]["id"] == application
+
+
+async def test_a_token_pairs_one_client_only(dsn: str, tmp_path: Path) -> None:
+    async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
+        application = (await admin.data(REGISTER))["result"]["id"]
+        token = (await admin.data(TOKEN, id=application))["result"]
+        trust = Trust.to(started.ca_pem)
+        await pair(tmp_path / "first", connector_url=token["connectorURL"], token=token["token"], trust=trust)
+
+        with pytest.raises(TokenRefused):
+            await pair(tmp_path / "second", connector_url=token["connectorURL"], token=token["token"], trust=trust)
+
+
+async def test_a_token_may_stand_in_the_address(dsn: str, tmp_path: Path) -> None:
+    async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
+        application = (await admin.data(REGISTER))["result"]["id"]
+        token = (await admin.data(TOKEN, id=application))["result"]["token"]
+        async with client(started.token_url, started.ca_pem) as anonymous:
+            text = "{ result: configuration() { token { token } } }"
+            reply = await anonymous.ask(text, path=f"/connector/graphql?token={token}")
+
+        assert len(reply.json["data"]["result"]["token"]["token"]) == 88
+
+
+async def test_an_administrator_gets_tokens_from_the_connector_too(dsn: str, tmp_path: Path) -> None:
+    async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
+        application = (await admin.data(REGISTER))["result"]["id"]
+        text = "mutation ($id: ID!) { result: requestTokenForApplication(applicationID: $id) { token } }"
+        token = (await admin.data(text, path="/connector/graphql", id=application))["result"]["token"]
+
+        url = f"{started.token_url}/connector/graphql"
+        connection = await pair(tmp_path / "a", connector_url=url, token=token, trust=Trust.to(started.ca_pem))
+        async with client(started.mtls_url, started.ca_pem, certificate=connection) as app:
+            assert (await app.data(VIEWER))["viewer"]["id"] == application
+
+
+async def test_a_client_with_a_secret_works_on_the_token_port(dsn: str, tmp_path: Path) -> None:
+    async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
+        application = (await admin.data(REGISTER))["result"]["id"]
+        made = await admin.data(
+            "mutation ($id: ID!) { result: requestClientCredentialsForApplication(id: $id) "
+            "{ id auth { credential { ... on OAuthCredentialData { clientSecret url } } } } }",
+            id=application,
+        )
+        credential = made["result"]["auth"]["credential"]
+        assert credential["url"] == f"{started.token_url}/oauth2/token"
+        token = await access_token(started, credential["clientSecret"], made["result"]["id"])
+
+        async with client(started.token_url, started.ca_pem, Authorization=f"Bearer {token}") as app:
+            assert await app.data(VIEWER) == {"viewer": {"id": application, "type": "APPLICATION"}}
+            assert (await app.ask("{ tenants { totalCount } }")).error["extensions"]["error_code"] == 23
+            await admin.data(
+                "mutation ($id: ID!) { deleteSystemAuthForApplication(authID: $id) { id } }", id=made["result"]["id"]
+            )
+            refused = await app.ask(VIEWER)
+        assert (refused.status, refused.error["message"]) == (401, "Unauthorized [reason=invalid bearer token]")
+
+
+# --- who is asking ---
+
+
+async def test_a_foreign_tenant_in_the_header_is_refused(dsn: str, tmp_path: Path) -> None:
+    async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
+        await admin.data(
+            "mutation ($in: BusinessTenantMappingInput!) { writeTenant(in: $in) }",
+            **{"in": {"name": "foo", "externalTenant": OTHER, "type": "account", "provider": "test"}},
+        )
+        _, connection = await paired(started, admin, tmp_path / "app")
+        async with client(started.mtls_url, started.ca_pem, certificate=connection) as app:
+            foreign = await app.ask(VIEWER, headers={"Tenant": OTHER})
+            unknown = await app.ask(VIEWER, headers={"Tenant": "nobody"})
+            own = await app.ask(VIEWER, headers={"Tenant": TENANT})
+        of_admin = await admin.ask(VIEWER, headers={"Tenant": "nobody"})
+
+    for reply, external in ((foreign, OTHER), (unknown, "nobody"), (of_admin, "nobody")):
+        assert reply.status == 400
+        assert reply.json == {
+            "errors": [
+                {
+                    "message": f"Tenant not found [externalTenant={external}]",
+                    "extensions": {"error": "TenantNotFound", "error_code": 25},
+                }
+            ],
+            "data": None,
+        }
+    assert own.json["data"]["viewer"]["type"] == "APPLICATION"
+
+
+FORGED = {
+    "Client-Id-From-Certificate": "{id}",
+    "Client-Id-From-Token": "{id}",
+    "Subject-From-Certificate": "CN={id}",
+    "Client-Certificate-Hash": "00",
+    "Client-Certificate-Issuer": "connector",
+    "Certificate-Data": 'Hash=00;Subject="CN={id},O=Org,OU=OrgUnit,L=locality,ST=province,C=DE";URI=',
+    "X-Forwarded-Client-Cert": 'By=x;Hash=00;Subject="CN={id},O=Org,OU=OrgUnit,L=locality,ST=province,C=DE";URI=',
+    "X-Forwarded-For": "127.0.0.1",
+    "X-Forwarded-Proto": "https",
+    "X-Flow-Identity": "Application",
+    "X-SSL-Client-Cert": "{id}",
+    "X-Consumer-Id": "{id}",
+}
+
+
+@pytest.mark.parametrize("forged", [*FORGED, "all"])
+async def test_headers_that_claim_an_identity_have_no_effect(dsn: str, tmp_path: Path, forged: str) -> None:
+    async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
+        application, connection = await paired(started, admin, tmp_path / "app")
+        _, other = await paired_runtime(started, admin, tmp_path / "runtime")
+        chosen = FORGED if forged == "all" else {forged: FORGED[forged]}
+        headers = {name: value.format(id=connection.client_id) for name, value in chosen.items()}
+
+        async with client(started.token_url, started.ca_pem) as anonymous:
+            unknown = await anonymous.ask(VIEWER, headers=headers)
+            unpaired = await anonymous.ask("mutation { revokeCertificate }", path="/connector/graphql", headers=headers)
+        async with client(started.mtls_url, started.ca_pem, certificate=other) as runtime:
+            shown = await runtime.data(VIEWER, headers=headers)
+
+        assert (unknown.status, unknown.error["extensions"]["error_code"]) == (400, 26)
+        assert unpaired.error["extensions"]["error_code"] == 26
+        assert shown["viewer"]["type"] == "RUNTIME"
+        assert shown["viewer"]["id"] != application
+
+
+async def paired_runtime(started: Started, admin: Client, folder: Path) -> tuple[str, Connection]:
+    runtime = (await admin.data('mutation { result: registerRuntime(in: {name: "kyma"}) { id } }'))["result"]["id"]
+    token = await admin.data(
+        "mutation ($id: ID!) { result: requestOneTimeTokenForRuntime(id: $id) { token connectorURL } }", id=runtime
+    )
+    connection = await pair(
+        folder,
+        connector_url=token["result"]["connectorURL"],
+        token=token["result"]["token"],
+        trust=Trust.to(started.ca_pem),
+    )
+    return runtime, connection
+
+
+async def test_a_wrong_token_and_none_are_refused_with_the_contracts_status(dsn: str, tmp_path: Path) -> None:
+    async with plane(settings(tmp_path, dsn)) as started:
+        good = await access_token(started, started.admin_secret)
+        head, claims, signature = good.split(".")
+        unsigned = base64.urlsafe_b64encode(b'{"alg":"none"}').decode().rstrip("=")
+        wrong = [
+            "nonsense",
+            f"{head}.{claims}.{signature[:-4]}AAAA",
+            f"{head}.{claims}.",
+            f"{unsigned}.{claims}.",
+        ]
+        async with client(started.token_url, started.ca_pem) as anonymous:
+            for token in wrong:
+                reply = await anonymous.ask(VIEWER, headers={"Authorization": f"Bearer {token}"})
+                assert (reply.status, reply.error["extensions"]["error_code"]) == (401, 26)
+            for headers in ({}, {"Authorization": f"Basic {good}"}, {"Authorization": good}, {"Authorization": "Bearer"}):
+                reply = await anonymous.ask(VIEWER, headers=headers)
+                assert (reply.status, reply.error["message"]) == (400, "Unauthorized [reason=invalid bearer token]")
+
+
+async def test_the_mutual_port_lets_nobody_in_without_a_certificate(dsn: str, tmp_path: Path) -> None:
+    async with plane(settings(tmp_path, dsn)) as started:
+        token = await access_token(started, started.admin_secret)
+        async with client(started.mtls_url, started.ca_pem, Authorization=f"Bearer {token}") as anonymous:
+            with pytest.raises((aiohttp.ClientError, ssl.SSLError, ConnectionError)):
+                await anonymous.ask(VIEWER)
+
+
+async def test_a_bearer_beside_a_certificate_changes_nothing(dsn: str, tmp_path: Path) -> None:
+    async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
+        application, connection = await paired(started, admin, tmp_path / "app")
+        token = await access_token(started, started.admin_secret)
+        async with client(
+            started.mtls_url, started.ca_pem, certificate=connection, Authorization=f"Bearer {token}"
+        ) as app:
+            assert await app.data(VIEWER) == {"viewer": {"id": application, "type": "APPLICATION"}}
+
+
+async def test_revoking_refuses_the_certificate_on_the_open_connection_at_once(dsn: str, tmp_path: Path) -> None:
+    async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
+        _, connection = await paired(started, admin, tmp_path / "app")
+        async with client(started.mtls_url, started.ca_pem, certificate=connection) as app:
+            await app.data(VIEWER)
+            assert await app.data("mutation { revokeCertificate }", path="/connector/graphql") == {
+                "revokeCertificate": True
+            }
+
+            async def refused() -> bool:
+                return (await app.ask(VIEWER)).status == 401
+
+            took = await within(1.0, refused)
+            reply = await app.ask("{ configuration { token { token } } }", path="/connector/graphql")
+
+            assert took < 1.0
+            assert reply.status == 401
+            assert reply.error["message"] == "Unauthorized [reason=the certificate was revoked]"
+            assert len(app.connections) == 1
+
+
+async def test_every_replica_refuses_what_one_revoked_within_a_second(dsn: str, tmp_path: Path) -> None:
+    config = settings(tmp_path, dsn)
+    async with plane(config) as one, plane(config) as two, administrator(one) as admin:
+        assert two.admin_secret is None
+        assert two.ca_pem == one.ca_pem
+        _, connection = await paired(one, admin, tmp_path / "app")
+        async with (
+            client(one.mtls_url, one.ca_pem, certificate=connection) as here,
+            client(two.mtls_url, two.ca_pem, certificate=connection) as there,
+        ):
+            await there.data(VIEWER)
+            await here.data("mutation { revokeCertificate }", path="/connector/graphql")
+
+            async def refused() -> bool:
+                return (await there.ask(VIEWER)).status == 401
+
+            assert await within(1.0, refused) < 1.0
+            assert len(there.connections) == 1
+        async with administrator(two, one.admin_secret) as elsewhere:
+            assert (await elsewhere.data(VIEWER))["viewer"]["type"] == "USER"
+
+
+async def test_a_deleted_system_auth_is_refused_on_the_open_connection(dsn: str, tmp_path: Path) -> None:
+    async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
+        _, connection = await paired(started, admin, tmp_path / "app")
+        async with client(started.mtls_url, started.ca_pem, certificate=connection) as app:
+            await app.data(VIEWER)
+            await admin.data(
+                "mutation ($id: ID!) { deleteSystemAuthForApplication(authID: $id) { id } }", id=connection.client_id
+            )
+
+            reply = await app.ask(VIEWER)
+
+            assert (reply.status, reply.error["extensions"]["error_code"]) == (401, 26)
+            assert len(app.connections) == 1
+
+
+# --- bodies and methods over the wire ---
+
+
+async def test_a_body_that_is_too_large_is_refused_without_being_kept(dsn: str, tmp_path: Path) -> None:
+    config = replace(settings(tmp_path, dsn), limits=LimitSettings(max_request_bytes=100_000))
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(50):
+            yield b"x" * 1024 * 1024
+
+    async with plane(config) as started, administrator(started) as admin:
+        just_too_large = await admin.request("POST", "/director/graphql", data=b"x" * 100_001)
+        began = time.monotonic()
+        for body in (b"x" * 50 * 1024 * 1024, pieces()):
+            try:
+                reply = await admin.request("POST", "/director/graphql", data=body)
+                assert reply.status == 413
+            except aiohttp.ClientError:
+                pass  # the plane hung up while we were still sending
+        took = time.monotonic() - began
+        assert (await admin.data(VIEWER))["viewer"]["id"] == "admin"
+
+    assert just_too_large.status == 413
+    assert just_too_large.error["extensions"]["error_code"] == 22
+    assert took < 5.0
+
+
+async def test_a_mutation_in_an_address_changes_nothing(dsn: str, tmp_path: Path) -> None:
+    async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
+        reply = await admin.request("GET", "/director/graphql", params={"query": REGISTER})
+        allowed = await admin.request("GET", "/director/graphql", params={"query": VIEWER})
+        assert (await admin.data("{ applications { totalCount } }"))["applications"]["totalCount"] == 0
+
+    assert reply.status == 422
+    assert allowed.json["data"]["viewer"]["id"] == "admin"
+
+
+# --- starts that cannot be, and further ones ---
+
+
+@pytest.mark.parametrize("which", ["token_port", "mtls_port"])
+async def test_a_taken_port_is_named_and_the_secret_is_not_lost(dsn: str, tmp_path: Path, which: str) -> None:
+    taken = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0)
+    port = taken.sockets[0].getsockname()[1]
+    config = settings(tmp_path, dsn)
+    try:
+        with pytest.raises(PortTaken, match=f"port {port} on 127.0.0.1 is taken"):
+            async with plane(replace(config, listen=replace(config.listen, **{which: port}))):
+                pytest.fail("it came up")
+    finally:
+        taken.close()
+        await taken.wait_closed()
+
+    async with plane(config) as started:
+        assert started.admin_secret is not None
+
+
+async def test_a_data_folder_that_cannot_be_made_is_named(dsn: str, tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+
+    for folder in (tmp_path / "data", tmp_path / "data" / "below"):
+        with pytest.raises(FolderNotWritable, match=f"the folder {folder} cannot be used"):
+            async with plane(replace(settings(tmp_path, dsn), data_folder=folder)):
+                pytest.fail("it came up")
+
+
+async def test_what_goes_wrong_while_it_is_up_is_raised_as_itself(dsn: str, tmp_path: Path) -> None:
+    with pytest.raises(LookupError, match="ours"):
+        async with plane(settings(tmp_path, dsn)):
+            raise LookupError("ours")
+
+
+async def test_background_work_that_fails_ends_the_plane_with_its_error() -> None:
+    ended: list[str] = []
+
+    async def failing() -> None:
+        raise LookupError("gone")
+
+    async def lasting() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.append("lasting")
+
+    with pytest.raises(LookupError, match="gone"):
+        async with _working([failing, lasting]):
+            await asyncio.sleep(10)
+
+    assert ended == ["lasting"]
+
+
+async def test_a_second_start_finds_authority_data_and_clients_and_shows_no_secret(dsn: str, tmp_path: Path) -> None:
+    config = settings(tmp_path, dsn)
+    async with plane(config) as first, administrator(first) as admin:
+        application, connection = await paired(first, admin, tmp_path / "app")
+
+    async with plane(config) as second, administrator(second, first.admin_secret) as admin:
+        assert second.admin_secret is None
+        assert second.ca_pem == first.ca_pem
+        assert (await admin.data("{ applications { totalCount } }"))["applications"]["totalCount"] == 1
+        async with client(second.mtls_url, second.ca_pem, certificate=connection) as app:
+            assert (await app.data(VIEWER))["viewer"]["id"] == application
+
+
+async def test_no_secret_that_was_shown_is_kept_in_clear(dsn: str, tmp_path: Path) -> None:
+    async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
+        application, connection = await paired(started, admin, tmp_path / "app")
+        token = (await admin.data(TOKEN, id=application))["result"]["token"]
+        made = await admin.data(
+            "mutation ($id: ID!) { result: requestClientCredentialsForApplication(id: $id) "
+            "{ auth { credential { ... on OAuthCredentialData { clientSecret } } } } }",
+            id=application,
+        )
+        secrets = [
+            str(started.admin_secret),
+            token,
+            made["result"]["auth"]["credential"]["clientSecret"],
+            "PRIVATE KEY",
+            (connection.folder / "client.key").read_text().splitlines()[1],
+        ]
+        kept = await everything(dsn) + "".join(
+            path.read_bytes().decode("latin-1") for path in (tmp_path / "data").rglob("*") if path.is_file()
+        )
+
+    assert TENANT in kept
+    assert [secret for secret in secrets if secret in kept] == []
+
+
+async def everything(dsn: str) -> str:
+    """The text of every row of every table."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        names = await connection.fetch(
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+        )
+        texts = [
+            await connection.fetchval(f"SELECT coalesce(string_agg(t::text, ''), '') FROM {row['relname']} t")
+            for row in names
+        ]
+    finally:
+        await connection.close()
+    return "".join(texts)
+
+
+@pytest.mark.timeout(120)
+async def test_without_its_database_the_plane_refuses_and_it_heals_when_the_database_is_back(tmp_path: Path) -> None:
+    folder = tmp_path / "pg"
+    async with asyncio.timeout(100):
+        postgres = running(folder, settings={"fsync": "off"})
+        dsn = await postgres.__aenter__()
+        try:
+            async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
+                application, connection = await paired(started, admin, tmp_path / "app")
+                async with client(started.mtls_url, started.ca_pem, certificate=connection) as app:
+                    await app.data(VIEWER)
+
+                    await postgres.__aexit__(None, None, None)
+
+                    for one in (admin, app):
+                        for text in (VIEWER, REGISTER):
+                            reply = await one.ask(text)
+                            assert (reply.status, reply.error["message"]) == (503, UNREACHABLE)
+                            assert reply.error["extensions"] == {"error": "OperationTimeout", "error_code": 28}
+                    ready = await admin.request("GET", "/readyz")
+                    alive = await admin.request("GET", "/livez")
+                    assert (ready.status, alive.status) == (503, 200)
+                    assert ready.text.startswith("the database does not answer")
+                    # Longer than the plane's own loops wait between two looks at the database.
+                    await asyncio.sleep(3)
+
+                    postgres = running(folder, settings={"fsync": "off"})
+                    assert await postgres.__aenter__() == dsn
+
+                    async def healed() -> bool:
+                        return (await admin.request("GET", "/readyz")).status == 200
+
+                    await within(10.0, healed)
+                    assert (await app.data(VIEWER))["viewer"]["id"] == application
+                    assert (await admin.data("{ applications { totalCount } }"))["applications"]["totalCount"] == 1
+                    await app.data("mutation { revokeCertificate }", path="/connector/graphql")
+
+                    async def refused() -> bool:
+                        return (await app.ask(VIEWER)).status == 401
+
+                    await within(1.0, refused)
+        finally:
+            await postgres.__aexit__(None, None, None)
