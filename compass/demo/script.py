@@ -46,6 +46,8 @@ query ($id: ID!) { application(id: $id) {
     documents { data { title } } } }
 } }"""
 REQUEST_TOKEN = """mutation ($id: ID!) { result: requestOneTimeTokenForApplication(id: $id) { token connectorURL } }"""
+DELETE_AUTH = """mutation ($id: ID!) { deleteSystemAuthForApplication(authID: $id) { id } }"""
+CONNECTOR_TOKEN = """mutation ($id: ID!) { result: requestTokenForApplication(applicationID: $id) { token } }"""
 CREATE_FORMATION = """mutation ($name: String!) { createFormation(formation: {name: $name}) { id } }"""
 ASSIGN = """mutation ($id: ID!, $type: FormationObjectType!, $name: String!) {
   assignFormation(objectID: $id, objectType: $type, formation: {name: $name}) { name } }"""
@@ -377,7 +379,9 @@ class Demo:
         sent = await self._orders.publish(customer="Ada", item="book", quantity=1)
 
         async def look() -> str:
-            with suppress(OrdersRefused):  # asking the plane fails while it is away; waiting events are sent all the same
+            with suppress(
+                OrdersRefused
+            ):  # asking the plane fails while it is away; waiting events are sent all the same
                 await self._orders.poll()
             recorded = (self._folder_of_runtime() / "events.jsonl").read_text()
             event: str = sent["event"]["id"]
@@ -387,10 +391,14 @@ class Demo:
 
     async def _stranger_refused(self) -> str:
         stranger = (await self._ask(REGISTER_APPLICATION, name="stranger"))["result"]["id"]
-        token = (await self._ask(REQUEST_TOKEN, id=stranger))["result"]
+        # This time the Administrator asks the Connector itself.
+        token = (await self._plane.as_administrator(Endpoint.CONNECTOR, CONNECTOR_TOKEN, id=stranger))["result"][
+            "token"
+        ]
         folder = self._folder / "stranger"
         trust = Trust.to(self._plane.anchor.read_text())
-        await pair.pair(folder, connector_url=token["connectorURL"], token=token["token"], trust=trust)
+        connector = f"{self._plane.token_url}/connector/graphql"
+        await pair.pair(folder, connector_url=connector, token=token, trust=trust)
         before = (self._folder_of_runtime() / "events.jsonl").read_bytes()
         url = (await self._orders.state())["defaultURL"]
         context = trust.context(ClientCertificate(folder / "chain.crt", folder / "client.key"))
@@ -441,14 +449,13 @@ class Demo:
 
             await eventually(withdrawn, "the Application still accepts the Runtime's credentials")
             evidence.append("gateway 404, notification unassign received, credentials revoked at the Application")
-        async with self._tell.step("The Application's certificate is revoked and refused from then on") as evidence:
-            await self._orders.revoke_certificate()
-            try:
-                await self._orders.poll()
-            except OrdersRefused as refusal:
-                evidence.append(f"“{refusal}”")
-            state = (await self._orders.state())["connection"]
-            expect(state["state"] == "REFUSED", f"the Application says {state}")
+        async with self._tell.step("Assigned again: the Runtime has the Application back") as evidence:
+            await self._ask(ASSIGN, id=self._runtime, type="RUNTIME", name=GROUP)
+            order = await self._order_through_gateway()
+            expect(order["createdBy"] == f"runtime-{self._runtime}", f"the order was created by {order['createdBy']}")
+            evidence.append(f"order {order['id']} created by new credentials of {order['createdBy']}")
+        async with self._tell.step("The Application's certificate is revoked: plane and Runtime refuse it") as evidence:
+            await self._revoked(evidence)
         async with self._tell.step("Deprovisioned: process, folder, registration and token are gone") as evidence:
             pid, place = self._status()["pid"], self._folder_of_runtime()
             await self._finished(await self._provisioner(DEPROVISION, id=self._runtime))
@@ -456,7 +463,28 @@ class Demo:
             expect(gone is None, "the Director still knows the Runtime")
             expect(not _alive(pid), f"process {pid} is alive")
             expect(not place.exists() and not list(self._plane.runtimes.glob("*")), f"{place} is still there")
+            await eventually(lambda: self._told("unregister"), "the Application was not told that the Runtime is gone")
             evidence.append(f"process {pid} ended, {place.name} removed, the Director knows no such Runtime")
+            evidence.append("notification unregister received")
+
+    async def _revoked(self, evidence: list[str]) -> None:
+        await self._orders.revoke_certificate()
+        with suppress(OrdersRefused):
+            await self._orders.poll()
+        connection = (await self._orders.state())["connection"]
+        expect(connection["state"] == "REFUSED", f"the plane still answers the revoked certificate: {connection}")
+        evidence.append(f"the plane: “{connection['reason']}”")
+        for known in (await self._ask(APPLICATION, id=self._application))["application"]["auths"]:
+            await self._ask(DELETE_AUTH, id=known["id"])
+
+            async def forgotten(client: str = known["id"]) -> bool:
+                return client not in (self._folder_of_runtime() / "applied.json").read_text()
+
+            await eventually(forgotten, "the Runtime still accepts the revoked client")
+        sent = await self._orders.publish(customer="Ada", item="book", quantity=1)
+        recorded = (self._folder_of_runtime() / "events.jsonl").read_text()
+        expect(sent["event"]["id"] not in recorded, "the Runtime took an event of a revoked client")
+        evidence.append(f"the Runtime: {sent['event']['status']} for event {sent['event']['id']}")
 
     async def _gateway_says(self, path: str, status: HTTPStatus) -> bool:
         async with aiohttp.ClientSession() as session, session.get(f"{path}/orders") as answer:
