@@ -11,7 +11,7 @@ import orjson
 from bench import statements
 from bench.landscape import Size, runtime_of_group, tenant_id
 from bench.resolvers import Server
-from bench.table import Line, Once, interleaved, shown
+from bench.table import Line, Once, interleaved
 from compass.access.caller import Caller, Consumer, Flow
 from compass.access.scopes import BY_CONSUMER
 from compass.api.request import Endpoint
@@ -75,11 +75,11 @@ async def against_hand(database: Database) -> list[Line]:
             one, other = await hand(), await compiled()
             _require_equal(one, other)
             taken = await interleaved({"by hand": hand, "compiled": compiled}, seconds=5)
-            ratio = taken["by hand"] / taken["compiled"]
+            ratio = taken.ratio("by hand", "compiled")
             lines.append(
                 Line(
                     "a compiled / by hand", f"{name}, page of {first}, {len(other):,} bytes",
-                    {key: shown(value) for key, value in taken.items()}, f"{ratio:.2f} (wanted ≥ {WANTED_RATIO:.2f})",
+                    taken.shown(), f"{ratio:.2f} (wanted ≥ {WANTED_RATIO:.2f})",
                 )  # fmt: skip
             )
     return lines
@@ -121,7 +121,7 @@ async def against_resolvers(database: Database) -> list[Line]:
                 lines.append(
                     Line(
                         "b compiled / resolvers", f"{name}, page of {first}",
-                        {key: shown(value) for key, value in taken.items()}, f"{taken['resolvers'] / taken['compiled']:.1f} times",
+                        taken.shown(), f"{taken.ratio('resolvers', 'compiled'):.1f} times",
                     )  # fmt: skip
                 )
     return lines
@@ -145,8 +145,8 @@ async def of_an_agent(database: Database) -> list[Line]:
         variants[str(group)] = once
     taken = await interleaved(variants, seconds=5)
     return [
-        Line("c the agent's query", f"{name} applications, {sizes[int(name)]:,} bytes", {"takes": shown(value)})
-        for name, value in taken.items()
+        Line("c the agent's query", f"{name} applications, {sizes[int(name)]:,} bytes", {"takes": str(taken[name])})
+        for name in variants
     ]
 
 
@@ -162,10 +162,10 @@ async def pages(small: Database, large: Database) -> list[Line]:
             },
             seconds=4,
         )
-        ratio = taken["100,000"] / taken["1,000"]
+        ratio = taken.ratio("100,000", "1,000")
         lines.append(
             Line(
-                "d page latency", f"{name} of 50", {k: shown(v) for k, v in taken.items()},
+                "d page latency", f"{name} of 50", taken.shown(),
                 f"{ratio:.2f} (wanted ≤ {WANTED_LATENCY_RATIO:.2f})",
             )  # fmt: skip
         )

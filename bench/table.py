@@ -1,13 +1,16 @@
 """Measuring side by side, and one table of what came out."""
 
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Final
 
 Once = Callable[[], Awaitable[object]]
-_TURN_SECONDS: Final = 0.005
+_TURN_SECONDS: Final = 0.02
 _FEWEST_TURNS: Final = 15
 
 
@@ -22,12 +25,44 @@ class Line:
     """The ratio that matters, and what was aimed at."""
 
 
-async def interleaved(variants: Mapping[str, Once], *, seconds: float) -> dict[str, float]:
-    """Seconds per call of each variant: the median over many short turns, a few milliseconds each, taken by all in rotation.
+@dataclass(frozen=True)
+class Cost:
+    """What one call costs."""
+
+    seconds: float
+    """Until the answer is there. Depends on what else the machine does."""
+    cpu: float
+    """Seconds of processor time, of this process and of the database together. The steadier figure."""
+
+    def __str__(self) -> str:
+        return f"{shown(self.seconds)} ({shown(self.cpu)})"
+
+
+class Measured:
+    """What calls of several variants cost, turn by turn."""
+
+    def __init__(self, turns: Mapping[str, Sequence[Cost]]) -> None:
+        self._turns = turns
+
+    def shown(self) -> dict[str, str]:
+        """The median of each variant."""
+        return {name: str(self[name]) for name in self._turns}
+
+    def __getitem__(self, name: str) -> Cost:
+        costs = self._turns[name]
+        return Cost(median(one.seconds for one in costs), median(one.cpu for one in costs))
+
+    def ratio(self, one: str, other: str) -> float:
+        """How many times the time of `other` the call of `one` takes: the median of neighbouring turns."""
+        return median(a.seconds / b.seconds for a, b in zip(self._turns[one], self._turns[other], strict=True))
+
+
+async def interleaved(variants: Mapping[str, Once], *, seconds: float) -> Measured:
+    """What a call of each variant costs, over many short turns, some milliseconds each, taken in rotation.
 
     The machine is shared, so only what ran at about the same time is compared.
     """
-    taken: dict[str, list[float]] = {name: [] for name in variants}
+    taken: dict[str, list[Cost]] = {name: [] for name in variants}
     counts: dict[str, int] = {}
     for name, once in variants.items():
         for _ in range(3):
@@ -35,17 +70,35 @@ async def interleaved(variants: Mapping[str, Once], *, seconds: float) -> dict[s
         begin = time.perf_counter()
         await once()
         counts[name] = max(1, int(_TURN_SECONDS / max(time.perf_counter() - begin, 1e-6)))
+    processes = _with_descendants()
     order = list(variants)
     end = time.perf_counter() + seconds
     turn = 0
     while time.perf_counter() < end or turn < _FEWEST_TURNS:
         turn += 1
         for name in order[turn % len(order) :] + order[: turn % len(order)]:
-            begin = time.perf_counter()
+            begin, used = time.perf_counter(), _used(processes)
             for _ in range(counts[name]):
                 await variants[name]()
-            taken[name].append((time.perf_counter() - begin) / counts[name])
-    return {name: median(times) for name, times in taken.items()}
+            wall, cpu = time.perf_counter() - begin, _used(processes) - used
+            taken[name].append(Cost(wall / counts[name], cpu / counts[name]))
+    return Measured(taken)
+
+
+def _with_descendants() -> list[Path]:
+    """Where the kernel counts the processor time of this process, its children and theirs."""
+    parents = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
+    family = {os.getpid()}
+    while more := {child for child, parent in parents.items() if parent in family} - family:
+        family |= more
+    return [Path(f"/proc/{process}/schedstat") for process in family]
+
+
+def _used(processes: Sequence[Path]) -> float:
+    return sum(int(entry.read_text().split()[0]) for entry in processes if entry.exists()) / 1e9
 
 
 def quantiles(seconds: Sequence[float]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -254,9 +254,10 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
 def _operations(database: Database, steps: Mapping[type, Any], settings: Settings) -> Worker:
     """The one worker of this process for all kinds of operations: it claims whatever is due."""
     chosen = settings.provisioner
-    work = OperationWork(
-        first_retry_after=chosen.step_retry_after, work=WorkSettings(concurrency=chosen.concurrent_operations)
-    )
+    # Short, for a plane that was killed: its operations go on this long after it is back. A lease lost without need
+    # costs nothing, every step may be repeated.
+    taken = WorkSettings(concurrency=chosen.concurrent_operations, lease=timedelta(seconds=5))
+    work = OperationWork(first_retry_after=chosen.step_retry_after, work=taken)
     return Worker(database, kinds=OPERATIONS, parts=steps, settings=work)
 
 
@@ -335,12 +336,11 @@ async def _renew_identity(
         try:
             async with database.transaction() as tx:
                 shown = await certificate.issue_server(tx, authority, names=settings.listen.public_names)
-        except Exception:
+            identity = Identity(shown.issued.chain_pem, shown.key_pem)
+            doors[0].exchange(identity)
+            doors[1].exchange(identity, authorities_pem=authority.ca_pem)
+        except Exception:  # noqa: BLE001  # a third of its life is left, and a database that is away comes back
             _log.exception("the listeners' certificate could not be renewed; tried again in a minute")
-            continue
-        identity = Identity(shown.issued.chain_pem, shown.key_pem)
-        doors[0].exchange(identity)
-        doors[1].exchange(identity, authorities_pem=authority.ca_pem)
 
 
 class Callers:

@@ -24,7 +24,7 @@ _UPPER_RUN: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])
 
 
 def snake(wire_name: str) -> str:
-    """`healthCheckURL` → `health_check_url`, `correlationIDs` → `correlation_ids`, `certificateOAuth` → `certificate_oauth`."""
+    """`healthCheckURL` → `health_check_url`, `correlationIDs` → `correlation_ids`, `someOAuth` → `some_oauth`."""
     one_word = wire_name.replace("IDs", "Ids").replace("URLs", "Urls").replace("OAuth", "Oauth")
     return _UPPER_RUN.sub("_", one_word).lower()
 

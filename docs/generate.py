@@ -450,10 +450,9 @@ def events() -> str:
         What the plane records about itself, in the transaction of the change.
 
         An event is a row of the table `outbox_event` with its name, its tenant and the facts below. The relay hands
-        each one, once, to the parts of the plane that react to it. Events are inside the plane; no API shows them. They
-        are kept for seven days after they were relayed. *Told* marks those of which applications and runtimes may be
-        notified; who hears of what follows below, and how it arrives is in
-        [the guide](../guide/notifications.md).
+        each one, once, to the parts of the plane that react to it. Events are inside the plane; no API shows them.
+        *Told* marks those of which applications and runtimes may be notified; who hears of what follows below, and how
+        it arrives is in [the guide](../guide/notifications.md).
         """),
         _table(("Event", "Facts", "Meaning", "Told"), rows),
         "## Notifications",

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import io
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
@@ -79,7 +80,9 @@ class Client:
 
 
 @asynccontextmanager
-async def client(base: str, ca_pem: str, *, certificate: Connection | None = None, **headers: str) -> AsyncIterator[Client]:
+async def client(
+    base: str, ca_pem: str, *, certificate: Connection | None = None, **headers: str
+) -> AsyncIterator[Client]:
     opened: list[int] = []
     trace = aiohttp.TraceConfig()
 
@@ -87,7 +90,9 @@ async def client(base: str, ca_pem: str, *, certificate: Connection | None = Non
         opened.append(1)
 
     trace.on_connection_create_end.append(on_create)
-    shown = ClientCertificate(certificate.folder / "chain.crt", certificate.folder / "client.key") if certificate else None
+    shown = (
+        ClientCertificate(certificate.folder / "chain.crt", certificate.folder / "client.key") if certificate else None
+    )
     context = Trust.to(ca_pem).context(shown)
     connector = aiohttp.TCPConnector(ssl=context, limit=1)
     async with aiohttp.ClientSession(connector=connector, headers=headers, trace_configs=[trace]) as session:
@@ -110,8 +115,7 @@ async def access_token(started: Started, secret: str | None, client_id: str = "a
 @asynccontextmanager
 async def administrator(started: Started, secret: str | None = None, tenant: str = TENANT) -> AsyncIterator[Client]:
     token = await access_token(started, secret or started.admin_secret)
-    headers = {"Authorization": f"Bearer {token}", "Tenant": tenant}
-    async with client(started.token_url, started.ca_pem, **headers) as admin:
+    async with client(started.token_url, started.ca_pem, Authorization=f"Bearer {token}", Tenant=tenant) as admin:
         yield admin
 
 
@@ -341,7 +345,12 @@ async def test_a_wrong_token_and_none_are_refused_with_the_contracts_status(dsn:
             for token in wrong:
                 reply = await anonymous.ask(VIEWER, headers={"Authorization": f"Bearer {token}"})
                 assert (reply.status, reply.error["extensions"]["error_code"]) == (401, 26)
-            for headers in ({}, {"Authorization": f"Basic {good}"}, {"Authorization": good}, {"Authorization": "Bearer"}):
+            for headers in (
+                {},
+                {"Authorization": f"Basic {good}"},
+                {"Authorization": good},
+                {"Authorization": "Bearer"},
+            ):
                 reply = await anonymous.ask(VIEWER, headers=headers)
                 assert (reply.status, reply.error["message"]) == (400, "Unauthorized [reason=invalid bearer token]")
 
@@ -435,7 +444,7 @@ async def test_a_body_that_is_too_large_is_refused_without_being_kept(dsn: str, 
     async with plane(config) as started, administrator(started) as admin:
         just_too_large = await admin.request("POST", "/director/graphql", data=b"x" * 100_001)
         began = time.monotonic()
-        for body in (b"x" * 50 * 1024 * 1024, pieces()):
+        for body in (io.BytesIO(b"x" * 50 * 1024 * 1024), pieces()):
             try:
                 reply = await admin.request("POST", "/director/graphql", data=body)
                 assert reply.status == 413

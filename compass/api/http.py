@@ -160,9 +160,7 @@ def refused(error: CompassError) -> Response:
 _STATUS: Final = {Code.INTERNAL: 500, Code.UNAUTHORIZED: 401, Code.OPERATION_TIMEOUT: 503}
 
 
-def graphql(
-    endpoint: Endpoint, identify: Callable[[Request], Awaitable[Caller]], *, max_body_bytes: int
-) -> Handler:
+def graphql(endpoint: Endpoint, identify: Callable[[Request], Awaitable[Caller]], *, max_body_bytes: int) -> Handler:
     """A handler that answers GraphQL over POST, and queries over GET. Source: graphql-over-http.
 
     `identify` says who is asking, or raises.
@@ -172,9 +170,7 @@ def graphql(
         text, variables, operation_name = await _asked(request, max_body_bytes)
         # Only now: a body may take its time, and whoever was revoked meanwhile must not be served.
         caller = await identify(request)
-        answered = await endpoint.answer(
-            caller, text, variables, operation_name, queries_only=request.method == "GET"
-        )
+        answered = await endpoint.answer(caller, text, variables, operation_name, queries_only=request.method == "GET")
         return Response(answered.body, answered.status)
 
     return answer

@@ -109,9 +109,7 @@ async def request_for_application(
 
 
 @command("requestTokenForRuntime", scope="runtime:write")
-async def request_for_runtime(
-    tx: Tx, caller: Caller, runtime: RuntimeId, *, settings: TokenSettings
-) -> dict[str, Any]:
+async def request_for_runtime(tx: Tx, caller: Caller, runtime: RuntimeId, *, settings: TokenSettings) -> dict[str, Any]:
     """A one-time token for a runtime. Raises NotFound, Unauthorized."""
     tenant = caller.in_tenant()
     itself.require(caller, runtime)

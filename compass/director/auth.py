@@ -211,7 +211,7 @@ def _shown(filling: Filling, payload: str) -> Mapping[str, Any]:
 
 
 def shown(place: str, column: str) -> Hole:
-    """A field of type Auth, from the row's sealed column; `place` is the table's part of the place it was sealed for."""
+    """A field of type Auth, from the row's sealed column; `place` is the table's part of what it was sealed for."""
     return shown_from(sealed_in(place, "{t}", column))
 
 

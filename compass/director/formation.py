@@ -68,11 +68,14 @@ class FormationDeleted(Event):
 
 @dataclass(frozen=True)
 class FormationAssigned(Event):
-    """An application or a runtime joined a group."""
+    """An application or a runtime joined a group. `paired` are the pairs of application and runtime of which one is
+    to be told.
+    """
 
     formation: FormationId
     participant: str
     type: str
+    paired: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -339,7 +342,7 @@ async def assign(
         return formation
     await _write_label(tx, participant, kind)
     await eventing.settle(tx, _applications(participant, kind, others))
-    await append(tx, FormationAssigned(tenant, formation, participant, kind))
+    await append(tx, FormationAssigned(tenant, formation, participant, kind, joined.paired))
     return formation
 
 

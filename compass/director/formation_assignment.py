@@ -104,13 +104,16 @@ WITH member AS (
     ON CONFLICT (formation_id, source, target) DO UPDATE SET
         state = excluded.state, configuration = excluded.configuration, error = NULL, last_state_change_timestamp = now()
     WHERE old.state IN ('DELETING', 'DELETE_ERROR')
-    RETURNING id, source, target
+    RETURNING id, source, source_type, target, target_type, state
 ), forgotten AS (
     DELETE FROM formation_assignment_delivery WHERE formation_assignment_id IN (SELECT id FROM joined)
 )
 SELECT EXISTS (SELECT FROM joined WHERE source = target) AS joined,
     (SELECT count(*) FROM initial JOIN pair ON initial.source = pair.source::text AND initial.target = pair.target::text)
-        AS placed
+        AS placed,
+    (SELECT coalesce(jsonb_agg(DISTINCT CASE source_type
+            WHEN 'APPLICATION' THEN jsonb_build_array(source, target) ELSE jsonb_build_array(target, source) END), '[]')
+     FROM joined WHERE state = 'INITIAL') AS paired
 """
 LEAVE: Final = f"""
 -- formation_assignment.leave
@@ -165,6 +168,8 @@ class Joined:
     is_new: bool
     placed: int
     """How many of the given configurations found their pair."""
+    paired: tuple[tuple[str, str], ...]
+    """Pairs of application and runtime in which somebody has to be told."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +186,10 @@ async def join(
 ) -> Joined:
     """Pair the object with itself and, in both directions, with every participant. Safe to repeat. One statement."""
     row = await tx.row(JOIN, formation=formation, object=member, type=kind, initial=[vars(entry) for entry in initial])
-    return Joined(bool(row and row["joined"]), row["placed"] if row else 0)
+    if row is None:
+        raise AssertionError("a SELECT without FROM always has a row")
+    paired = tuple((application, runtime) for application, runtime in row["paired"])
+    return Joined(row["joined"], row["placed"], paired)
 
 
 async def leave(tx: Tx, formation: FormationId, *, member: str) -> Left:

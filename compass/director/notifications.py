@@ -13,7 +13,7 @@ before the relay came is told as it is now. Templates read `assign` for everythi
 """
 
 import uuid
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -92,10 +92,12 @@ ORDER BY target
 """
 ASSIGNED = """
 -- notifications.assigned
-SELECT id, source, source_type, target, target_type, state FROM formation_assignment
-WHERE formation_id = %(formation)s AND (source = %(participant)s OR target = %(participant)s)
-    AND source_type <> target_type AND state NOT IN ('DELETING', 'DELETE_ERROR')
-ORDER BY id
+SELECT pair.id, pair.source, pair.source_type, pair.target, pair.target_type, pair.state
+FROM jsonb_to_recordset(%(paired)s) AS told (application uuid, runtime uuid)
+JOIN formation_assignment pair ON pair.formation_id = %(formation)s
+    AND (pair.source, pair.target) IN ((told.application, told.runtime), (told.runtime, told.application))
+WHERE pair.state NOT IN ('DELETING', 'DELETE_ERROR')
+ORDER BY pair.id
 """
 PARTED = """
 -- notifications.parted
@@ -223,7 +225,7 @@ class Notifications:
 
     async def assigned(self, tx: Tx, event: FormationAssigned) -> None:
         """Somebody joined a group."""
-        rows = await tx.rows(ASSIGNED, formation=event.formation, participant=event.participant)
+        rows = await tx.rows(ASSIGNED, formation=event.formation, paired=_recordset(event.paired))
         await self._tell(tx, Operation.ASSIGN, [_pair(row, event.formation) for row in rows])
 
     async def unassigned(self, tx: Tx, event: FormationUnassigned) -> None:
@@ -261,10 +263,7 @@ class Notifications:
 
     async def _part(self, tx: Tx, formation: str, parted: Sequence[Sequence[str]], formation_name: str | None) -> None:
         """Tell of the end those who share no group any more; for the others nothing changes."""
-        given = [
-            {"application": application, "runtime": runtime} for application, runtime in {tuple(p) for p in parted}
-        ]
-        rows = await tx.rows(PARTED, formation=formation, parted=given)
+        rows = await tx.rows(PARTED, formation=formation, parted=_recordset({tuple(pair) for pair in parted}))
         pairs, silent = [], []
         for row in rows:
             for holder, ending in (("APPLICATION", row["of_application"]), ("RUNTIME", row["of_runtime"])):
@@ -379,6 +378,10 @@ class Notifications:
             "datacontenttype": "application/json",
             "data": data,
         }
+
+
+def _recordset(pairs: Iterable[Sequence[str]]) -> list[dict[str, str]]:
+    return [{"application": application, "runtime": runtime} for application, runtime in pairs]
 
 
 def _pair(row: asyncpg.Record, formation: str) -> Pair:

@@ -199,9 +199,7 @@ async def credentials_for_application(
 
 
 @command("requestClientCredentialsForRuntime", scope="runtime:write")
-async def credentials_for_runtime(
-    tx: Tx, caller: Caller, runtime: RuntimeId, *, urls: PublicUrls
-) -> dict[str, Any]:
+async def credentials_for_runtime(tx: Tx, caller: Caller, runtime: RuntimeId, *, urls: PublicUrls) -> dict[str, Any]:
     """An OAuth client id and secret for a runtime; the secret is shown in this answer only.
 
     Raises Refused, Unauthorized.

@@ -67,8 +67,8 @@ class Relay:
         while True:
             try:
                 await self._listen_and_relay()
-            except (OSError, ConnectionError, TimeoutError) as error:
-                _log.warning("the relay lost the database (%s) and tries again", type(error).__name__)
+            except Exception as error:  # noqa: BLE001  # the edge: a relay that ended would take the plane along
+                _log.warning("the relay was broken off and begins again: %s: %s", type(error).__name__, error)
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _listen_and_relay(self) -> None:

@@ -209,9 +209,9 @@ class Database:
         """
         lost = asyncio.Event()
         connection = await asyncpg.connect(self.dsn, server_settings={"application_name": "compass-listen"})
-        connection.add_termination_listener(lambda _: lost.set())
-        await connection.add_listener(channel, lambda _c, _p, _ch, payload: heard(str(payload)))
         try:
+            connection.add_termination_listener(lambda _: lost.set())
+            await connection.add_listener(channel, lambda _c, _p, _ch, payload: heard(str(payload)))
             yield lost
         finally:
             await connection.close(timeout=2)

@@ -89,9 +89,7 @@ async def registered(tx: Tx, op: Operation) -> Registered:
 
 
 def _cluster(row: Any) -> Cluster:
-    return Cluster(
-        RuntimeId(row["runtime_id"]), TenantId(row["tenant_id"]), row["provider"], row["asked"]
-    )
+    return Cluster(RuntimeId(row["runtime_id"]), TenantId(row["tenant_id"]), row["provider"], row["asked"])
 
 
 # How an operation on it begins

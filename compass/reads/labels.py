@@ -29,7 +29,7 @@ def shown(table: str, owner: str, *, hidden: str | None = None) -> str:
     """
     kept = f"AND label.key NOT LIKE '%{hidden}' " if hidden else ""
     return (
-        "(SELECT coalesce(json_object_agg(label.key, label.value ORDER BY label.key), '{}'::json) "
+        "(SELECT coalesce(json_object_agg(label.key, label.value), '{}'::json) "
         f"FROM {table} label WHERE label.{owner} = {{t}}.id {kept}"
         "AND ({arg:key}::text IS NULL OR label.key = {arg:key}::text))"
     )

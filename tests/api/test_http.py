@@ -86,7 +86,9 @@ class Site:
         gone: bool = False,
     ) -> Answered:
         waiting = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks or []]
-        waiting.append({"type": "http.disconnect"} if gone else {"type": "http.request", "body": b"", "more_body": False})
+        waiting.append(
+            {"type": "http.disconnect"} if gone else {"type": "http.request", "body": b"", "more_body": False}
+        )
         sent: list[dict[str, Any]] = []
 
         async def receive() -> Any:
@@ -177,20 +179,16 @@ async def test_other_methods_are_refused_with_those_that_fit(site: Site, method:
         (b"null", 'the body must be a JSON object with the document as the text "query"'),
         (b"{}", 'the body must be a JSON object with the document as the text "query"'),
         (b'{"query": 1}', 'the body must be a JSON object with the document as the text "query"'),
-        (b'{"query": "{ who }", "variables": []}', None),
         (b'{"query": "{ who }", "variables": [1]}', '"variables" must be a JSON object and "operationName" a text'),
         (b'{"query": "{ who }", "variables": "x"}', '"variables" must be a JSON object and "operationName" a text'),
         (b'{"query": "{ who }", "operationName": 1}', '"variables" must be a JSON object and "operationName" a text'),
     ],
 )
 async def test_a_body_that_is_no_request_is_refused_before_anybody_is_identified(
-    site: Site, body: bytes, reason: str | None
+    site: Site, body: bytes, reason: str
 ) -> None:
     answer = await site.post(body)
 
-    if reason is None:  # an empty list says as little as an empty object
-        assert answer.status == 200
-        return
     assert (answer.status, answer.message) == (400, f"Invalid data [reason={reason}]")
     assert answer.json["data"] is None
     assert "path" not in answer.json["errors"][0]

@@ -21,7 +21,7 @@ Ask = Callable[..., Awaitable[Response]]
 
 
 class NothingRevoked:
-    async def is_revoked(self, fingerprint: str) -> bool:
+    async def is_revoked(self, fingerprint: str) -> bool:  # noqa: ARG002  # no certificate is
         return False
 
 
@@ -67,7 +67,8 @@ async def program(database: Database) -> str:
             await tx.value(
                 """
                 WITH t AS (
-                    INSERT INTO tenant (external_id, name, type, provider) VALUES ('t', 't', 'account', 't') RETURNING id
+                    INSERT INTO tenant (external_id, name, type, provider)
+                    VALUES ('t', 't', 'account', 't') RETURNING id
                 ), r AS (
                     INSERT INTO runtime (tenant_id, name) SELECT id, 'kyma' FROM t RETURNING id, tenant_id
                 )
@@ -104,7 +105,9 @@ async def test_fewer_scopes_are_given_when_fewer_are_asked_for_and_never_more(
     asked = form(scope="application:read ory_internal nothing")
 
     admin = await endpoint(request(asked, authorization=basic("admin", secret)))
-    runtime = await endpoint(request(form(scope="application:write runtime:read"), authorization=basic(program, "s3cret%3A%2B%C3%A4")))
+    runtime = await endpoint(
+        request(form(scope="application:write runtime:read"), authorization=basic(program, "s3cret%3A%2B%C3%A4"))
+    )
 
     assert orjson.loads(admin.body)["scope"] == "application:read"
     assert orjson.loads(runtime.body)["scope"] == "runtime:read"

@@ -83,7 +83,10 @@ def with_fields(**fields: Any) -> Read:
     [
         ({"queries": QUERIES[:1]}, "things is in the schema and nobody answers it"),
         ({"commands": ()}, "changeThing is in the schema and nobody answers it"),
-        ({"queries": (*QUERIES, Query("more", scope="", read=QUERIES[0].read))}, "more is answered and not in the schema"),
+        (
+            {"queries": (*QUERIES, Query("more", scope="", read=QUERIES[0].read))},
+            "more is answered and not in the schema",
+        ),
         ({"reads": (Read("Thing", "thing", {"id": "id"}), OWNER)}, "Thing.owner has no read plan"),
         ({"reads": (with_fields(extra="extra"), OWNER)}, "Thing.extra has a read plan and is not in the schema"),
         ({"reads": (with_fields(part=Object({})), OWNER)}, "Part.size has no read plan"),

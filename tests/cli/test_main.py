@@ -10,6 +10,7 @@ import pytest
 from compass.cli.main import app, run
 
 COMMANDS = {
+    "account",
     "agent",
     "config",
     "context",

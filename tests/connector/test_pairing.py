@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -109,7 +108,7 @@ class Connector:
 @pytest.fixture
 async def connector(
     database: Database, committed_authority: Authority, committed_system_auth: SystemAuthId
-) -> AsyncIterator[Connector]:
+) -> Connector:
     """The Connector, an application's system auth, and an administrator of its tenant."""
     parts: dict[type, Any] = {
         Authority: committed_authority,
@@ -118,7 +117,7 @@ async def connector(
     }
     async with database.transaction() as tx:
         tenant = TenantId(await tx.value("SELECT tenant_id FROM system_auth"))
-    yield Connector(database, Endpoint(connector_surface(parts), database), tenant, committed_system_auth)
+    return Connector(database, Endpoint(connector_surface(parts), database), tenant, committed_system_auth)
 
 
 def decoded(wire: str) -> list[x509.Certificate]:
@@ -251,8 +250,10 @@ async def test_two_configurations_in_one_document_spend_one_token_once(connector
     [
         (
             "%%%",
-            "Error while decoding Certificate Signing Request: "
-            "Error while parsing base64 content. Incorrect value provided.",
+            (
+                "Error while decoding Certificate Signing Request: "
+                "Error while parsing base64 content. Incorrect value provided."
+            ),
         ),
         (
             base64.b64encode(b"no pem").decode(),
@@ -277,9 +278,7 @@ async def test_a_request_in_anothers_name_leaves_the_token_usable(connector: Con
 
     error = await connector.refusal(caller, SIGN, csr=request_for("8fd7f7f4-3d6c-4a9a-8f3c-000000000000"))
 
-    assert error["message"] == (
-        "Error while signing Certificate Signing Request: CSR: Invalid common name provided."
-    )
+    assert error["message"] == ("Error while signing Certificate Signing Request: CSR: Invalid common name provided.")
     assert (await connector.data(caller, SIGN, csr=request_for(connector.system_auth)))["result"]
 
 
@@ -309,7 +308,9 @@ async def test_of_many_clients_racing_for_one_token_one_gets_a_certificate(
 
     won = [answer for answer in answers if "errors" not in answer]
     assert len(won) == 1
-    assert {a["errors"][0]["message"] for a in answers if a not in won} == {"Failed to authenticate with one time token."}
+    assert {a["errors"][0]["message"] for a in answers if a not in won} == {
+        "Failed to authenticate with one time token."
+    }
     assert await connector.count("certificate WHERE kind = 'client'") == 1
 
 

@@ -5,7 +5,7 @@ URLS = PublicUrls("https://plane.example:8443", "https://plane.example:8444")
 
 def test_what_needs_no_certificate_is_on_the_token_port() -> None:
     assert URLS.connector == "https://plane.example:8443/connector/graphql"
-    assert URLS.access_token == "https://plane.example:8443/oauth2/token"  # noqa: S105  # an address
+    assert URLS.access_token == "https://plane.example:8443/oauth2/token"
 
 
 def test_what_needs_a_certificate_is_on_the_other_port() -> None:

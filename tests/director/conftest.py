@@ -137,7 +137,8 @@ async def director(database: Database, tmp_path: Path, door: Door) -> _Director:
     """The Director with two tenants, `caller` in one with every scope, `other` in the other."""
     vault = Vault.at(tmp_path / "vault.keys")
     schema = resources.files("compass.director").joinpath("schema.graphql").read_text()
-    endpoint = Endpoint(surface(schema, DIRECTOR_NOUNS, PARTS | {Vault: vault, Door: door, Database: database}), database)
+    parts = PARTS | {Vault: vault, Door: door, Database: database}
+    endpoint = Endpoint(surface(schema, DIRECTOR_NOUNS, parts), database)
     async with database.transaction() as tx:
         mine = await tenant.write(tx, tenant.NewTenant("mine", "tenant-mine", "account", "test"))
         other = await tenant.write(tx, tenant.NewTenant("other", "tenant-other", "account", "test"))

@@ -11,7 +11,9 @@ from compass.ids import ApplicationId
 
 REGISTER = """
 mutation ($in: ApplicationRegisterInput!) {
-  result: registerApplication(in: $in) { id name providerName description labels status { condition timestamp } createdAt }
+  result: registerApplication(in: $in) {
+    id name providerName description labels status { condition timestamp } createdAt
+  }
 }
 """
 NAMES = "{ applications { data { name } totalCount pageInfo { startCursor endCursor hasNextPage } } }"
@@ -29,7 +31,9 @@ async def test_a_registered_application_answers_with_what_was_given_and_the_plan
 ) -> None:
     data = await director.data(
         REGISTER,
-        **{"in": {"name": "Billing System", "providerName": "ACME", "labels": {"tier": ["gold", 1], "managed": "true"}}},
+        **{
+            "in": {"name": "Billing System", "providerName": "ACME", "labels": {"tier": ["gold", 1], "managed": "true"}}
+        },
     )
 
     result = data["result"]
@@ -70,8 +74,10 @@ async def test_the_same_name_may_be_used_in_another_tenant(director: Any) -> Non
         ({"name": "x" * 101}, "Invalid data ApplicationRegisterInput [name=the length must be between 1 and 100]"),
         (
             {"name": "a", "healthCheckURL": "nonsense", "labels": {"a-b": 1}},
-            "Invalid data ApplicationRegisterInput [healthCheckURL=must be a valid URL; "
-            "labels=label key 'a-b' must be in a valid format]",
+            (
+                "Invalid data ApplicationRegisterInput [healthCheckURL=must be a valid URL; "
+                "labels=label key 'a-b' must be in a valid format]"
+            ),
         ),
         (
             {"name": "a", "integrationSystemID": "8fd7f7f4-3d6c-4a9a-8f3c-000000000000"},
@@ -174,7 +180,11 @@ async def test_an_update_without_status_returns_to_initial_and_keeps_what_is_not
         id=application,
     )
 
-    assert data["updateApplication"] == {"description": "before", "providerName": "P", "status": {"condition": "INITIAL"}}
+    assert data["updateApplication"] == {
+        "description": "before",
+        "providerName": "P",
+        "status": {"condition": "INITIAL"},
+    }
     assert await announced() == ["ApplicationRegistered", "ApplicationUpdated"]
 
 
@@ -191,7 +201,8 @@ async def test_unregistering_answers_what_was_there_and_leaves_nothing(director:
 async def test_a_parent_tenant_sees_and_a_child_does_not(director: Any) -> None:
     await director.data(
         """mutation { writeTenants(in: [
-          {name: "child", externalTenant: "tenant-child", type: "subaccount", provider: "test", parents: ["tenant-mine"]}
+          {name: "child", externalTenant: "tenant-child", type: "subaccount", provider: "test",
+           parents: ["tenant-mine"]}
         ]) }"""
     )
     child = (await director.data('{ tenantByExternalID(id: "tenant-child") { internalID } }'))["tenantByExternalID"]
@@ -367,9 +378,9 @@ async def test_a_page_for_a_runtime_may_be_larger_than_others_and_pages_follow_e
 
 
 async def test_a_runtime_that_the_tenant_does_not_see_does_not_exist(director: Any) -> None:
-    foreign = (
-        await director.data('mutation { r: registerRuntime(in: {name: "k"}) { id } }', caller=director.other)
-    )["r"]["id"]
+    foreign = (await director.data('mutation { r: registerRuntime(in: {name: "k"}) { id } }', caller=director.other))[
+        "r"
+    ]["id"]
 
     errors = [await director.refusal(FOR_RUNTIME, id=id_) for id_ in (foreign, NOBODY, "no-uuid", "")]
 
@@ -392,8 +403,10 @@ async def test_a_runtime_sees_its_own_applications_under_their_own_names_and_no_
     assert page == {"data": [{"id": ours, "name": "Our App"}], "totalCount": 1}
     assert shown == {"application": {"name": "Our App"}}
     assert {error["message"] for error in errors} == {
-        "The operation is not allowed [reason=requesting runtime should be in same scenario as the requested "
-        "application resource]"
+        (
+            "The operation is not allowed [reason=requesting runtime should be in same scenario as the requested "
+            "application resource]"
+        )
     }
 
 
@@ -414,7 +427,9 @@ async def test_unpairing_cuts_every_way_in_and_leaves_the_catalogue(director: An
     application = await register(director, "orders", statusCondition="CONNECTED")
     await group(director, "alone", [application])
     await director.data("mutation ($id: ID!) { requestOneTimeTokenForApplication(id: $id) { token } }", id=application)
-    await director.data("mutation ($id: ID!) { requestClientCredentialsForApplication(id: $id) { id } }", id=application)
+    await director.data(
+        "mutation ($id: ID!) { requestClientCredentialsForApplication(id: $id) { id } }", id=application
+    )
 
     data = await director.data(UNPAIR, id=application)
 
@@ -484,7 +499,9 @@ async def test_the_first_own_call_connects_and_further_ones_are_no_news(director
         async with director.database.transaction() as tx:
             await application.connect(tx, ApplicationId(application_id))
 
-    status = await director.data("query ($id: ID!) { application(id: $id) { status { condition } } }", id=application_id)
+    status = await director.data(
+        "query ($id: ID!) { application(id: $id) { status { condition } } }", id=application_id
+    )
     assert status == {"application": {"status": {"condition": "CONNECTED"}}}
     assert await announced() == ["ApplicationRegistered", "ApplicationConnected"]
 

@@ -58,7 +58,9 @@ def test_each_kind_of_credential_is_shown_as_it_was_given(vault: Vault, credenti
 def test_headers_and_parameters_are_shown_in_both_forms_whichever_was_given(vault: Vault) -> None:
     value = {"accept": ["a", "b"]}
     plain = given({"additionalHeaders": value, "additionalQueryParams": {"q": []}})
-    serialized = given({"additionalHeadersSerialized": '{"accept": ["a", "b"]}', "additionalQueryParamsSerialized": '{"q":[]}'})
+    serialized = given(
+        {"additionalHeadersSerialized": '{"accept": ["a", "b"]}', "additionalQueryParamsSerialized": '{"q":[]}'}
+    )
 
     for auth in (plain, serialized):
         shown = opened(vault, "webhook/1", auth.sealed(vault, "webhook/1"))
@@ -103,7 +105,9 @@ def test_a_request_auth_is_shown_with_its_own_credential_and_headers(vault: Vaul
     }
 
 
-@pytest.mark.parametrize("credential", [{}, {**BASIC, **OAUTH}, {**OAUTH, **CERTIFICATE}, {**BASIC, **OAUTH, **CERTIFICATE}])
+@pytest.mark.parametrize(
+    "credential", [{}, {**BASIC, **OAUTH}, {**OAUTH, **CERTIFICATE}, {**BASIC, **OAUTH, **CERTIFICATE}]
+)
 def test_exactly_one_kind_of_credential_must_be_given(credential: Any) -> None:
     with pytest.raises(InvalidInput) as refused:
         given({"credential": credential})
@@ -114,7 +118,9 @@ def test_exactly_one_kind_of_credential_must_be_given(credential: Any) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", '"x"', '{"a": "b"}', '{"a": [1]}', "null"])
 @pytest.mark.parametrize("name", ["additionalHeadersSerialized", "additionalQueryParamsSerialized"])
 @pytest.mark.parametrize("inside_csrf", [False, True])
-def test_a_serialized_twin_that_is_no_object_of_string_lists_is_refused(name: str, text: str, inside_csrf: bool) -> None:
+def test_a_serialized_twin_that_is_no_object_of_string_lists_is_refused(
+    name: str, text: str, inside_csrf: bool
+) -> None:
     value: dict[str, Any] = {name: text}
     if inside_csrf:
         value = {"requestAuth": {"csrf": {"tokenEndpointURL": "https://csrf.test", **value}}}

@@ -377,7 +377,17 @@ async def test_of_many_answers_to_one_request_exactly_one_counts(director: Any) 
     _, bundle, _, caller = await made(director)
     asked = await requested(director, bundle, caller)
 
-    answers = await asyncio.gather(*(director(SET, id=asked["id"], **{"in": {"auth": OWN}}) for _ in range(6)))
+    # All of them stand before the row before any may pass.
+    async with director.database.transaction() as tx:
+        await tx.run("SELECT 1 FROM bundle_instance_auth FOR UPDATE")
+        calls = [asyncio.create_task(director(SET, id=asked["id"], **{"in": {"auth": OWN}})) for _ in range(6)]
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        async with asyncio.timeout(10):
+            while (await director.database.read(waiting, []))[0] < len(calls):
+                await asyncio.sleep(0.01)
+    answers = await asyncio.gather(*calls)
 
     assert sum("errors" not in answer for answer in answers) == 1
     assert [condition for condition, _ in await changes(director)] == ["PENDING", "SUCCEEDED"]

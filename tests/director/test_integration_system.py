@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 
-REGISTER = "mutation ($in: IntegrationSystemInput!) { result: registerIntegrationSystem(in: $in) { id name description } }"
+REGISTER = (
+    "mutation ($in: IntegrationSystemInput!) { result: registerIntegrationSystem(in: $in) { id name description } }"
+)
 UPDATE = """
-mutation ($id: ID!, $in: IntegrationSystemInput!) { result: updateIntegrationSystem(id: $id, in: $in) { name description } }
+mutation ($id: ID!, $in: IntegrationSystemInput!) {
+  result: updateIntegrationSystem(id: $id, in: $in) { name description }
+}
 """
 UNREGISTER = "mutation ($id: ID!) { result: unregisterIntegrationSystem(id: $id) { name auths { id } } }"
 ONE = "query ($id: ID!) { integrationSystem(id: $id) { id name description auths { id } } }"
@@ -27,7 +31,9 @@ async def test_integration_systems_belong_to_no_tenant_and_may_share_a_name(
 ) -> None:
     tenantless = replace(director.caller, tenant=None, external_tenant=None)
 
-    first = (await director.data(REGISTER, caller=tenantless, **{"in": {"name": "a.b-c", "description": "d"}}))["result"]
+    first = (await director.data(REGISTER, caller=tenantless, **{"in": {"name": "a.b-c", "description": "d"}}))[
+        "result"
+    ]
     await register(director, "a.b-c")
 
     assert (await director.data(ONE, caller=director.other, id=first["id"]))["integrationSystem"] == {

@@ -14,7 +14,8 @@ SET = {
 DELETE = {
     "application": "mutation ($id: ID!, $key: String!) { "
     "result: deleteApplicationLabel(applicationID: $id, key: $key) { key value } }",
-    "runtime": "mutation ($id: ID!, $key: String!) { result: deleteRuntimeLabel(runtimeID: $id, key: $key) { key value } }",
+    "runtime": "mutation ($id: ID!, $key: String!) { "
+    "result: deleteRuntimeLabel(runtimeID: $id, key: $key) { key value } }",
 }
 REGISTER = {
     "application": 'mutation { result: registerApplication(in: {name: "orders", labels: {tier: "gold"}}) { id } }',

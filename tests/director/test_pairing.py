@@ -10,7 +10,8 @@ import pytest
 
 TOKEN = "token connectorURL used expiresAt createdAt usedAt raw rawEncoded type"
 REQUEST = {
-    "application": "mutation ($id: ID!, $auth: ID) { result: requestOneTimeTokenForApplication(id: $id, systemAuthID: $auth)"
+    "application": "mutation ($id: ID!, $auth: ID) { "
+    "result: requestOneTimeTokenForApplication(id: $id, systemAuthID: $auth)"
     f" {{ __typename {TOKEN} legacyConnectorURL scenarioGroups }} }}",
     "runtime": "mutation ($id: ID!, $auth: ID) { result: requestOneTimeTokenForRuntime(id: $id, systemAuthID: $auth)"
     f" {{ __typename {TOKEN} }} }}",
@@ -150,9 +151,7 @@ async def test_a_program_cannot_ask_for_a_token_of_another_and_so_become_it(dire
     [auth] = await auths(director, kind, victim)
     attacker = getattr(director, kind)("8fd7f7f4-3d6c-4a9a-8f3c-000000000000")
 
-    errors = [
-        await director.refusal(REQUEST[kind], id=victim, auth=given, caller=attacker) for given in (None, auth)
-    ]
+    errors = [await director.refusal(REQUEST[kind], id=victim, auth=given, caller=attacker) for given in (None, auth)]
 
     assert {error["message"] for error in errors} == {
         "Unauthorized [reason=Owner access is needed for resource modification]"
@@ -199,7 +198,10 @@ async def test_a_managed_application_and_a_runtime_get_the_plain_token_whatever_
     shown = await request(director, "application", managed, caller=suggest)
     of_runtime = await request(director, "runtime", runtime, caller=suggest)
     unsuggested = await request(
-        director, "application", await register(director, "application"), caller=with_headers(director, suggest_token="no")
+        director,
+        "application",
+        await register(director, "application"),
+        caller=with_headers(director, suggest_token="no"),
     )
 
     for one in (shown, of_runtime, unsuggested):

@@ -51,7 +51,11 @@ async def test_a_registered_runtime_answers_with_what_was_given_and_normalizes_n
     director: Any, announced: Announced
 ) -> None:
     result = await register(
-        director, description="d", applicationNamespace="ns", labels={"tier": ["gold", 1]}, statusCondition="PROVISIONING"
+        director,
+        description="d",
+        applicationNamespace="ns",
+        labels={"tier": ["gold", 1]},
+        statusCondition="PROVISIONING",
     )
 
     created, changed = result.pop("metadata")["creationTimestamp"], result["status"].pop("timestamp")

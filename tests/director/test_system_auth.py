@@ -152,7 +152,8 @@ async def test_deleting_a_system_auth_ends_its_certificates_and_tokens(director:
         await tx.run(
             """
             WITH issuing AS (
-                INSERT INTO authority (serial, kind, certificate, sealed_key) VALUES ('1', 'root', '', '') RETURNING serial
+                INSERT INTO authority (serial, kind, certificate, sealed_key)
+                VALUES ('1', 'root', '', '') RETURNING serial
             )
             INSERT INTO certificate (
                 serial, kind, signed_by, system_auth_id, names, key_thumbprint, fingerprint, pem, not_before, not_after

@@ -45,7 +45,9 @@ async def seen(director: Any, internal: str) -> tuple[int, int]:
     return data["applications"]["totalCount"], data["runtimes"]["totalCount"]
 
 
-async def test_a_written_tenant_is_shown_by_its_external_id_with_its_labels(director: Any, announced: Announced) -> None:
+async def test_a_written_tenant_is_shown_by_its_external_id_with_its_labels(
+    director: Any, announced: Announced
+) -> None:
     parent = await write(director, "parent", type="customer")
     written = await write(
         director,
@@ -338,7 +340,7 @@ async def test_deleting_a_tenant_ends_the_certificates_of_its_applications(direc
         ("{ tenants { totalCount } }", "tenant:read"),
         ('{ tenantByExternalID(id: "x") { id } }', "tenant:read"),
         ('mutation { deleteTenants(in: ["tenant-other"]) }', "tenant:write"),
-        ('mutation { writeTenants(in: []) }', "tenant:write"),
+        ("mutation { writeTenants(in: []) }", "tenant:write"),
     ],
 )
 async def test_tenants_need_their_scope(director: Any, text: str, scope: str) -> None:

@@ -39,29 +39,35 @@ SHOWN = "…"
 PIN = """
 PIN=sha256:$(openssl x509 -in "$XDG_CONFIG_HOME/compass/local.ca.pem" -outform DER | sha256sum | cut -d' ' -f1)
 """
+APPLICATION = """
+id() { grep -o '[0-9a-f-]\\{36\\}'; }
+APPLICATION=$(compass graphql -q 'mutation { registerApplication(in: {name: "NAME"}) { id } }' | id)
+"""
 TOKEN = """
-compass graphql -q 'mutation { registerApplication(in: {name: "NAME"}) { id } }' > given.json
-compass graphql --var "id=$(grep -o '[0-9a-f-]\\{36\\}' given.json)" -q '
-  mutation ($id: ID!) { requestOneTimeTokenForApplication(id: $id) { token } }' > given.json
-TOKEN=$(sed -n 's/.*"token": "\\(.*\\)"/\\1/p' given.json)
-rm given.json
+TOKEN=$(compass graphql --var "id=$APPLICATION" -q '
+  mutation ($id: ID!) { requestOneTimeTokenForApplication(id: $id) { token } }' |
+  sed -n 's/.*"token": "\\(.*\\)"/\\1/p')
 """
 RUNTIME = """
-compass graphql -q '{ applications { data { id name } } }' | grep -B1 '"NAME"' | grep -o '[0-9a-f-]\\{36\\}' > application
-compass graphql -q 'mutation { registerRuntime(in: {name: "NAME"}) { id } }' | grep -o '[0-9a-f-]\\{36\\}' > runtime
-RUNTIME=$(cat runtime)
-compass graphql -q 'mutation { createFormation(formation: {name: "NAME"}) { id } }' > /dev/null
-for kind in application runtime; do
-  compass graphql --var "id=$(cat $kind)" --var "kind=${kind^^}" -q '
-    mutation ($id: ID!, $kind: FormationObjectType!) {
-      assignFormation(objectID: $id, objectType: $kind, formation: {name: "NAME"}) { id }
-    }' > /dev/null
-  rm $kind
-done
+RUNTIME=$(compass graphql -q 'mutation { registerRuntime(in: {name: "NAME"}) { id } }' | id)
+"""
+WEBHOOK = """
+compass graphql --var "app=$APPLICATION" --var "url=URL" -q '
+  mutation ($app: ID!, $url: String!) {
+    addWebhook(applicationID: $app, in: {type: CONFIGURATION_CHANGED, mode: SYNC, url: $url}) { signingSecret }
+  }' > webhook.json
+"""
+GROUP = """
+compass graphql --var "app=$APPLICATION" --var "runtime=$RUNTIME" -q '
+  mutation ($app: ID!, $runtime: ID!) {
+    createFormation(formation: {name: "NAME"}) { id }
+    one: assignFormation(objectID: $app, objectType: APPLICATION, formation: {name: "NAME"}) { id }
+    two: assignFormation(objectID: $runtime, objectType: RUNTIME, formation: {name: "NAME"}) { id }
+  }' > formation.json
 """
 GIVEN = {
-    "application-developer.md": PIN + (TOKEN + RUNTIME).replace("NAME", "orders"),
-    "pairing-by-hand.md": PIN + TOKEN.replace("NAME", "by-hand"),
+    "application-developer.md": (PIN + APPLICATION + TOKEN + RUNTIME + GROUP).replace("NAME", "orders"),
+    "pairing-by-hand.md": (PIN + APPLICATION + TOKEN).replace("NAME", "by-hand"),
 }
 """What a reader of a guide was given by somebody else, as the shell variables that the guide names."""
 
@@ -129,7 +135,7 @@ class Home:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=280,
             check=False,
             stdin=subprocess.DEVNULL,
         )
@@ -197,6 +203,7 @@ def test_what_readers_were_given_belongs_to_a_guide_that_is_run() -> None:
     assert GIVEN.keys() - {guide.name for guide in RUN} == set()
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("guide", RUN, ids=lambda guide: guide.name)
 def test_the_commands_of_the_guide_work_and_print_what_it_says(guide: Path, home: Home, tmp_path: Path) -> None:
     mark = "=== the block of line "
@@ -294,21 +301,8 @@ def shape(value: Any) -> Any:
 
 
 def test_a_real_notification_has_the_form_that_the_guide_shows(home: Home, receiver: str, tmp_path: Path) -> None:
-    ended = home.shell(
-        (TOKEN.replace("rm given.json", "") + RUNTIME)
-        .replace("NAME", "told")
-        .replace(
-            "for kind",
-            f"""
-compass graphql --var "app=$(cat application)" --var url={receiver} -q '
-mutation ($app: ID!, $url: String!) {{
-  addWebhook(applicationID: $app, in: {{type: CONFIGURATION_CHANGED, mode: SYNC, url: $url}}) {{ signingSecret }}
-}}' > webhook.json
-for kind""",
-            1,
-        ),
-        tmp_path,
-    )
+    given = (APPLICATION + RUNTIME + WEBHOOK + GROUP).replace("NAME", "told").replace("URL", receiver)
+    ended = home.shell(given, tmp_path)
     assert ended.returncode == 0, ended.stderr
     deadline = time.monotonic() + 20
     while not Receiver.calls and time.monotonic() < deadline:

@@ -112,7 +112,8 @@ class Cloud:
         """Counts the identities."""
         assert "PRIVATE KEY" in identity.key_pem
         known = await self._run(
-            "UPDATE fake_cluster SET identities = identities + 1 WHERE runtime = %(runtime)s RETURNING 1", runtime=runtime
+            "UPDATE fake_cluster SET identities = identities + 1 WHERE runtime = %(runtime)s RETURNING 1",
+            runtime=runtime,
         )
         if known is None:
             raise ClusterAbsent(runtime=runtime)
@@ -121,7 +122,11 @@ class Cloud:
 
     async def connect(self, runtime: RuntimeId, configuration: AgentConfiguration) -> None:
         """Keeps every token it was given."""
-        told = {"connector_url": configuration.connector_url, "tenant": configuration.tenant, "name": configuration.name}
+        told = {
+            "connector_url": configuration.connector_url,
+            "tenant": configuration.tenant,
+            "name": configuration.name,
+        }
         known = await self._run(
             "UPDATE fake_cluster SET tokens = tokens || %(token)s::text, trouble = NULL, told = %(told)s"
             " WHERE runtime = %(runtime)s RETURNING 1",

@@ -215,9 +215,7 @@ async def provisioner(database: Database, tmp_path: Path) -> Provisioner:
     cloud = Cloud(database)
     parts = await made_parts(database, cloud, tmp_path)
     endpoint = Endpoint(provisioner_surface(parts), database, extend=wire_extensions)
-    return Provisioner(
-        database, endpoint, cloud, user(mine, "tenant-mine"), user(other, "tenant-other"), parts
-    )
+    return Provisioner(database, endpoint, cloud, user(mine, "tenant-mine"), user(other, "tenant-other"), parts)
 
 
 @pytest.fixture

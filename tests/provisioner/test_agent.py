@@ -86,7 +86,8 @@ async def test_no_token_is_in_an_operation_or_its_journal(provisioner: Provision
     token = (await provisioner.row("SELECT tokens[1] AS token FROM fake_cluster"))["token"]
 
     kept = await provisioner.row(
-        "SELECT (SELECT string_agg(o::text, '') FROM operation o) || (SELECT string_agg(s::text, '') FROM operation_step s)"
+        "SELECT (SELECT string_agg(o::text, '') FROM operation o)"
+        " || (SELECT string_agg(s::text, '') FROM operation_step s)"
         " || (SELECT string_agg(t::text, '') FROM one_time_token t) AS everything"
     )
     assert len(token) == 88

@@ -44,6 +44,10 @@ COMPENSATING = [
 ]
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
 @asynccontextmanager
 async def worker_process(
     dsn: str, folder: Path, moment: str, at: str, *, driver: str = "cloud", breaks: bool = False
@@ -141,7 +145,9 @@ def runtimes(tmp_path: Path) -> Iterator[Path]:
             processes.end(place, grace=timedelta(0))
 
 
-@pytest.mark.parametrize(("moment", "at"), [(f"{when} the call", at) for at in ("create", "connect") for when in AROUND])
+@pytest.mark.parametrize(
+    ("moment", "at"), [(f"{when} the call", at) for at in ("create", "connect") for when in AROUND]
+)
 async def test_with_real_processes_exactly_one_is_at_work_after_a_kill(
     provisioner: Provisioner, dsn: str, tmp_path: Path, runtimes: Path, moment: str, at: str
 ) -> None:
@@ -154,7 +160,7 @@ async def test_with_real_processes_exactly_one_is_at_work_after_a_kill(
         async with asyncio.timeout(20):
             while (await provisioner.row("SELECT step FROM operation"))["step"] != BUILT[-1]:
                 await asyncio.sleep(0.02)
-        assert [entry.name for entry in runtimes.iterdir()] == [begun["runtimeID"]]
+        assert names(runtimes) == [begun["runtimeID"]]
         assert len(processes.working_in(place)) == 1
 
 
@@ -172,7 +178,7 @@ async def test_with_real_processes_nothing_is_left_of_a_removal_killed_half_way(
             await provisioner.row("WITH g AS (DELETE FROM runtime RETURNING 1) SELECT count(*) AS n FROM g")
             await provisioner.ended(begun["id"])
 
-    assert list(runtimes.iterdir()) == []
+    assert names(runtimes) == []
     assert processes.working_in(place) == []
     assert await provisioner.counts() == NOTHING
 
@@ -190,4 +196,4 @@ async def test_what_a_worker_does_that_lost_its_lease_without_knowing_is_removed
 
     await Supervision(provisioner.database, Drivers({"local": driver})).once()
 
-    assert list(runtimes.iterdir()) == []
+    assert names(runtimes) == []

@@ -149,7 +149,8 @@ async def test_only_who_has_the_scope_may_read(provisioner: Provisioner, without
 async def test_what_could_not_be_undone_is_told_beside_the_cause(provisioner: Provisioner) -> None:
     begun = await provisioner.begun()
     await provisioner.row(
-        "UPDATE operation SET state = 'FAILED', finished_at = now(), next_at = NULL, error = %(error)s RETURNING 1 AS one",
+        "UPDATE operation SET state = 'FAILED', finished_at = now(), next_at = NULL, error = %(error)s"
+        " RETURNING 1 AS one",
         error={"err_message": "late", "reason": "StepTimedOut", "component": "c", "compensation": "stuck"},
     )
 

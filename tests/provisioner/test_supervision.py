@@ -102,9 +102,7 @@ async def test_a_round_that_fails_is_followed_by_another(
             return await super().existing()
 
     cloud = Away(provisioner.database)
-    rounds = Supervision(
-        provisioner.database, Drivers({"local": cloud}), every=provisioner.cloud.pace
-    )
+    rounds = Supervision(provisioner.database, Drivers({"local": cloud}), every=provisioner.cloud.pace)
     task = asyncio.create_task(rounds.run())
     async with asyncio.timeout(5):
         while known not in cloud.lies.kept:

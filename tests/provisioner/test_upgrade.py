@@ -4,8 +4,8 @@ from tests.provisioner.conftest import PROVISION, Provisioner, asked
 
 MUTATIONS = {
     "upgradeRuntime": (
-        "mutation ($id: String!) { result: upgradeRuntime(id: $id, config: {kymaConfig: {version: \"2\", components: []}})"
-        " { id } }",
+        """mutation ($id: String!) {
+          result: upgradeRuntime(id: $id, config: {kymaConfig: {version: "2", components: []}}) { id } }""",
         "the local driver has nothing to upgrade",
     ),
     "upgradeShoot": (

@@ -20,7 +20,8 @@ ORDER = (
     "tenant", "tenant_parent", "tenant_label", "integration_system", "application", "application_tenant",
     "application_label", "runtime", "runtime_tenant", "runtime_label", "system_auth", "one_time_token", "bundle",
     "api_definition", "event_definition", "document", "spec", "fetch_request", "bundle_instance_auth",
-    "formation_template", "formation_template_label", "formation", "formation_assignment", "webhook",
+    "formation_template", "formation_template_label", "formation", "formation_assignment", "webhook", "delivery",
+    "delivery_attempt",
 )  # fmt: skip
 """Tables, each after those it refers to."""
 
@@ -225,8 +226,26 @@ class _Maker:
             retry_interval=self.maybe(3), timeout=self.maybe(7), url=self.maybe("https://hook.example/x"),
             auth_sealed=self.auth("webhook", webhook), url_template=self.text(), input_template=self.text(),
             header_template=self.text(), output_template=self.text(), status_template=self.text(),
-            signing_secret_sealed="never shown", created_at=self.time(),
+            signing_secret_sealed=self.vault.seal(f"webhook-signing/{webhook}", b"whsec_of_" + webhook[:4].encode()),
+            created_at=self.time(),
         )  # fmt: skip
+        for _ in range(self.chance.randint(0, 2)):
+            self.delivery(webhook)
+
+    def delivery(self, webhook: str) -> None:
+        delivery, state = self.id(), self.chance.choice(("PENDING", "DELIVERED", "DEAD"))
+        self.add(
+            "delivery", id=delivery, tenant_id=self.chance.choice(self.tenant_ids), receiver=webhook, subject="s", kind="k",
+            method="POST", url=self.chance.choice(("https://hook.example/x?secret=1", "https://hook.example/y")), headers={},
+            body="", facts=self.chance.choice(({}, {"operation": "assign", "application": self.id(), "formation": self.id()})),
+            state=state, next_at=self.time() if state == "PENDING" else None, last_error=self.text(), created_at=self.time(),
+            finished_at=None if state == "PENDING" else self.time(),
+        )  # fmt: skip
+        for number in range(1, self.chance.randint(1, 3)):
+            self.add(
+                "delivery_attempt", delivery_id=delivery, number=number, started_at=self.time(), elapsed_ms=17,
+                status=self.maybe(500), error=self.text(), response_excerpt=self.text(),
+            )  # fmt: skip
 
     def bundle(self, tenant: str, application: str, number: int) -> None:
         bundle = self.id()

@@ -68,7 +68,7 @@ class World:
 
 
 def _plain(record: Any) -> Row:
-    json_columns = {"value", "error"}
+    json_columns = {"value", "error", "facts"}
     return {
         name: json.loads(value) if name in json_columns and isinstance(value, str) and _is_jsonb(record, name) else _text(value)
         for name, value in record.items()
@@ -77,7 +77,7 @@ def _plain(record: Any) -> Row:
 
 def _is_jsonb(record: Any, name: str) -> bool:
     # Labels' values, and the error of a formation; every other `error` is text.
-    return name == "value" or ("formation_template_id" in record and name == "error")  # noqa: SIM300
+    return name in ("value", "facts") or ("formation_template_id" in record and name == "error")  # noqa: SIM300
 
 
 def _text(value: Any) -> Any:
@@ -689,6 +689,50 @@ columns(
 times("Webhook", createdAt="created_at")
 field("Webhook.auth")(guarded("webhooks.auth:read", _sealed("webhook", "auth_sealed")))
 
+
+
+def _signing_secret(row: Row, asking: Asking) -> str | None:
+    # Ours: the secret is for the webhook's owner and for people.
+    owner = row["application_id"] or row["runtime_id"] or row["id"]
+    if _itself(asking) not in (None, owner):
+        return None
+    return asking.world.vault.open(f"webhook-signing/{row['id']}", row["signing_secret_sealed"]).decode()
+
+
+def _itself(asking: Asking) -> str | None:
+    speaks_for_itself = asking.caller.consumer in (Consumer.APPLICATION, Consumer.RUNTIME)
+    return asking.caller.consumer_id if speaks_for_itself else None
+
+
+field("Webhook.signingSecret")(guarded("webhook:write", _signing_secret))
+
+
+@field("Query.webhookDeliveries")
+def webhook_deliveries(_row: Row, asking: Asking, first: int | None, after: str | None = None, webhookID: str | None = None, state: str | None = None) -> Row:  # noqa: N803  # the schema's name
+    def shown(one: Row) -> bool:
+        hook = asking.world.get("webhook", one["receiver"])
+        own = _itself(asking) is None or (hook is not None and _itself(asking) in (hook["application_id"], hook["runtime_id"]))
+        return own and (webhookID is None or one["receiver"] == _id(webhookID)) and state in (None, one["state"])
+
+    rows = [one for one in asking.world.where("delivery", tenant_id=asking.tenant) if shown(one)]
+    return page(sorted(rows, key=lambda one: -one["sequence"]), first, after)
+
+
+columns("WebhookDelivery", id="id", webhookID="receiver", state="state", error="last_error")
+times("WebhookDelivery", createdAt="created_at", nextAttemptAt="next_at", finishedAt="finished_at")
+field("WebhookDelivery.url")(lambda row, _asking: row["url"].partition("?")[0])
+for _name, _fact in (("operation", "operation"), ("applicationID", "application"), ("runtimeID", "runtime"), ("formationID", "formation")):
+    field(f"WebhookDelivery.{_name}")(lambda row, _asking, fact=_fact: row["facts"].get(fact))
+
+
+@field("WebhookDelivery.attempts")
+def delivery_attempts(row: Row, asking: Asking) -> list[Row]:
+    return sorted(asking.world.where("delivery_attempt", delivery_id=row["id"]), key=lambda one: one["number"])
+
+
+columns("WebhookDeliveryAttempt", number="number", elapsedMilliseconds="elapsed_ms", status="status", error="error", response="response_excerpt")
+times("WebhookDeliveryAttempt", startedAt="started_at")
+
 # Groups
 
 
@@ -838,6 +882,7 @@ SCOPES = {
     "formation": "formation:read", "formationByName": "formation:read", "formations": "formation:read",
     "formationsForObject": "formation:global_read", "formationTemplate": "formation_template:read",
     "formationTemplates": "formation_template:read", "healthChecks": "health_checks:read",
+    "webhookDeliveries": "application.webhooks:read",
 }  # fmt: skip
 WITHOUT_TENANT = frozenset(
     {"integrationSystems", "integrationSystem", "viewer", "tenants", "tenantByExternalID", "systemAuth",

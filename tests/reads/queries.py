@@ -61,7 +61,7 @@ _TABLES = {
     "Query.runtime.id": "runtime", "Query.bundleByInstanceAuth.authID": "bundle_instance_auth",
     "Query.bundleInstanceAuth.id": "bundle_instance_auth", "Query.integrationSystem.id": "integration_system",
     "Query.systemAuth.id": "system_auth", "Query.formation.id": "formation", "Query.formationsForObject.objectID": "application",
-    "Query.formationTemplate.id": "formation_template", "Query.healthChecks.origin": "application",
+    "Query.formationTemplate.id": "formation_template", "Query.healthChecks.origin": "application", "Query.webhookDeliveries.webhookID": "webhook",
     "Application.bundle.id": "bundle", "Application.apiDefinition.id": "api_definition",
     "Application.eventDefinition.id": "event_definition", "Bundle.instanceAuth.id": "bundle_instance_auth",
     "Bundle.apiDefinition.id": "api_definition", "Bundle.eventDefinition.id": "event_definition", "Bundle.document.id": "document",
@@ -289,6 +289,8 @@ class Generator:
                 return chance.choice(("plain", "", "some group", None)), None
             case "searchTerm":
                 return chance.choice(("", "tenant", "EXTERNAL-1", self._pool.tenants[0][:6], "%", "no such")), None
+            case "state":
+                return Name(chance.choice(("PENDING", "DELIVERED", "DEAD"))), None
             case "types":
                 return ["MANAGEMENT_PLANE_APPLICATION_HEALTHCHECK"], None
             case "name":
@@ -332,7 +334,13 @@ def _base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
+class Name(str):
+    """A value of an enumeration, which is written without quotes."""
+
+
 def _literal(value: Any) -> str:
+    if isinstance(value, Name):
+        return value
     if isinstance(value, dict):
         return "{" + ", ".join(f"{name}: {_literal(entry)}" for name, entry in value.items()) + "}"
     if isinstance(value, list):

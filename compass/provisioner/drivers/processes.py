@@ -75,7 +75,7 @@ def _listed_by_ps() -> Iterator[tuple[Process, Sequence[str]]]:
 
 
 def start(arguments: Sequence[str], folder: Path, *, output: Path) -> int:
-    """Start a process of its own session that outlives us; its number.
+    """Start a process of its own session that outlives us; its number. It is found from when this returns.
 
     It inherits no secret: of the environment only what a program needs to run at all. What it prints replaces
     `output`. Raises OSError.
@@ -88,7 +88,7 @@ def start(arguments: Sequence[str], folder: Path, *, output: Path) -> int:
     printed = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         # No Popen: its object complains when it goes before its process, which is what is wanted here.
-        return os.posix_spawn(
+        pid = os.posix_spawn(
             arguments[0],
             [*arguments, "--folder", str(folder)],
             environment,
@@ -105,15 +105,20 @@ def start(arguments: Sequence[str], folder: Path, *, output: Path) -> int:
     finally:
         os.close(nowhere)
         os.close(printed)
+    # The system shows the arguments some microseconds after the start: until then somebody else would start a second.
+    while all(process.pid != pid for process in working_in(folder)) and not reap(pid):
+        time.sleep(_POLL_SECONDS / 20)
+    return pid
 
 
 def _inheritable() -> list[int]:
     """What we were started with and would pass on: a shell's lock or pipe must not live as long as a runtime."""
     found = []
-    for name in os.listdir("/dev/fd"):
+    for entry in Path("/dev/fd").iterdir():
+        number = int(entry.name)
         with suppress(OSError):  # the listing's own descriptor is closed by now
-            if int(name) > 2 and os.get_inheritable(int(name)):  # noqa: PLR2004  # the standard ones are replaced
-                found.append(int(name))
+            if number > 2 and os.get_inheritable(number):  # noqa: PLR2004  # the standard ones are replaced
+                found.append(number)
     return found
 
 

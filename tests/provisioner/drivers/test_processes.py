@@ -12,7 +12,11 @@ import pytest
 from compass.provisioner.drivers import processes
 
 SLEEPS = (sys.executable, "-c", "import time; time.sleep(600)")
-DEAF = (sys.executable, "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(600)")
+DEAF = (
+    sys.executable,
+    "-c",
+    "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(600)",
+)
 
 
 @pytest.fixture
@@ -35,9 +39,7 @@ def test_a_process_is_found_by_its_folder_and_by_nothing_else(folder: Path) -> N
     assert processes.working_in(folder / "below") == []
 
 
-def test_a_process_is_of_its_own_session_and_inherits_no_secret(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_is_of_its_own_session_and_inherits_no_secret(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMPASS_DATABASE__DSN", "postgresql://u:hidden-7@h/d")
     monkeypatch.setenv("ANYTHING", "hidden-8")
     program = "import os, sys, time; print(dict(os.environ), sys.path, flush=True); time.sleep(600)"
@@ -123,3 +125,10 @@ def test_a_process_of_another_parent_is_ended_too(folder: Path) -> None:
     assert [process.pid for process in processes.working_in(folder)] == [int(told.stdout)]
     processes.end(folder, grace=timedelta(seconds=5))
     assert processes.working_in(folder) == []
+
+
+def test_a_process_is_found_from_the_moment_it_was_started(folder: Path) -> None:
+    for _ in range(40):
+        pid = started(folder)
+        assert [process.pid for process in processes.working_in(folder)] == [pid]
+        processes.end(folder, grace=timedelta(0))
