@@ -34,6 +34,7 @@ from compass.connector.authority import Authority
 from compass.connector.revocation import Revocations
 from compass.connector.urls import PublicUrls
 from compass.delivery.attempt import RetryRules
+from compass.delivery.enqueue import purge as purge_deliveries
 from compass.delivery.worker import DeliveryWork
 from compass.delivery.worker import Worker as DeliveryWorker
 from compass.director import (
@@ -67,7 +68,7 @@ from compass.outbound.door import Door, OutboundSettings
 from compass.outbox.relay import Relay, reactions
 from compass.postgres.embedded import FolderNotWritable, running
 from compass.postgres.migrate import migrate
-from compass.postgres.pool import Database, Tx
+from compass.postgres.pool import AWAY, Database, Tx
 from compass.postgres.queue import WorkSettings
 from compass.provisioner import deprovision, provision, reconnect, status, supervision, upgrade
 from compass.provisioner.drivers.local import Local
@@ -78,6 +79,7 @@ from compass.vault import Vault
 
 _log = logging.getLogger(__name__)
 
+_TIDY_EVERY_SECONDS: Final = 3600
 CONNECTOR_NOUNS: Final = (pairing,)
 DIRECTOR_NOUNS: Final = (
     tenant,
@@ -227,10 +229,12 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
                 "/healthz": _fixed(b"ok", "text/plain"),
             }
         )
+        relay = Relay(database, reactions(*Notifications(urls.token_port).reactions()))
         work: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (
-            Relay(database, reactions(*Notifications(urls.token_port).reactions())).run,
+            relay.run,
             lambda: _deliveries(database, vault, door, settings).run(asyncio.Event()),
             lambda: _renew_identity(database, authority, settings, shown, doors),
+            lambda: _tidy(database, relay),
             lambda: _operations(database, steps, settings).run(asyncio.Event()),
             supervision.Supervision(database, drivers).run,
         )
@@ -302,7 +306,10 @@ async def _open(
 ) -> str:
     """Listen, and say under which URL others reach it."""
     listener = await stack.enter_async_context(listen(app, host=settings.listen.host, port=port, context=context))
-    return public_url or f"https://{settings.listen.public_names[0]}:{listener.port}"
+    if public_url is not None:
+        return public_url.rstrip("/")
+    name = settings.listen.public_names[0]
+    return f"https://{f'[{name}]' if ':' in name else name}:{listener.port}"
 
 
 @asynccontextmanager
@@ -321,6 +328,18 @@ async def _working(work: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> A
         if len(several.exceptions) == 1:
             raise several.exceptions[0] from None
         raise
+
+
+async def _tidy(database: Database, relay: Relay) -> None:
+    """Forget, every hour, what was told long ago: relayed events and finished deliveries."""
+    while True:
+        await asyncio.sleep(_TIDY_EVERY_SECONDS)
+        try:
+            await relay.purge()
+            while await database.run(purge_deliveries):
+                pass
+        except AWAY as error:
+            _log.warning("what is old was not forgotten, the next hour tries again: %s", type(error).__name__)
 
 
 async def _renew_identity(

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import asyncpg
@@ -194,6 +195,28 @@ async def test_a_paired_client_renews_and_both_certificates_work(dsn: str, tmp_p
                     assert (await one.data(VIEWER))["viewer"]["id"] == application
 
 
+@pytest.mark.parametrize(
+    ("listen", "token_url", "mtls_url"),
+    [
+        ({"public_names": ("::1", "localhost")}, "https://[::1]:", "https://[::1]:"),
+        (
+            {"public_token_url": "https://plane.test/", "public_mtls_url": "https://mtls.test:444/compass/"},
+            "https://plane.test",
+            "https://mtls.test:444/compass",
+        ),
+    ],
+)
+async def test_clients_are_told_the_public_addresses(
+    dsn: str, tmp_path: Path, listen: dict[str, Any], token_url: str, mtls_url: str
+) -> None:
+    config = settings(tmp_path, dsn)
+    async with plane(replace(config, listen=replace(config.listen, **listen))) as started:
+        assert started.token_url.startswith(token_url)
+        assert started.mtls_url.startswith(mtls_url)
+        assert not started.token_url.endswith("/")
+        assert not started.mtls_url.endswith("/")
+
+
 async def test_a_token_pairs_one_client_only(dsn: str, tmp_path: Path) -> None:
     async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
         application = (await admin.data(REGISTER))["result"]["id"]
@@ -296,24 +319,34 @@ FORGED = {
 }
 
 
-@pytest.mark.parametrize("forged", [*FORGED, "all"])
-async def test_headers_that_claim_an_identity_have_no_effect(dsn: str, tmp_path: Path, forged: str) -> None:
+async def test_headers_that_claim_an_identity_have_no_effect(dsn: str, tmp_path: Path) -> None:
     async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
-        application, connection = await paired(started, admin, tmp_path / "app")
-        _, other = await paired_runtime(started, admin, tmp_path / "runtime")
-        chosen = FORGED if forged == "all" else {forged: FORGED[forged]}
-        headers = {name: value.format(id=connection.client_id) for name, value in chosen.items()}
+        _, connection = await paired(started, admin, tmp_path / "app")
+        runtime, other = await paired_runtime(started, admin, tmp_path / "runtime")
+        forged = {name: value.format(id=connection.client_id) for name, value in FORGED.items()}
+        async with (
+            client(started.token_url, started.ca_pem) as anonymous,
+            client(started.mtls_url, started.ca_pem, certificate=other) as paired_as_runtime,
+        ):
+            for headers in (*({name: value} for name, value in forged.items()), forged):
+                unknown = await anonymous.ask(VIEWER, headers=headers)
+                revoking = await anonymous.ask(
+                    "mutation { revokeCertificate }", path="/connector/graphql", headers=headers
+                )
+                shown = await paired_as_runtime.data(VIEWER, headers=headers)
+                subject = await paired_as_runtime.data(
+                    "{ configuration { certificateSigningRequestInfo { subject } } }",
+                    path="/connector/graphql",
+                    headers=headers,
+                )
 
-        async with client(started.token_url, started.ca_pem) as anonymous:
-            unknown = await anonymous.ask(VIEWER, headers=headers)
-            unpaired = await anonymous.ask("mutation { revokeCertificate }", path="/connector/graphql", headers=headers)
-        async with client(started.mtls_url, started.ca_pem, certificate=other) as runtime:
-            shown = await runtime.data(VIEWER, headers=headers)
-
-        assert (unknown.status, unknown.error["extensions"]["error_code"]) == (400, 26)
-        assert unpaired.error["extensions"]["error_code"] == 26
-        assert shown["viewer"]["type"] == "RUNTIME"
-        assert shown["viewer"]["id"] != application
+                assert (unknown.status, unknown.error["extensions"]["error_code"]) == (400, 26), headers
+                assert revoking.error["extensions"]["error_code"] == 26, headers
+                assert shown == {"viewer": {"id": runtime, "type": "RUNTIME"}}, headers
+                told = subject["configuration"]["certificateSigningRequestInfo"]["subject"]
+                assert told.endswith(f",CN={other.client_id}"), headers
+        async with client(started.mtls_url, started.ca_pem, certificate=connection) as app:
+            assert (await app.data(VIEWER))["viewer"]["type"] == "APPLICATION"
 
 
 async def paired_runtime(started: Started, admin: Client, folder: Path) -> tuple[str, Connection]:
@@ -573,6 +606,39 @@ async def everything(dsn: str) -> str:
     finally:
         await connection.close()
     return "".join(texts)
+
+
+async def test_background_work_outlives_a_database_that_lets_nobody_in(
+    dsn: str, tmp_path: Path, cluster: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    name = urlsplit(dsn).path[1:]
+    async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
+        await cluster.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await cluster.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        # Longer than the plane's own loops wait between two looks at the database.
+        await asyncio.sleep(3)
+        assert (await admin.request("GET", "/readyz")).status == 503
+        await cluster.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+        async def healed() -> bool:
+            return (await admin.request("GET", "/readyz")).status == 200
+
+        await within(10.0, healed)
+        await admin.data(REGISTER)
+
+        async def relayed() -> bool:
+            return "ApplicationRegistered" in await relayed_events(dsn)
+
+        await within(10.0, relayed)
+
+
+async def relayed_events(dsn: str) -> list[str]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        rows = await connection.fetch("SELECT name FROM outbox_event WHERE relayed_at IS NOT NULL")
+    finally:
+        await connection.close()
+    return [row["name"] for row in rows]
 
 
 @pytest.mark.timeout(120)

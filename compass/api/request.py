@@ -22,6 +22,7 @@ from compass.errors import (
     Code,
     CompassError,
     InsufficientScopes,
+    InvalidData,
     NotUnique,
     OperationTimedOut,
     Unavailable,
@@ -35,6 +36,8 @@ from compass.reads.plan import Hole, Query
 _log = logging.getLogger(__name__)
 
 _CACHED_PLANS: Final = 500
+_NOT_KEPT: Final = frozenset({"22000", "22021", "22P05"})
+"""The database's numbers for values that it has no form for; 22000 is also what its driver says of them."""
 _INTROSPECTION: Final = frozenset({"__schema", "__type"})
 
 
@@ -137,7 +140,9 @@ class Endpoint:
             return Query("__typename", scope="", read=Hole("''", lambda _f, _p: "Query"), tenant=False)
         if selected.name in _INTROSPECTION:
             answer = introspect(operation, [selected], raw)[selected.key]
-            return Query(selected.name, scope="", read=Hole("''", lambda _f, _p: answer and Complete(answer)), tenant=False)
+            return Query(
+                selected.name, scope="", read=Hole("''", lambda _f, _p: answer and Complete(answer)), tenant=False
+            )
         query = self._offered.queries[selected.name]
         with at(selected.path):
             if query.scope and query.scope not in caller.scopes:
@@ -187,7 +192,11 @@ class Endpoint:
         command.allowed(caller)
         arguments = command.read_arguments(selected.arguments(values))
         prepared = await command.prepare(caller, arguments)
-        selection = Selection(below.name for below in selected.below(selected.type_name)) if selected.has_selection else Selection()
+        selection = (
+            Selection(below.name for below in selected.below(selected.type_name))
+            if selected.has_selection
+            else Selection()
+        )
 
         async def work(tx: Tx) -> bytes:
             if command.reply_before:
@@ -246,6 +255,8 @@ def translated(error: Exception) -> CompassError:
             return error
         case asyncpg.UniqueViolationError():
             return NotUnique(object=(error.table_name or "object"))
+        case asyncpg.DataError() if error.sqlstate in _NOT_KEPT:
+            return InvalidData(reason="a text holds a NUL character, or a value is too large or too deep to be kept")
         case asyncpg.QueryCanceledError() | TimeoutError():
             return OperationTimedOut()
         case (

@@ -18,7 +18,11 @@ def serve(*, flags: PlaneFlags = NO_FLAGS) -> int:
     Exit codes: 0 stopped on request, 1 could not start (a port, the database, missing migrations), 2 a setting was
     refused.
     """
-    return until_stopped(_serve(flags.settings()))
+    from compass.log import write_as
+
+    settings = flags.settings()
+    write_as(settings.log)
+    return until_stopped(_serve(settings))
 
 
 async def _serve(settings: Settings) -> None:

@@ -26,7 +26,7 @@ class PlaneFlags:
     """The port for tokens and people."""
     mtls_port: int | None = None
     """The port for paired clients."""
-    set_: Annotated[tuple[str, ...], Parameter(name="--set")] = ()
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = ()
     """Any other setting, as section.name=value; `compass config show` lists them."""
 
     def settings(self) -> Settings:

@@ -24,7 +24,11 @@ def up(*, flags: PlaneFlags = NO_FLAGS) -> int:
 
     Exit codes: 0 stopped on request, 1 could not start, 2 a setting was refused.
     """
-    return until_stopped(_up(flags.settings()))
+    from compass.log import write_as
+
+    settings = flags.settings()
+    write_as(settings.log)
+    return until_stopped(_up(settings))
 
 
 async def _up(settings: Settings) -> None:

@@ -13,11 +13,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Self
 
-import asyncpg
-
 from compass.errors import NotFound, Unavailable
 from compass.ids import SystemAuthId
-from compass.postgres.pool import Database, Tx
+from compass.postgres.pool import AWAY, Database, Tx
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +26,6 @@ COUNT_EVERY_SECONDS: Final = 0.5
 """How long a lost announcement can go unnoticed; half of what a revocation may take."""
 FRESH_SECONDS: Final = 2.0
 """How old the last count may be before the set in memory is not believed any more."""
-_DATABASE_GONE: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 async def revoke(tx: Tx, fingerprint: str, *, reason: str) -> None:
@@ -112,7 +109,7 @@ class Revocations:
             return False
         try:
             found = await self._database.read(IS_REVOKED, [fingerprint])
-        except _DATABASE_GONE as error:
+        except AWAY as error:
             raise Unavailable from error
         return bool(found["revoked"])
 
@@ -126,7 +123,7 @@ class Revocations:
                         with suppress(TimeoutError):
                             await asyncio.wait_for(lost.wait(), COUNT_EVERY_SECONDS)
                         await self._count()
-            except _DATABASE_GONE as error:
+            except AWAY as error:
                 log.warning("revocations are looked up one by one: %s", error)
             self._lost = None
             await asyncio.sleep(COUNT_EVERY_SECONDS)

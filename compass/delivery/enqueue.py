@@ -183,3 +183,21 @@ async def resend_several(tx: Tx, deliveries: Sequence[str]) -> int:
 async def hurry(tx: Tx, receivers: Sequence[str]) -> None:
     """Try what waits for these receivers at once instead of after its pause: something about them changed."""
     await tx.run(_HURRY, receivers=list(receivers), channel=CHANNEL)
+
+
+KEPT_DAYS: Final = 30
+"""How long a finished delivery can be looked at, and a dead one be sent again."""
+_PURGE: Final = """
+-- delivery.purge
+DELETE FROM delivery WHERE id IN (
+    SELECT id FROM delivery
+    WHERE finished_at < clock_timestamp() - make_interval(days => %(days)s) AND state <> 'PENDING'
+    LIMIT %(most)s
+    FOR UPDATE SKIP LOCKED
+)
+"""
+
+
+async def purge(tx: Tx, *, most: int = 1000) -> int:
+    """Forget deliveries, with their attempts, that ended `KEPT_DAYS` ago; how many. At most `most` at a time."""
+    return await tx.run(_PURGE, days=KEPT_DAYS, most=most)

@@ -142,7 +142,7 @@ _COUNT = (
     "(SELECT coalesce(sum(tenant_count.amount), 0)::bigint FROM tenant_count "
     "WHERE tenant_count.tenant_id = {tenant} AND tenant_count.kind = 'application_tenant')"
 )
-_FILTER = labels.matching("application_label", "application_id")
+_FILTER = labels.matching("application_label", "application_id", "access.application_id")
 # A runtime and an application share a group when each is the other's counterpart in an assignment. One that is being
 # taken apart counts no more, however long the application takes to hear of it.
 _SHARED = (

@@ -103,7 +103,8 @@ def refuse_reserved(labels: Mapping[str, Any]) -> None:
         raise Refused(f"label with key {SCENARIOS} cannot be set explicitly")
 
 
-def _check(key: str, value: Any) -> None:
+def check(key: str, value: Any) -> None:
+    """Raises Refused for the reserved key, InvalidLabel for a key or value that no label may have."""
     refuse_reserved({key: value})
     problems = {}
     if not key:
@@ -128,7 +129,7 @@ async def set_on_application(
     """
     tenant = caller.in_tenant()
     itself.require(caller, application)
-    _check(key, value)
+    check(key, value)
     if not await tx.run(SET_APPLICATION_LABEL, tenant=tenant, application=application, key=key, value=value):
         raise await application_refusal(tx, tenant, application)
     await append(tx, ApplicationLabelled(tenant, application, key))
@@ -164,7 +165,7 @@ async def set_on_runtime(tx: Tx, caller: Caller, runtime: RuntimeId, key: str, v
     """
     tenant = caller.in_tenant()
     itself.require(caller, runtime)
-    _check(key, value)
+    check(key, value)
     if PROTECTED_OF_RUNTIMES.match(key) or IMMUTABLE_OF_RUNTIMES.match(key):
         raise InvalidData(reason=f"could not set unmodifiable label with key {key}")
     written = await tx.row(SET_RUNTIME_LABEL, tenant=tenant, runtime=runtime, key=key, value=value)

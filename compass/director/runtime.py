@@ -129,7 +129,7 @@ QUERIES = (
                 "(SELECT coalesce(sum(tenant_count.amount), 0)::bigint FROM tenant_count "
                 "WHERE tenant_count.tenant_id = {tenant} AND tenant_count.kind = 'runtime_tenant')"
             ),
-            filtered=labels.matching("runtime_label", "runtime_id"),
+            filtered=labels.matching("runtime_label", "runtime_id", "access.runtime_id"),
         ),
     ),
     Query(

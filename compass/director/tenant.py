@@ -6,17 +6,18 @@ visible to its ancestors and never to its children. Source: contract/director.md
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from compass.access.caller import Caller
 from compass.commands import command
+from compass.director import label
 from compass.errors import InvalidData, NotFound
 from compass.ids import TenantId
 from compass.outbox.append import append
 from compass.outbox.events import Event
 from compass.postgres.pool import Tx
 from compass.reads import labels
-from compass.reads.plan import One, Page, Query, Read
+from compass.reads.plan import Many, One, Page, Query, Read
 
 TYPES: Final = frozenset(
     {"customer", "account", "subaccount", "organization", "folder", "resource-group", "cost-object", "unknown"}
@@ -93,6 +94,7 @@ TENANT = Read(
     },
 )
 READS = (TENANT,)
+_NAMED = "named.external_id = {arg:externalTenant}::text AND named.status = 'Active'"
 QUERIES = (
     Query(
         "tenants",
@@ -115,6 +117,28 @@ QUERIES = (
         scope="tenant:read",
         tenant=False,
         read=One("Tenant", on="{c}.external_id = {arg:id}::text AND {c}.status = 'Active'"),
+        absent=lambda _: NotFound(object="tenant"),
+    ),
+    Query(
+        "tenantByInternalID",
+        scope="ory_internal",
+        tenant=False,
+        read=One("Tenant", on="{c}.id = {arg:id}::uuid AND {c}.status = 'Active'"),
+        absent=lambda _: NotFound(object="tenant"),
+    ),
+    Query(
+        "rootTenants",
+        scope="tenant:read",
+        tenant=False,
+        read=Many(
+            "Tenant",
+            on=(
+                "{c}.status = 'Active' AND NOT EXISTS (SELECT 1 FROM tenant_parent up WHERE up.tenant_id = {c}.id) "
+                f"AND {{c}}.id IN (SELECT tenant_and_ancestors_v1(named.id) FROM tenant named WHERE {_NAMED})"
+            ),
+            order="{c}.name, {c}.id",
+            exists=f"EXISTS (SELECT 1 FROM tenant named WHERE {_NAMED})",
+        ),
         absent=lambda _: NotFound(object="tenant"),
     ),
 )
@@ -161,30 +185,39 @@ SHARE_UPWARDS = """
 -- tenant.share_upwards
 WITH applications AS (
     INSERT INTO application_tenant (tenant_id, application_id, owner)
-    SELECT ancestor, access.application_id, true
+    SELECT ancestor, access.application_id, access.owner
     FROM application_tenant access, tenant_and_ancestors_v1(%(tenant)s) AS ancestor
-    WHERE access.tenant_id = %(tenant)s AND access.owner
-    ON CONFLICT DO NOTHING
+    WHERE access.tenant_id = %(tenant)s
+    ON CONFLICT (tenant_id, application_id) DO UPDATE SET owner = application_tenant.owner OR excluded.owner
 )
 INSERT INTO runtime_tenant (tenant_id, runtime_id, owner)
-SELECT ancestor, access.runtime_id, true
+SELECT ancestor, access.runtime_id, access.owner
 FROM runtime_tenant access, tenant_and_ancestors_v1(%(tenant)s) AS ancestor
-WHERE access.tenant_id = %(tenant)s AND access.owner
-ON CONFLICT DO NOTHING
+WHERE access.tenant_id = %(tenant)s
+ON CONFLICT (tenant_id, runtime_id) DO UPDATE SET owner = runtime_tenant.owner OR excluded.owner
 """
-# Every row of access was made by a registration, for the tenant and its ancestors: whoever is none of these any more
-# loses it.
+# Every row of access was made by a registration or a grant, for the tenant and its ancestors: whoever is none of these
+# any more loses it.
 UNSHARE = """
 -- tenant.unshare
 WITH applications AS (
     DELETE FROM application_tenant access USING application, application_tenant ours
     WHERE ours.tenant_id = %(tenant)s AND application.id = ours.application_id
         AND access.application_id = application.id
-        AND access.tenant_id NOT IN (SELECT tenant_and_ancestors_v1(application.tenant_id))
+        AND access.tenant_id NOT IN (SELECT due.tenant_id FROM application_access_v1(application.id) due)
 )
 DELETE FROM runtime_tenant access USING runtime, runtime_tenant ours
 WHERE ours.tenant_id = %(tenant)s AND runtime.id = ours.runtime_id AND access.runtime_id = runtime.id
-    AND access.tenant_id NOT IN (SELECT tenant_and_ancestors_v1(runtime.tenant_id))
+    AND access.tenant_id NOT IN (SELECT due.tenant_id FROM runtime_access_v1(runtime.id) due)
+"""
+# Given an id that is one tenant's internal and another's external one, the internal one counts.
+SET_LABEL = """
+-- tenant.set_label
+INSERT INTO tenant_label (tenant_id, key, value)
+SELECT id, %(key)s, %(value)s FROM tenant
+WHERE status = 'Active' AND (id = %(internal)s OR external_id = %(external)s::text)
+ORDER BY id = %(internal)s DESC LIMIT 1
+ON CONFLICT (tenant_id, key) DO UPDATE SET value = excluded.value
 """
 CHANGE = """
 -- tenant.change
@@ -286,6 +319,19 @@ async def delete(tx: Tx, _caller: Caller, external_ids: Sequence[str] | None) ->
     await tx.run(DELETE, external_ids=given)
     await append(tx, TenantsChanged(None))
     return len(given)
+
+
+@command("setTenantLabel", scope="tenant:write")
+async def set_label(tx: Tx, _caller: Caller, tenant: str, key: str, value: Any) -> dict[str, Any]:
+    """Set one label of a tenant, found by its internal or external id.
+
+    Raises NotFound, InvalidLabel, Refused for a reserved key. Emits TenantsChanged.
+    """
+    label.check(key, value)
+    if not await tx.run(SET_LABEL, internal=tenant, external=tenant, key=key, value=value):
+        raise NotFound(object="tenant")
+    await append(tx, TenantsChanged(None))
+    return {"key": key, "value": value}
 
 
 async def seed(tx: Tx) -> None:

@@ -20,6 +20,9 @@ import orjson
 
 Result = TypeVar("Result")
 
+AWAY: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What a call raises when the database is away or broke it off: for work that will be tried again by itself."""
+
 _PLACEHOLDER: Final = re.compile(r"%\((\w+)\)s")
 _NIL: Final = bytes(16)
 _RETRIES: Final = 5

@@ -27,7 +27,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 import asyncpg
 
-from compass.postgres.pool import Database, Tx
+from compass.postgres.pool import AWAY, Database, Tx
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,6 @@ SUSPECT_FROM: Final = 2
 
 BROKEN_OFF: Final = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 """What `Database.run` answers by running the work again: nobody in between may turn it into something else."""
-_DATABASE_AWAY: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 _CLAIM = """
 -- queue.claim
@@ -273,7 +272,7 @@ class Loop(Generic[Work]):
 
         try:
             works, next_due = await self._database.run(claim)
-        except _DATABASE_AWAY as error:
+        except AWAY as error:
             log.warning("cannot claim work on %s: %s", self._channel, error)
             return self._settings.poll
         for work in works:
@@ -306,7 +305,7 @@ class Loop(Generic[Work]):
         if broken_off:
             try:
                 await self._database.run(lambda tx: self._queue.release(tx, broken_off))
-            except _DATABASE_AWAY as error:
+            except AWAY as error:
                 log.warning("cannot give back work on %s, its leases will run out: %s", self._channel, error)
 
     async def _renew(self) -> None:
@@ -318,7 +317,7 @@ class Loop(Generic[Work]):
                 continue
             try:
                 kept = await self._renewed([work.lease for work in held.values()])
-            except _DATABASE_AWAY as error:
+            except AWAY as error:
                 log.warning("cannot renew leases on %s: %s", self._channel, error)
                 continue
             missed = {task for task, work in held.items() if work.lease.id not in kept and task in self._in_flight}
@@ -337,7 +336,7 @@ class Loop(Generic[Work]):
                 async with self._database.listening(self._channel, lambda _: self._wake.set()) as lost:
                     self._wake.set()  # whatever was announced while nobody listened
                     await lost.wait()
-            except _DATABASE_AWAY as error:
+            except AWAY as error:
                 log.warning("cannot listen on %s: %s", self._channel, error)
             # Spread, so that the workers of a fleet do not all reconnect in the instant a database returns.
             await asyncio.sleep(self._settings.poll.total_seconds() * (0.5 + random.random()))  # noqa: S311

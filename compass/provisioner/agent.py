@@ -129,7 +129,7 @@ async def connect_agent(
             token=token,
             sync_period=settings.provisioner.runtime_sync_period,
             plane_ca_pem=authority.root_pem,
-            applications_ca_pem=None if applications_ca is None else applications_ca.read_text(encoding="ascii"),
+            applications_ca_pem=None if applications_ca is None else applications_ca.read_text(encoding="utf-8"),
         )
         await drivers.of(made.provider).connect(made.runtime, configuration)
     return Go(wait_for_agent, tokens=op.data.get("tokens", 0) + 1)

@@ -241,7 +241,11 @@ class Compiler:
             f"SELECT {child}.* FROM {source} WHERE {self._text(many.on, parent, child, selected)} "
             f"ORDER BY {self._text(many.order, parent, child, selected)}"
         )
-        return f"(SELECT coalesce(json_agg({self._row(many.type, selected, child, {})}), '[]'::json) FROM ({inner}) {child})"
+        rows = self._row(many.type, selected, child, {})
+        answer = f"(SELECT coalesce(json_agg({rows}), '[]'::json) FROM ({inner}) {child})"
+        if many.exists == "true":
+            return answer
+        return f"CASE WHEN {self._text(many.exists, parent, child, selected)} THEN {answer} END"
 
     def _page(self, page: Page, selected: Selected, parent: str) -> str:
         child = self._alias()
@@ -279,7 +283,8 @@ class Compiler:
             keep, more = "", "false"
         else:
             # Nobody looks at the rows, so none is read; the arguments are checked all the same, when they are bound.
-            rows = f"SELECT count(*) FROM (SELECT FROM {source} WHERE {where} LIMIT 0 * {first}{offset}) none"
+            none = f"SELECT FROM {source} WHERE {where} ORDER BY {order} LIMIT 0 * {first}{offset}"
+            rows = f"SELECT count(*) FROM ({none}) none"
             keep, more = "", "false"
         total = (
             self._text(page.count, parent, child, selected)
@@ -368,9 +373,9 @@ class Compiler:
         value: Callable[[Mapping[str, Any]], Any]
         match name:
             case "filter":
-                value = lambda given: labels.rules(given.get("filter"))[0]  # noqa: E731  # a case, not a function to call
-            case "absent":
-                value = lambda given: labels.rules(given.get("filter"))[1]  # noqa: E731  # as above
+                value = lambda given: labels.rules(given.get("filter")).values  # noqa: E731  # a case, not a function to call
+            case "wanted" | "present" | "absent":
+                value = lambda given: getattr(labels.rules(given.get("filter")), name)  # noqa: E731  # as above
             case _ if selected.lacks(name):
                 # Said in the text, so that a condition on it costs nothing.
                 return "NULL"

@@ -5,6 +5,7 @@ Source of the language: contract/director.md §5.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -35,50 +36,72 @@ def shown(table: str, owner: str, *, hidden: str | None = None) -> str:
     )
 
 
-def matching(table: str, owner: str) -> str:
-    """The condition that `{c}` carries every label asked for in the argument `filter`; a template for a read plan."""
+def matching(table: str, owner: str, subject: str = "{c}.id") -> str:
+    """The condition that `subject` carries every label asked for in the argument `filter`; a template for a read plan.
+
+    Name as `subject` the column that is found first, such as that of an access row: the others are then left unread.
+    Values are looked for in the index over values, once; keys alone are looked up object by object.
+    """
     return (
-        "(jsonb_array_length({arg:filter}::jsonb) = 0 OR {c}.id IN ("
-        f"SELECT label.{owner} FROM jsonb_array_elements({{arg:filter}}::jsonb) WITH ORDINALITY AS wanted(rule, number) "
-        f"JOIN {table} label ON label.key = wanted.rule ->> 'key' "
-        "AND (wanted.rule -> 'contains' IS NULL OR label.value @> (wanted.rule -> 'contains')) "
-        "AND (wanted.rule -> 'any' IS NULL "
-        # Of an object, `?|` would look at the keys.
-        "OR jsonb_typeof(label.value) <> 'object' "
-        "AND label.value ?| ARRAY(SELECT jsonb_array_elements_text(wanted.rule -> 'any'))) "
-        "GROUP BY 1 HAVING count(DISTINCT wanted.number) = jsonb_array_length({arg:filter}::jsonb)"
-        f") AND NOT EXISTS (SELECT 1 FROM {table} label WHERE label.{owner} = {{c}}.id "
+        f"(({{arg:wanted}}::int = 0 OR {subject} IN ("
+        f"SELECT label.{owner} FROM jsonb_array_elements({{arg:filter}}::jsonb) AS wanted(value), "
+        # OFFSET 0: value by value through the index, never a join with all labels there are.
+        f"LATERAL (SELECT label.{owner} FROM {table} label WHERE label.key = wanted.value ->> 'key' "
+        "AND label.value @> (wanted.value -> 'contains') OFFSET 0) AS label GROUP BY 1 HAVING count(DISTINCT wanted.value ->> 'number') = {arg:wanted}::int"
+        ")) AND NOT EXISTS (SELECT 1 FROM unnest({arg:present}::text[]) AS wanted(key) WHERE NOT EXISTS ("
+        f"SELECT 1 FROM {table} label WHERE label.{owner} = {subject} AND label.key = wanted.key"
+        f")) AND NOT EXISTS (SELECT 1 FROM {table} label WHERE label.{owner} = {subject} "
         "AND label.key = ANY ({arg:absent}::text[])))"
     )
 
 
-def rules(filters: Sequence[Mapping[str, Any]] | None) -> tuple[list[dict[str, Any]], list[str]]:
-    """The filters as the SQL condition wants them: what must be there, and the keys that must not.
+@dataclass(frozen=True)
+class Rules:
+    """Filters as the SQL condition wants them."""
+
+    values: Sequence[Mapping[str, Any]]
+    """Labels and what they contain. Of several with the same number one is enough."""
+    wanted: int
+    """How many different numbers there are."""
+    present: Sequence[str]
+    absent: Sequence[str]
+
+
+def rules(filters: Sequence[Mapping[str, Any]] | None) -> Rules:
+    """What the filters ask for.
 
     Raises FilterRefused for a query that is not in the language.
     """
-    wanted: list[dict[str, Any]] = []
+    values: list[dict[str, Any]] = []
+    present: list[str] = []
     absent: list[str] = []
+    wanted = 0
     for entry in filters or ():
         key, query = entry["key"], entry.get("query")
         if query is None:
-            wanted.append({"key": key})
-        elif key in _MATCHED_BY_NAME:
-            match = _ANY_OF.match(query.strip())
-            if match is None:
-                raise FilterRefused(
-                    f'the query of a filter on {key} must look like $[*] ? (@ == "a" || @ == "b"), not {query[:200]}'
-                )
-            wanted.append({"key": key, "any": _QUOTED.findall(match[1])})
-        else:
-            try:
-                value = orjson.loads(query)
-            except orjson.JSONDecodeError:
-                raise FilterRefused(
-                    f'the query of a filter on {key} must be a JSON literal, for example "\\"text\\"", not {query[:200]}'
-                ) from None
-            if key == _ABSENT_ALLOWED and value == {"exists": False}:
-                absent.append(key)
-            else:
-                wanted.append({"key": key, "contains": value})
-    return wanted, absent
+            present.append(key)
+            continue
+        alternatives = _alternatives(key, query)
+        if key == _ABSENT_ALLOWED and alternatives == [{"exists": False}]:
+            absent.append(key)
+            continue
+        values += [{"number": wanted, "key": key, "contains": value} for value in alternatives]
+        wanted += 1
+    return Rules(values, wanted, present, absent)
+
+
+def _alternatives(key: str, query: str) -> list[Any]:
+    """The values one of which the label must contain. A name is contained in itself and in a list of names."""
+    if key in _MATCHED_BY_NAME:
+        match = _ANY_OF.match(query.strip())
+        if match is None:
+            raise FilterRefused(
+                f'the query of a filter on {key} must look like $[*] ? (@ == "a" || @ == "b"), not {query[:200]}'
+            )
+        return _QUOTED.findall(match[1])
+    try:
+        return [orjson.loads(query)]
+    except orjson.JSONDecodeError:
+        raise FilterRefused(
+            f'the query of a filter on {key} must be a JSON literal, for example "\\"text\\"", not {query[:200]}'
+        ) from None

@@ -71,7 +71,8 @@ def _cost(top: syntax.SelectionSetNode, fragments: dict[str, tuple[int, int]]) -
                 case syntax.FragmentSpreadNode():
                     more, below = fragments.get(node.name.value, (0, 0))
                     fields += more
-                    deepest = max(deepest, depth + below)
+                    # A fragment's own first level is this one.
+                    deepest = max(deepest, depth + below - 1)
     return fields, deepest
 
 

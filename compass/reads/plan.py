@@ -57,6 +57,8 @@ class Many:
     on: str
     order: str
     source: str = ""
+    exists: str = "true"
+    """When false, there is no list at all and the field is null."""
 
 
 @dataclass(frozen=True)

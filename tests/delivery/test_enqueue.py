@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from compass.delivery import worker
-from compass.delivery.enqueue import enqueue
+from compass.delivery.enqueue import KEPT_DAYS, enqueue, purge
 from tests.delivery.receiver import due
 
 if TYPE_CHECKING:
@@ -115,3 +115,29 @@ async def test_turns_go_round_all_receivers_wherever_they_begin(tx: "Tx") -> Non
         assert {row["receiver"]: row["count"] for row in held} == {receivers[1]: 1} | dict.fromkeys(receivers[2:], 2)
         assert len(leases) == 27
         await tx.run("-- test\nUPDATE delivery_lane SET holder = NULL, abandoned = 0, next_at = now()")
+
+
+async def test_what_ended_long_ago_is_forgotten_with_its_attempts_and_nothing_else(tx: "Tx") -> None:
+    old, recent, waiting = await enqueue(tx, [due("http://r/", subject=subject) for subject in ("a", "b", "c")])
+    await tx.run(END, ids=[old], days=KEPT_DAYS + 1)
+    await tx.run(END, ids=[recent], days=KEPT_DAYS - 1)
+    await tx.run(ATTEMPTED, ids=[old, recent, waiting])
+
+    assert await purge(tx) == 1
+    assert await purge(tx) == 0
+
+    left = {row["id"] for row in await tx.rows("-- test\nSELECT id FROM delivery")}
+    assert left == {recent, waiting}
+    assert await tx.value("-- test\nSELECT count(*) FROM delivery_attempt WHERE delivery_id = %(old)s", old=old) == 0
+
+
+END = """
+-- test
+UPDATE delivery SET state = 'DELIVERED', finished_at = clock_timestamp() - make_interval(days => %(days)s)
+WHERE id = ANY (%(ids)s::uuid[])
+"""
+ATTEMPTED = """
+-- test
+INSERT INTO delivery_attempt (delivery_id, number, started_at, elapsed_ms)
+SELECT id, 1, now(), 1 FROM unnest(%(ids)s::uuid[]) AS id
+"""

@@ -520,3 +520,42 @@ async def test_the_asynchronous_mode_is_refused_and_not_ignored(director: Any, d
     error = await director.refusal(document, **({"id": application_id} if "$id" in document else {}))
 
     assert error["extensions"] == {"error": "InvalidOperation", "error_code": 27}
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"name": "a\0b"},
+        {"name": "a", "description": "\0"},
+        {"name": "a", "labels": {"k": ["\0"]}},
+        {"name": "a", "labels": {"k": nested(300)}},
+    ],
+)
+async def test_what_the_database_has_no_form_for_is_refused_and_is_no_defect(
+    director: Any, given: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    error = await director.refusal(REGISTER, **{"in": given})
+
+    assert error["message"] == (
+        "Invalid data [reason=a text holds a NUL character, or a value is too large or too deep to be kept]"
+    )
+    assert caplog.records == []
+
+
+async def test_a_number_that_no_json_of_ours_can_hold_is_refused(director: Any) -> None:
+    text = 'mutation { registerApplication(in: {name: "a", labels: {k: 123456789012345678901234567890}}) { id } }'
+
+    assert (await director.refusal(text))["extensions"] == {"error": "InvalidData", "error_code": 22}
+
+
+async def test_a_search_for_what_no_text_can_hold_is_refused(director: Any) -> None:
+    error = await director.refusal('{ applications(filter: [{key: "a\\u0000"}]) { totalCount } }')
+
+    assert error["extensions"] == {"error": "InvalidData", "error_code": 22}

@@ -17,9 +17,10 @@ REQUEST = {
     f" {{ __typename {TOKEN} }} }}",
 }
 REGISTER = {
-    "application": "mutation ($labels: Labels) { "
-    'result: registerApplication(in: {name: "orders", labels: $labels}) { id } }',
-    "runtime": 'mutation ($labels: Labels) { result: registerRuntime(in: {name: "kyma", labels: $labels}) { id } }',
+    "application": 'mutation ($labels: Labels, $name: String = "orders") { '
+    "result: registerApplication(in: {name: $name, labels: $labels}) { id } }",
+    "runtime": 'mutation ($labels: Labels, $name: String = "kyma") { '
+    "result: registerRuntime(in: {name: $name, labels: $labels}) { id } }",
 }
 AUTHS = {
     "application": "query ($id: ID!) { result: application(id: $id) { auths { id } } }",
@@ -115,6 +116,8 @@ async def test_a_system_auth_of_another_object_is_not_found(director: Any, kind:
     other_kind = "runtime" if kind == "application" else "application"
     other = await register(director, other_kind)
     await request(director, other_kind, other)
+    sibling = await register(director, kind, name="sibling")
+    await request(director, kind, sibling)
     foreign = await register(director, kind, caller=director.other)
     await request(director, kind, foreign, caller=director.other)
     async with director.database.transaction() as tx:

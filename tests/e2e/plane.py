@@ -1,5 +1,6 @@
 """A plane as a process of its own with any settings, spoken to over raw HTTPS: what is sent and answered is seen whole."""
 
+import asyncio
 import json
 import os
 import ssl
@@ -29,6 +30,11 @@ ADD_WEBHOOK = """mutation ($id: ID!, $in: WebhookInput!) { result: addWebhook(ap
 TOKEN_FOR_APPLICATION = """mutation ($id: ID!) {
   result: requestOneTimeTokenForApplication(id: $id) { token connectorURL } }"""
 TOKEN_FOR_RUNTIME = "mutation ($id: ID!) { result: requestOneTimeTokenForRuntime(id: $id) { token connectorURL } }"
+
+UNSETTLED = """
+SELECT (SELECT count(*) FROM outbox_event WHERE relayed_at IS NULL AND parked_at IS NULL)
+    + (SELECT count(*) FROM delivery WHERE state = 'PENDING')
+"""
 
 
 @dataclass(frozen=True)
@@ -180,6 +186,12 @@ class Tables:
             name: [row[0] for row in await self._connection.fetch(f'SELECT t::text FROM "{name}" t ORDER BY 1')]
             for (name,) in names
         }
+
+    async def settled(self) -> None:
+        """Wait until every event was handed on and every notification is delivered, dead or cancelled."""
+        async with asyncio.timeout(20):
+            while await self.value(UNSETTLED):
+                await asyncio.sleep(0.02)
 
     async def rows(self, sql: str, *parameters: Any) -> list[dict[str, Any]]:
         """The answer to any query."""

@@ -11,9 +11,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from compass.demo.plane_process import free_port
+from compass.postgres.migrate import migrate
 
 REGISTER = 'mutation { registerApplication(in: {name: "kept"}) { id } }'
 LIST = "{ applications { data { name } totalCount } }"
@@ -78,6 +80,15 @@ class Home:
         assert process.returncode == 0
 
 
+@asynccontextmanager
+async def connected(dsn: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
@@ -103,16 +114,17 @@ async def test_the_first_start_signs_in_and_later_starts_find_everything_again(h
     assert (tmp_path / "config/compass/local.secret").stat().st_mode & 0o077 == 0
 
 
-async def test_a_taken_port_is_named(home: Home) -> None:
+@pytest.mark.parametrize("which", [0, 1], ids=["token port", "mTLS port"])
+async def test_a_taken_port_is_named(home: Home, which: int) -> None:
     with socket.socket() as holder:
-        holder.bind(("127.0.0.1", home.ports[0]))
+        holder.bind(("127.0.0.1", home.ports[which]))
         holder.listen()
 
         code, printed, complaint = await home.compass("up")
 
     assert code != 0
     assert printed == ""
-    assert f"port {home.ports[0]}" in complaint
+    assert f"port {home.ports[which]}" in complaint
     assert "taken" in complaint
     assert "Traceback" not in complaint
     async with home.up() as (_, lines):  # and the failed start has not used up the one showing of the secret
@@ -143,3 +155,52 @@ async def test_data_of_a_newer_version_is_refused_and_left_alone(home: Home, tmp
     assert "newer" in complaint
     assert "Traceback" not in complaint
     assert version.read_text() == "99\n"
+
+
+@pytest.mark.parametrize("place", ["below a file", "in the kernel's folder"])
+async def test_a_data_folder_that_cannot_be_written_is_named_and_nothing_is_left(
+    home: Home, tmp_path: Path, place: str
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    # Root may write into any folder, so these are places where nobody may.
+    folder = file / "data" if place == "below a file" else Path("/proc/compass/data")
+
+    code, printed, complaint = await home.compass("up", COMPASS_DATA_FOLDER=str(folder))
+
+    assert code == 1
+    assert printed == ""
+    assert f"the folder {folder} cannot be used" in complaint
+    assert "make this one writable" in complaint
+    assert "Traceback" not in complaint
+    assert file.read_text() == "mine"
+
+
+async def test_a_database_that_a_newer_release_migrated_is_refused_and_left_alone(home: Home, empty_dsn: str) -> None:
+    await migrate(empty_dsn)
+    async with connected(empty_dsn) as connection:
+        await connection.execute("INSERT INTO migration (number, name, digest) VALUES (9000, '9000_pre_later', 'x')")
+
+    for command in ("up", "serve"):
+        code, printed, complaint = await home.compass(command, COMPASS_DATABASE__DSN=empty_dsn)
+
+        assert code == 1
+        assert printed == ""
+        assert "the database was migrated by a newer release, up to 9000_pre_later" in complaint
+        assert "Traceback" not in complaint
+    async with connected(empty_dsn) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM tenant") == 0  # not even the default tenant was made
+
+
+async def test_a_database_that_is_away_at_the_start_is_said_at_once(home: Home, tmp_path: Path) -> None:
+    nowhere = f"postgresql://compass@/compass?host={tmp_path}&port=5432"
+    for command in ("up", "serve", "migrate"):
+        began = time.monotonic()
+
+        code, printed, complaint = await home.compass(command, COMPASS_DATABASE__DSN=nowhere)
+
+        assert code == 1
+        assert printed == ""
+        assert "the plane cannot reach its database; nothing was changed, try again in a moment" in complaint
+        assert "Traceback" not in complaint
+        assert time.monotonic() - began < 30

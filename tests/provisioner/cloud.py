@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from compass.connector import one_time_token
@@ -11,7 +12,7 @@ from compass.connector.one_time_token import TokenRefused
 from compass.director import runtime as director_runtime
 from compass.director import system_auth
 from compass.ids import RuntimeId
-from compass.postgres.pool import Database
+from compass.postgres.pool import Database, Tx
 from compass.provisioner.infrastructure import (
     Absent,
     AgentConfiguration,
@@ -165,15 +166,21 @@ async def agents(database: Database) -> None:
                 "-- test\nSELECT runtime, tokens[cardinality(tokens)] AS token FROM fake_cluster"
                 " WHERE cardinality(tokens) > 0 AND trouble IS NULL"
             )
-            for row in rows:
-                try:
-                    name = await one_time_token.redeem(tx, row["token"], key_thumbprint="the agent's key")
-                except TokenRefused:
-                    await tx.run(
-                        "-- test\nUPDATE fake_cluster SET trouble = 'token_refused' WHERE runtime = %(runtime)s",
-                        runtime=row["runtime"],
-                    )
-                else:
-                    await system_auth.note_paired(tx, name)
-                    await director_runtime.connect(tx, row["runtime"])
+        for row in rows:
+            await database.run(partial(_pair, runtime=row["runtime"], token=row["token"]))
         await asyncio.sleep(0.02)
+
+
+async def _pair(tx: Tx, *, runtime: str, token: str) -> None:
+    try:
+        name = await one_time_token.redeem(tx, token, key_thumbprint="the agent's key")
+    except TokenRefused:
+        await tx.run(
+            "-- test\nUPDATE fake_cluster SET trouble = 'token_refused'"
+            " WHERE runtime = %(runtime)s AND tokens[cardinality(tokens)] = %(token)s",
+            runtime=runtime,
+            token=token,
+        )
+    else:
+        await system_auth.note_paired(tx, name)
+        await director_runtime.connect(tx, RuntimeId(runtime))

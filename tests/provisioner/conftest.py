@@ -179,6 +179,7 @@ class Provisioner:
             yield
         finally:
             if paired is not None:
+                assert not paired.done(), paired.exception()
                 paired.cancel()
                 await asyncio.gather(paired, return_exceptions=True)
             stopping.set()

@@ -149,7 +149,7 @@ class _Maker:
             "application", id=application, tenant_id=tenant, name=f"Billing {number} of {self.chance.randint(1, 9)}",
             provider_name=self.text(), description=self.text(), health_check_url=self.text(), base_url=self.text(),
             application_namespace=self.text(), integration_system_id=self.maybe(self.chance.choice(self.systems)),
-            application_template_id=self.maybe(self.id(), 0.2), local_tenant_id=self.text(),
+            local_tenant_id=self.text(),
             system_number=self.maybe(str(number)), system_status=self.text(),
             status_condition=self.chance.choice(("INITIAL", "CONNECTED", "FAILED")), status_timestamp=self.time(),
             created_at=self.time(), updated_at=self.time(), deleted_at=self.maybe(self.time(), 0.1), error=self.text(),

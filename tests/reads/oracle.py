@@ -898,15 +898,12 @@ class Oracle:
         self.lenient = _lenient(sdl)
         self.world = world
 
-    def unresolved(self) -> set[str]:
-        """Fields of stored types that have no resolver here and are therefore read from the value itself."""
-        return {
-            f"{name}.{field_name}"
-            for name, kind in self.schema.type_map.items()
-            if isinstance(kind, graphql.GraphQLObjectType) and not name.startswith("__") and name != "Mutation"
-            for field_name in kind.fields
-            if f"{name}.{field_name}" not in RESOLVERS
-        }
+    def knows(self, name: str) -> bool:
+        """Whether `Type.field` can be answered here: it has a resolver, or is a part of a value that comes whole."""
+        type_name, _, field_name = name.partition(".")
+        if type_name == "Query":
+            return field_name in SCOPES
+        return name in RESOLVERS or not any(known.startswith(f"{type_name}.") for known in RESOLVERS)
 
     def ask(self, caller: Caller, text: str, variables: Mapping[str, Any], operation: str | None) -> Told:
         """Execute one document: first with every field nullable, so that every refusal is found, then as the schema is."""

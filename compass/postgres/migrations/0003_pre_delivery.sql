@@ -38,6 +38,7 @@ COMMENT ON COLUMN delivery.first_attempt_at IS 'since it was enqueued or resent;
 CREATE INDEX delivery_pending_in_order ON delivery (receiver, subject, sequence) WHERE state = 'PENDING';
 CREATE INDEX delivery_dead_by_receiver ON delivery (receiver, finished_at) WHERE state = 'DEAD';
 CREATE INDEX delivery_by_receiver ON delivery (receiver, sequence DESC);
+CREATE INDEX delivery_to_purge ON delivery (finished_at) WHERE state <> 'PENDING';
 
 CREATE TABLE delivery_attempt (
     delivery_id uuid NOT NULL REFERENCES delivery ON DELETE CASCADE,

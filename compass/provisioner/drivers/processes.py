@@ -138,8 +138,10 @@ def _tell(folder: Path, number: signal.Signals) -> set[int]:
     told = set()
     for process in working_in(folder):
         with suppress(ProcessLookupError):
-            os.kill(process.pid, number)
-            told.add(process.pid)
+            # Looked at again: since the first look it may have ended and its number been given away.
+            if process in working_in(folder):
+                os.kill(process.pid, number)
+                told.add(process.pid)
     return told
 
 
