@@ -40,8 +40,11 @@ from compass.delivery.worker import Worker as DeliveryWorker
 from compass.director import (
     api_definition,
     application,
+    application_merge,
+    application_template,
     bundle,
     bundle_instance_auth,
+    certificate_subject_mapping,
     document,
     event_definition,
     eventing,
@@ -49,12 +52,15 @@ from compass.director import (
     formation,
     formation_assignment,
     formation_template,
+    integration_dependency,
     integration_system,
     label,
+    not_offered,
     runtime,
     spec,
     system_auth,
     tenant,
+    tenant_access,
     viewer,
     webhook,
     webhook_delivery,
@@ -83,7 +89,13 @@ _TIDY_EVERY_SECONDS: Final = 3600
 CONNECTOR_NOUNS: Final = (pairing,)
 DIRECTOR_NOUNS: Final = (
     tenant,
+    tenant_access,
+    certificate_subject_mapping,
+    integration_dependency,
+    not_offered,
     application,
+    application_merge,
+    application_template,
     bundle,
     api_definition,
     event_definition,
@@ -276,7 +288,8 @@ def _deliveries(database: Database, vault: Vault, door: Door, settings: Settings
             cap=chosen.retry_at_most_every,
             give_up_after=chosen.give_up_after,
         ),
-        work=WorkSettings(concurrency=chosen.concurrent_attempts),
+        # Short, as for operations: what a killed plane was sending waits this long, and all that follows it in order.
+        work=WorkSettings(concurrency=chosen.concurrent_attempts, lease=timedelta(seconds=5)),
     )
     return DeliveryWorker(
         database, door, prepare=calls.prepare, judge=calls.judge, finished=calls.finished, settings=work

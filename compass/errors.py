@@ -7,6 +7,7 @@ that form. Source: contract/director.md §1.4.
 
 import uuid
 from enum import IntEnum
+from string import Formatter
 from typing import ClassVar
 
 
@@ -53,7 +54,8 @@ class CompassError(Exception):
     def wire_text(self) -> str:
         """The sentence and its facts as clients read them: `Object not found [object=application]`."""
         sentence = self.message.format_map(self.facts)
-        shown = {key: value for key, value in sorted(self.facts.items()) if "{" + key + "}" not in self.message}
+        told = {name for _, name, _, _ in Formatter().parse(self.message)}
+        shown = {key: value for key, value in sorted(self.facts.items()) if key not in told}
         if not shown:
             return sentence
         return f"{sentence} [{'; '.join(f'{key}={value}' for key, value in shown.items())}]"

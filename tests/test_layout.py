@@ -16,6 +16,10 @@ TESTED_ELSEWHERE = {
     "compass/demo/orders/": "a service of its own, tested as a process: tests/demo/test_orders_process.py",
     "compass/cli/serve.py": "a plane as a process: tests/e2e",
     "compass/cli/demo.py": "the demo as a process: tests/e2e",
+    "compass/demo/script.py": "run whole, as a process: tests/e2e/test_demo.py",
+    "compass/demo/plane_process.py": "starts the planes of tests/e2e",
+    "compass/__main__.py": "how tests/e2e starts everything",
+    "compass/gotemplate/nodes.py": "types without behaviour; mypy is their test",
     "compass/cli/sign_in.py": "through the commands that sign in: tests/cli/test_login.py, test_graphql.py",
 }
 """Modules, or folders of them, without a test file of their own, and why."""

@@ -38,9 +38,9 @@ _ADMINISTRATOR: Final = """
     formation:write formation:global_read formation:global_write formation.state:write formation_template:read
     formation_template:write formation_template.webhooks:read formation_constraint:read formation_constraint:write
     health_checks:read integration_system:read integration_system:write integration_system.auths:read
-    label_definition:read label_definition:write operation:read runtime:read runtime:write runtime.auths:read
-    runtime.webhooks:read tenant:read tenant:write tenant_access:write webhook:write webhooks.auth:read
-    provisioner:read provisioner:write certificate:read certificate:write
+    label_definition:read label_definition:write operation:read operation:schedule runtime:read runtime:write
+    runtime.auths:read runtime.webhooks:read tenant:read tenant:write tenant_access:write tenant_subscription:write
+    webhook:write webhooks.auth:read provisioner:read provisioner:write certificate:read certificate:write
 """
 
 BY_CONSUMER: Final[Mapping[Consumer, frozenset[str]]] = {

@@ -4,7 +4,7 @@ A name is unique within the tenant after normalization, together with the system
 and turns CONNECTED when it first calls with its own credentials. Source: contract/director.md §6.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import asyncpg
@@ -18,7 +18,7 @@ from compass.director.bundle import NewBundle
 from compass.director.catalogue import Draft
 from compass.director.webhook import NewWebhook
 from compass.errors import InsufficientScopes, InvalidData, InvalidOperation, NameTaken, NotFound
-from compass.ids import ApplicationId, TenantId
+from compass.ids import ApplicationId, ApplicationTemplateId, TenantId
 from compass.inputs import Length, label_keys, web_address
 from compass.outbound.door import Door
 from compass.outbox.append import append
@@ -103,6 +103,12 @@ class ApplicationUnregistered(Event):
 
 # How it is read
 
+# A template's webhook stands in where the application has none of that type. Source: contract/director.md §16.
+_OWN_OR_OF_TEMPLATE = (
+    "({c}.application_id = {t}.id OR ({c}.application_template_id = {t}.application_template_id AND NOT EXISTS "
+    "(SELECT 1 FROM webhook own WHERE own.application_id = {t}.id AND own.type = {c}.type)))"
+)
+
 APPLICATION = Read(
     "Application",
     table="application",
@@ -116,14 +122,18 @@ APPLICATION = Read(
         "description": "description",
         "integrationSystemID": "integration_system_id",
         "applicationTemplateID": "application_template_id",
+        "applicationTemplate": One("ApplicationTemplate", on="{c}.id = {t}.application_template_id"),
         "labels": labels.shown("application_label", "application_id"),
         "status": Object({"condition": "status_condition", "timestamp": timestamp("status_timestamp")}),
-        "webhooks": Many("Webhook", on="{c}.application_id = {t}.id", order="{c}.created_at, {c}.id"),
+        "webhooks": Many("Webhook", on=_OWN_OR_OF_TEMPLATE, order="{c}.created_at, {c}.id"),
+        # Only an aggregator would have some, and the plane has none.
+        "operations": "'[]'::json",
         "healthCheckURL": "health_check_url",
         "bundles": Page("Bundle", on="{c}.application_id = {t}.id", order="{c}.id"),
         "bundle": One("Bundle", on="{c}.application_id = {t}.id AND {c}.id = {arg:id}::uuid"),
         "apiDefinition": One("APIDefinition", on="{c}.application_id = {t}.id AND {c}.id = {arg:id}::uuid"),
         "eventDefinition": One("EventDefinition", on="{c}.application_id = {t}.id AND {c}.id = {arg:id}::uuid"),
+        "integrationDependencies": Page("IntegrationDependency", on="{c}.application_id = {t}.id", order="{c}.id"),
         "auths": Many("AppSystemAuth", on="{c}.application_id = {t}.id", order="{c}.created_at, {c}.id"),
         "eventingConfiguration": Object({"defaultURL": "eventing_url_v1({t}.id)"}),
         "applicationNamespace": "application_namespace",
@@ -134,8 +144,22 @@ APPLICATION = Read(
         "error": "error",
     },
     sanitized={"webhooks": "application.webhooks:read"},
+    scoped={"applicationTemplate": "application.application_template:read"},
 )
-READS = (APPLICATION,)
+APPLICATION_WITH_TENANTS = Read(
+    "ApplicationWithTenants",
+    table="application",
+    fields={
+        "application": One("Application", on="{c}.id = {t}.id"),
+        "tenants": Many(
+            "Tenant",
+            source="application_tenant access JOIN tenant {c} ON {c}.id = access.tenant_id",
+            on="access.application_id = {t}.id AND {c}.status = 'Active'",
+            order="{c}.external_id",
+        ),
+    },
+)
+READS = (APPLICATION, APPLICATION_WITH_TENANTS)
 
 _VISIBLE = "application_tenant access JOIN application {c} ON {c}.id = access.application_id"
 _COUNT = (
@@ -161,8 +185,46 @@ _OF_ONE_RUNTIME = Page(
     on="access.tenant_id = {tenant} AND " + _SHARED % "{runtime}",
     order="access.application_id",
 )
+_IN_GROUPS = " AND " + _SHARED % "{runtime}"
+_BY_LOCAL_TENANT = "access.tenant_id = {tenant} AND {c}.local_tenant_id = {arg:localTenantID}::text"
+
+
+def _one_by(name: str, condition: str) -> Query:
+    """A query for one application by what others call it; a runtime finds those of its groups only."""
+    one = One("Application", source=_VISIBLE, on=condition, order="{c}.created_at, {c}.id")
+    for_runtime = Query(name, scope="application:read", read=replace(one, on=condition + _IN_GROUPS))
+    return Query(name, scope="application:read", read=one, for_runtime=for_runtime)
+
+
+def _page_by(name: str, condition: str) -> Query:
+    """The same for several; the page may have any size."""
+    page = Page(
+        "Application", source=_VISIBLE, on=condition, order="access.application_id", filtered=_FILTER, largest=None
+    )
+    for_runtime = Query(name, scope="application:read", read=replace(page, on=condition + _IN_GROUPS))
+    return Query(name, scope="application:read", read=page, for_runtime=for_runtime)
+
 
 QUERIES = (
+    _one_by(
+        "applicationBySystemNumber", "access.tenant_id = {tenant} AND {c}.system_number = {arg:systemNumber}::text"
+    ),
+    _one_by(
+        "applicationByLocalTenantIDAndAppTemplateID",
+        _BY_LOCAL_TENANT + " AND {c}.application_template_id = {arg:applicationTemplateID}::uuid",
+    ),
+    _page_by("applicationsByLocalTenantID", _BY_LOCAL_TENANT),
+    Query(
+        "applicationsGlobal",
+        scope="application_global:read",
+        tenant=False,
+        read=Page(
+            "ApplicationWithTenants",
+            on="true",
+            order="{c}.id",
+            filtered=labels.matching("application_label", "application_id"),
+        ),
+    ),
     Query(
         "applications",
         scope="application:read",
@@ -224,10 +286,11 @@ REGISTER = """
 WITH registered AS (
     INSERT INTO application (
         tenant_id, name, provider_name, description, health_check_url, base_url, application_namespace,
-        integration_system_id, status_condition, local_tenant_id
+        integration_system_id, status_condition, local_tenant_id, application_template_id
     ) VALUES (
         %(tenant)s, %(name)s, %(provider_name)s, %(description)s, %(health_check_url)s, %(base_url)s,
-        %(application_namespace)s, %(integration_system_id)s, coalesce(%(status_condition)s, 'INITIAL'), %(local_tenant_id)s
+        %(application_namespace)s, %(integration_system_id)s, coalesce(%(status_condition)s, 'INITIAL'),
+        %(local_tenant_id)s, %(template)s
     )
     ON CONFLICT (tenant_id, normalized_name, coalesce(system_number, '')) DO NOTHING
     RETURNING id, normalized_name
@@ -238,7 +301,7 @@ WITH registered AS (
     INSERT INTO application_label (application_id, key, value)
     SELECT registered.id, own.key, own.value
     FROM registered, jsonb_each(
-        %(labels)s::jsonb || jsonb_build_object('managed', 'false', 'name', registered.normalized_name)
+        %(labels)s::jsonb || jsonb_build_object('name', registered.normalized_name)
         || CASE WHEN %(integration_system_id)s::uuid IS NULL THEN '{}'
            ELSE jsonb_build_object('integrationSystemID', %(integration_system_id)s::uuid::text) END
     ) AS own
@@ -347,7 +410,21 @@ async def register(
     one for all webhooks.
     Raises NameTaken, NotFound (the integration system), Refused (a reserved label). Emits ApplicationRegistered.
     """
-    tenant = caller.in_tenant()
+    managed = {**(new.labels or {}), "managed": "false"}
+    return await add(tx, caller.in_tenant(), new, labels=managed, draft=prepared, vault=vault)
+
+
+async def add(
+    tx: Tx,
+    tenant: TenantId,
+    new: NewApplication,
+    *,
+    labels: dict[str, Any],
+    draft: Draft,
+    vault: Vault,
+    template: ApplicationTemplateId | None = None,
+) -> ApplicationId:
+    """Add an application with these labels, the plane's own and what was drafted. Raises and emits as `register`."""
     try:
         registered = await tx.value(
             REGISTER,
@@ -355,21 +432,24 @@ async def register(
             name=new.name,
             provider_name=new.provider_name,
             description=new.description,
-            labels=new.labels or {},
+            labels=labels,
             health_check_url=new.health_check_url,
             base_url=new.base_url,
             application_namespace=new.application_namespace,
             integration_system_id=new.integration_system_id,
             status_condition=new.status_condition,
             local_tenant_id=new.local_tenant_id,
+            template=template,
         )
-    except asyncpg.ForeignKeyViolationError:
+    except asyncpg.ForeignKeyViolationError as missing:
+        if missing.constraint_name == "application_of_template":
+            raise NotFound(object="applicationTemplate") from None
         raise NotFound(ID=str(new.integration_system_id), object="integrationSystem") from None
     if registered is None:
         raise NameTaken(object="application")
     application = ApplicationId(registered)
-    if prepared.bundles:
-        await prepared.insert(tx, application)
+    if draft.bundles:
+        await draft.insert(tx, application)
     if new.webhooks:
         await webhook.add_to_application(tx, vault, tenant, application, new.webhooks)
     await append(tx, ApplicationRegistered(tenant, application))

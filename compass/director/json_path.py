@@ -1,7 +1,7 @@
 """JSONPath, as far as placeholders of application templates need it: the way to one value.
 
-`$`, then any of `.name`, `['name']`, `["name"]` and `[0]`. Wildcards, filters, slices and `..` select several values and
-are refused. Source of the notation: RFC 9535, singular queries; contract/director.md §12 for what it is used for.
+`$`, then any of `.name`, `['name']`, `["name"]` and `[0]`. Wildcards, filters, slices and `..` select several values
+and are refused. Source of the notation: RFC 9535, singular queries; contract/director.md §12 for what it is used for.
 """
 
 import re

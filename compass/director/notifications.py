@@ -147,18 +147,18 @@ SELECT told.ordinality, webhook.id AS webhook, webhook.mode, webhook.url, webhoo
     application.name AS application_name, runtime.name AS runtime_name, formation.name AS formation_name,
     CASE WHEN num_nonnulls(webhook.url_template, webhook.input_template, webhook.header_template) > 0 THEN
         jsonb_build_object(
-            'application', to_jsonb(application),
+            'application', to_jsonb(application.*),
             'application_labels', (SELECT jsonb_object_agg(key, value) FROM application_label
                                    WHERE application_id = application.id),
-            'runtime', to_jsonb(runtime),
+            'runtime', to_jsonb(runtime.*),
             'runtime_labels', (SELECT jsonb_object_agg(key, value) FROM runtime_label WHERE runtime_id = runtime.id),
-            'tenant', to_jsonb(tenant),
+            'tenant', to_jsonb(tenant.*),
             'tenant_labels', (SELECT jsonb_object_agg(key, value) FROM tenant_label WHERE tenant_id = tenant.id),
             'ancestors', (SELECT jsonb_object_agg(above.type, above.external_id)
                           FROM tenant_and_ancestors_v1(tenant.id) AS up JOIN tenant above ON above.id = up),
-            'formation', to_jsonb(formation),
-            'assignment', to_jsonb(assignment),
-            'reverse', to_jsonb(reverse)
+            'formation', to_jsonb(formation.*),
+            'assignment', to_jsonb(assignment.*),
+            'reverse', to_jsonb(reverse.*)
         )
     END AS data
 FROM told

@@ -7,6 +7,7 @@ shown once, when they are made; afterwards only that they exist. Source: contrac
 import base64
 import secrets
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 import orjson
@@ -15,13 +16,18 @@ from compass.access import itself
 from compass.access.caller import Caller
 from compass.access.tokens import digest
 from compass.commands import command
+from compass.connector.one_time_token import Purpose
 from compass.connector.urls import PublicUrls
+from compass.director import auth
+from compass.director.auth import NewAuth
 from compass.errors import NotFound, Refused
 from compass.ids import ApplicationId, IntegrationSystemId, RuntimeId, SystemAuthId, TenantId
 from compass.outbox.append import append
 from compass.outbox.events import Event
 from compass.postgres.pool import Tx
 from compass.reads.plan import Filling, Hole, Interface, One, Query, Read
+from compass.settings import TokenSettings
+from compass.vault import Vault
 
 NEVER: Final = "0001-01-01T00:00:00Z"
 """How the original writes a time that has not come yet."""
@@ -36,6 +42,13 @@ class SystemAuthDeleted(Event):
     system_auth: SystemAuthId
 
 
+@dataclass(frozen=True)
+class SystemAuthUpdated(Event):
+    """What is known of a way in which a client is known was replaced, or its token made void."""
+
+    system_auth: SystemAuthId
+
+
 # How it is read
 
 _STATE = """
@@ -43,7 +56,7 @@ _STATE = """
         OR EXISTS (SELECT 1 FROM one_time_token known WHERE known.system_auth_id = {t}.id)
     THEN replace(encode(convert_to(json_build_object(
         'id', {t}.id, 'name', {t}.cert_common_name, 'secret', {t}.client_secret_digest IS NOT NULL,
-        'application', {t}.application_id IS NOT NULL,
+        'sealed', {t}.auth_sealed, 'application', {t}.application_id IS NOT NULL,
         'token', (SELECT json_build_object(
                 'createdAt', to_char(token.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
                 'expiresAt', to_char(token.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
@@ -56,13 +69,19 @@ _STATE = """
 def _shown(filling: Filling, payload: str) -> dict[str, Any]:
     state = orjson.loads(base64.b64decode(payload))
     urls: PublicUrls = filling.parts[PublicUrls]
+    kept = auth.opened(filling.parts[Vault], _place(state["id"]), state["sealed"]) if state["sealed"] else {}
     return {
+        **kept,
         # The secret itself is gone; that there is one, and where to use it, may be seen.
-        "credential": _credential(state["id"], "", urls) if state["secret"] else None,
+        "credential": kept.get("credential") or (_credential(state["id"], "", urls) if state["secret"] else None),
         "certCommonName": state["name"],
         # Only an application's token is shown, and only until it is paired. Source: contract/director.md §10.
         "oneTimeToken": _token(state["token"], urls) if state["application"] and not state["name"] else None,
     }
+
+
+def _place(system_auth: str) -> str:
+    return f"system_auth/{system_auth}"
 
 
 def _credential(client: str, secret: str, urls: PublicUrls) -> dict[str, Any]:
@@ -170,6 +189,28 @@ DELETE_FOR_INTEGRATION_SYSTEM = """
 -- system_auth.delete_for_integration_system
 DELETE FROM system_auth WHERE id = %(system_auth)s AND integration_system_id IS NOT NULL
 """
+BY_TOKEN = """
+-- system_auth.by_token
+SELECT system_auth_id, purpose, used_at, clock_timestamp() >= expires_at AS expired
+FROM one_time_token WHERE digest = %(digest)s AND replaced_at IS NULL
+"""
+UPDATE = """
+-- system_auth.update
+WITH void AS (
+    UPDATE one_time_token SET replaced_at = clock_timestamp()
+    WHERE system_auth_id = %(system_auth)s AND replaced_at IS NULL AND NOT %(keeps_token)s
+)
+UPDATE system_auth SET auth_sealed = %(sealed)s, cert_common_name = %(name)s WHERE id = %(system_auth)s
+"""
+LOCK = """
+-- system_auth.lock
+SELECT id, tenant_id FROM system_auth WHERE id = %(system_auth)s FOR NO KEY UPDATE
+"""
+INVALIDATE = """
+-- system_auth.invalidate
+UPDATE one_time_token SET used_at = coalesce(used_at, clock_timestamp())
+WHERE system_auth_id = %(system_auth)s AND replaced_at IS NULL
+"""
 PAIRED = """
 -- system_auth.paired
 UPDATE system_auth SET cert_common_name = id::text WHERE id = %(system_auth)s AND cert_common_name = ''
@@ -272,3 +313,70 @@ async def _deleted(tx: Tx, tenant: TenantId | None, system_auth: SystemAuthId, c
     if not count:
         raise NotFound(object="systemAuth")
     await append(tx, SystemAuthDeleted(tenant, system_auth))
+
+
+# For the plane's own components
+
+
+@command("systemAuthByToken", scope="ory_internal")
+async def by_token(tx: Tx, _caller: Caller, token: str, *, settings: TokenSettings) -> SystemAuthId:
+    """The system auth that a one-time token speaks for, without using the token.
+
+    Raises NotFound for a token that is unknown or was replaced, Refused for one that was used or has expired.
+    """
+    row = await tx.row(BY_TOKEN, digest=digest(token))
+    if row is None:
+        raise NotFound(object="systemAuth")
+    if row["used_at"] is not None:
+        raise Refused(f"One Time Token for system auth id {row['system_auth_id']} has been used")
+    if row["expired"]:
+        validity = _as_go_writes_it(Purpose(row["purpose"]).life(settings))
+        raise Refused(
+            f"One Time Token with validity {validity} for system auth with ID {row['system_auth_id']} has expired"
+        )
+    return SystemAuthId(row["system_auth_id"])
+
+
+def _as_go_writes_it(span: timedelta) -> str:
+    """`5m0s`, `1h0m0s`: the original writes spans of time as its language does."""
+    minutes, seconds = divmod(int(span.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes}m{seconds}s"
+    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
+
+
+@command("updateSystemAuth", scope="ory_internal")
+async def update(tx: Tx, _caller: Caller, system_auth: SystemAuthId, new: NewAuth, *, vault: Vault) -> SystemAuthId:
+    """Replace what is kept in a system auth. A client secret of the plane's own goes on working.
+
+    Tokens are only ever made by asking for one: with `oneTimeToken` in the new value the token in force stays, without
+    it the token is void. Raises NotFound. Emits SystemAuthUpdated.
+    """
+    row = await tx.row(LOCK, system_auth=system_auth)
+    if row is None:
+        raise NotFound(object="systemAuth")
+    await tx.run(
+        UPDATE,
+        system_auth=row["id"],
+        sealed=new.sealed(vault, _place(row["id"])),
+        name=new.cert_common_name or "",
+        keeps_token=new.one_time_token is not None,
+    )
+    await append(tx, SystemAuthUpdated(row["tenant_id"], row["id"]))
+    return SystemAuthId(row["id"])
+
+
+@command("invalidateSystemAuthOneTimeToken", scope="ory_internal")
+async def invalidate_token(tx: Tx, _caller: Caller, system_auth: SystemAuthId) -> SystemAuthId:
+    """Make the token in force of a system auth a used one; a used one stays as it is. Safe to repeat.
+
+    Raises NotFound, Refused when there is no token. Emits SystemAuthUpdated.
+    """
+    row = await tx.row(LOCK, system_auth=system_auth)
+    if row is None:
+        raise NotFound(object="systemAuth")
+    if not await tx.run(INVALIDATE, system_auth=row["id"]):
+        raise Refused(f"System Auth with ID {row['id']} has no One Time Token")
+    await append(tx, SystemAuthUpdated(row["tenant_id"], row["id"]))
+    return SystemAuthId(row["id"])

@@ -205,6 +205,20 @@ WITH applications AS (
     WHERE ours.tenant_id = %(tenant)s AND application.id = ours.application_id
         AND access.application_id = application.id
         AND access.tenant_id NOT IN (SELECT due.tenant_id FROM application_access_v1(application.id) due)
+), only_granted_applications AS (
+    UPDATE application_tenant access SET owner = false
+    FROM application_tenant ours
+    WHERE ours.tenant_id = %(tenant)s AND access.application_id = ours.application_id AND access.owner AND EXISTS (
+        SELECT 1 FROM application_access_v1(access.application_id) due
+        WHERE due.tenant_id = access.tenant_id AND NOT due.owner
+    )
+), only_granted_runtimes AS (
+    UPDATE runtime_tenant access SET owner = false
+    FROM runtime_tenant ours
+    WHERE ours.tenant_id = %(tenant)s AND access.runtime_id = ours.runtime_id AND access.owner AND EXISTS (
+        SELECT 1 FROM runtime_access_v1(access.runtime_id) due
+        WHERE due.tenant_id = access.tenant_id AND NOT due.owner
+    )
 )
 DELETE FROM runtime_tenant access USING runtime, runtime_tenant ours
 WHERE ours.tenant_id = %(tenant)s AND runtime.id = ours.runtime_id AND access.runtime_id = runtime.id

@@ -89,7 +89,8 @@ WITH resource AS (
     SELECT up.id, resource.id, %(owner)s, CASE WHEN up.id = %(tenant)s THEN %(owner)s END
     FROM resource, tenant_and_ancestors_v1(%(tenant)s) AS up(id)
     ON CONFLICT (tenant_id, {kind}_id) DO UPDATE
-        SET owner = access.owner OR excluded.owner, granted = coalesce(access.granted OR excluded.granted, excluded.granted, access.granted)
+        SET owner = access.owner OR excluded.owner,
+            granted = coalesce(access.granted OR excluded.granted, excluded.granted, access.granted)
     RETURNING access.tenant_id, access.owner
 )
 SELECT owner FROM written WHERE tenant_id = %(tenant)s
@@ -156,7 +157,7 @@ async def add(tx: Tx, _caller: Caller, new: NewTenantAccess) -> dict[str, Any]:
 
 @command("removeTenantAccess", scope="tenant_access:write")
 async def remove(
-    tx: Tx, _caller: Caller, external_tenant: str, resource: str, resource_type: Kind
+    tx: Tx, _caller: Caller, external_tenant: str, resource: str, resource_type: str
 ) -> dict[str, Any]:
     """Take back what was granted to a tenant, and what its ancestors saw only because of it.
 

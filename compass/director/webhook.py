@@ -1,8 +1,8 @@
 """Webhooks: where applications and runtimes want to be told of changes, and in what form.
 
-A webhook belongs to one application or one runtime. With a plain `url` it gets CloudEvents; with templates, whatever
-they make of the data. Every call is signed with the webhook's own secret (Standard Webhooks), which whoever may change
-the webhook can read. Source: contract/director.md §16; the secret is ours.
+A webhook belongs to one application, runtime or template of applications. With a plain `url` it gets CloudEvents; with
+templates, whatever they make of the data. Every call is signed with the webhook's own secret (Standard Webhooks), which
+whoever may change the webhook can read. Source: contract/director.md §16; the secret is ours.
 """
 
 import uuid
@@ -176,14 +176,31 @@ SELECT access.runtime_id, given.id, given.signing_secret_sealed, {_COLUMNS}
 FROM runtime_tenant access, {_GIVEN}
 WHERE access.runtime_id = %(owner)s AND access.tenant_id = %(tenant)s AND access.owner
 """
+# Templates belong to no tenant; programs that speak for themselves never get here for one.
+ADD_TO_APPLICATION_TEMPLATE = f"""
+-- webhook.add_to_application_template
+INSERT INTO webhook (application_template_id, id, signing_secret_sealed, {_COLUMNS})
+SELECT template.id, given.id, given.signing_secret_sealed, {_COLUMNS}
+FROM application_template template, {_GIVEN}
+WHERE template.id = %(owner)s
+"""
+DELETE_OF_APPLICATION_TEMPLATE = """
+-- webhook.delete_of_application_template
+DELETE FROM webhook WHERE application_template_id = %(owner)s RETURNING id
+"""
 OWNER = """
 -- webhook.owner
-SELECT webhook.application_id, webhook.runtime_id, coalesce(application.owner, runtime.owner) AS may_change
+SELECT webhook.application_id, webhook.runtime_id,
+    webhook.application_template_id IS NOT NULL OR coalesce(application.owner, runtime.owner) AS may_change
 FROM webhook
 LEFT JOIN application_tenant application
     ON application.application_id = webhook.application_id AND application.tenant_id = %(tenant)s
 LEFT JOIN runtime_tenant runtime ON runtime.runtime_id = webhook.runtime_id AND runtime.tenant_id = %(tenant)s
-WHERE webhook.id = %(webhook)s AND (application.tenant_id IS NOT NULL OR runtime.tenant_id IS NOT NULL)
+WHERE webhook.id = %(webhook)s
+    AND (
+        application.tenant_id IS NOT NULL OR runtime.tenant_id IS NOT NULL
+        OR webhook.application_template_id IS NOT NULL
+    )
     AND (%(itself)s::uuid IS NULL OR %(itself)s IN (webhook.application_id, webhook.runtime_id))
 FOR UPDATE OF webhook
 """
@@ -214,22 +231,26 @@ async def add(
     *,
     vault: Vault,
 ) -> WebhookId:
-    """Add a webhook to an application or a runtime, with a signing secret of its own.
+    """Add a webhook to an application, a runtime or a template of applications, with a signing secret of its own.
 
     An application and a runtime add to themselves only. Raises InvalidData (not one owner, no such owner),
-    Unauthorized, InvalidOperation (webhooks of templates are not offered yet). Emits WebhooksChanged.
+    Unauthorized, InvalidOperation (webhooks of formation templates are not offered yet). Emits WebhooksChanged.
     """
     owners = [owner for owner in (application, application_template, runtime, formation_template) if owner is not None]
     if len(owners) != 1:
         raise InvalidData(
             reason="exactly one of applicationID, applicationTemplateID, runtimeID or formationTemplateID should be specified"
         )
-    if application_template is not None or formation_template is not None:
-        raise InvalidOperation(reason="webhooks of application templates and formation templates are not offered yet")
-    tenant = caller.in_tenant()
+    if formation_template is not None:
+        raise InvalidOperation(reason="webhooks of formation templates are not offered yet")
     # To an application or a runtime, everybody but itself is as absent as somebody of another tenant.
     if itself.only(caller) not in (None, owners[0].lower()):
         raise _no_owner(NotFound())
+    if application_template is not None:
+        added = await add_to_application_template(tx, vault, application_template, (new,))
+        await append(tx, WebhooksChanged(caller.tenant, added[0]))
+        return added[0]
+    tenant = caller.in_tenant()
     if application is not None:
         added = await add_to_application(tx, vault, tenant, application, (new,))
     else:
@@ -258,6 +279,25 @@ async def add_to_runtime(
     return ids
 
 
+async def add_to_application_template(
+    tx: Tx, vault: Vault, template: str, new: Sequence[NewWebhook]
+) -> list[WebhookId]:
+    """Add webhooks to a template of applications. One statement. Raises InvalidData (no such template)."""
+    ids, rows = _rows(vault, new)
+    if not await tx.run(ADD_TO_APPLICATION_TEMPLATE, owner=template, webhooks=rows):
+        raise _no_owner(NotFound())
+    return ids
+
+
+async def replace_of_application_template(tx: Tx, vault: Vault, template: str, new: Sequence[NewWebhook]) -> None:
+    """Give a template other webhooks, or none; what the former were still to be told is cancelled."""
+    removed = [WebhookId(row["id"]) for row in await tx.rows(DELETE_OF_APPLICATION_TEMPLATE, owner=template)]
+    if removed:
+        await hurry(tx, removed)
+    if new:
+        await add_to_application_template(tx, vault, template, new)
+
+
 @command("updateWebhook", scope="webhook:write")
 async def update(tx: Tx, caller: Caller, webhook: WebhookId, changes: NewWebhook, *, vault: Vault) -> WebhookId:
     """Replace everything but the owner and the signing secret; what waits for a plain URL goes to the new one at once.
@@ -267,7 +307,7 @@ async def update(tx: Tx, caller: Caller, webhook: WebhookId, changes: NewWebhook
     await lock(tx, caller, webhook)
     await tx.run(UPDATE, webhook=webhook, auth_sealed=_sealed(vault, webhook, changes), **changes.columns())
     await hurry(tx, [webhook])
-    await append(tx, WebhooksChanged(caller.in_tenant(), webhook))
+    await append(tx, WebhooksChanged(caller.tenant, webhook))
     return webhook
 
 
@@ -277,7 +317,7 @@ async def delete(tx: Tx, caller: Caller, webhook: WebhookId) -> None:
     await lock(tx, caller, webhook)
     await tx.run(DELETE, webhook=webhook)
     await hurry(tx, [webhook])
-    await append(tx, WebhooksChanged(caller.in_tenant(), webhook))
+    await append(tx, WebhooksChanged(caller.tenant, webhook))
 
 
 def _rows(vault: Vault, new: Sequence[NewWebhook]) -> tuple[list[WebhookId], list[dict[str, Any]]]:
@@ -302,8 +342,9 @@ def _no_owner(refusal: CompassError) -> CompassError:
 
 async def lock(tx: Tx, caller: Caller, webhook: WebhookId) -> None:
     """Hold a webhook that the caller may change. Raises NotFound, Unauthorized."""
-    row = await tx.row(OWNER, webhook=webhook, tenant=caller.in_tenant(), itself=itself.only(caller))
+    row = await tx.row(OWNER, webhook=webhook, tenant=caller.tenant, itself=itself.only(caller))
     if row is None:
+        caller.in_tenant()  # only what belongs to no tenant is found without one
         raise NotFound(object="webhook")
     if not row["may_change"]:
         tenant = caller.in_tenant()

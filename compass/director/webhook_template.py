@@ -28,8 +28,8 @@ class TemplateResultUnusable(CompassError):
 def application(row: Mapping[str, Any], labels: Mapping[str, Any], tenant: Record) -> Record:
     """An application, from its row."""
     return Record(
-        ID=row.get("id"),
-        Name=row.get("name"),
+        ID=row.get("id") or "",
+        Name=row.get("name") or "",
         ProviderName=row.get("provider_name"),
         Description=row.get("description"),
         BaseURL=row.get("base_url"),
@@ -49,8 +49,8 @@ def application(row: Mapping[str, Any], labels: Mapping[str, Any], tenant: Recor
 def runtime(row: Mapping[str, Any], labels: Mapping[str, Any], tenant: Record) -> Record:
     """A runtime, from its row or what is remembered of it."""
     return Record(
-        ID=row.get("id"),
-        Name=row.get("name"),
+        ID=row.get("id") or "",
+        Name=row.get("name") or "",
         Description=row.get("description"),
         ApplicationNamespace=row.get("application_namespace"),
         Status=Record(Condition=row.get("status_condition")),
@@ -62,10 +62,10 @@ def runtime(row: Mapping[str, Any], labels: Mapping[str, Any], tenant: Record) -
 def tenant(row: Mapping[str, Any], labels: Mapping[str, Any]) -> Record:
     """A tenant, from its row."""
     return Record(
-        ID=row.get("id"),
-        Name=row.get("name"),
-        ExternalTenant=row.get("external_id"),
-        Type=row.get("type"),
+        ID=row.get("id") or "",
+        Name=row.get("name") or "",
+        ExternalTenant=row.get("external_id") or "",
+        Type=row.get("type") or "",
         Labels=_texts(labels),
     )
 
@@ -73,24 +73,24 @@ def tenant(row: Mapping[str, Any], labels: Mapping[str, Any]) -> Record:
 def formation(row: Mapping[str, Any]) -> Record:
     """A group, from its row."""
     return Record(
-        ID=row.get("id"),
-        Name=row.get("name"),
-        TenantID=row.get("tenant_id"),
-        FormationTemplateID=row.get("formation_template_id"),
-        State=row.get("state"),
+        ID=row.get("id") or "",
+        Name=row.get("name") or "",
+        TenantID=row.get("tenant_id") or "",
+        FormationTemplateID=row.get("formation_template_id") or "",
+        State=row.get("state") or "",
     )
 
 
 def assignment(row: Mapping[str, Any]) -> Record:
     """One direction of a pair, from its row. `Value` is its configuration."""
     return Record(
-        ID=row.get("id"),
-        FormationID=row.get("formation_id"),
-        Source=row.get("source"),
-        SourceType=row.get("source_type"),
-        Target=row.get("target"),
-        TargetType=row.get("target_type"),
-        State=row.get("state"),
+        ID=row.get("id") or "",
+        FormationID=row.get("formation_id") or "",
+        Source=row.get("source") or "",
+        SourceType=row.get("source_type") or "",
+        Target=row.get("target") or "",
+        TargetType=row.get("target_type") or "",
+        State=row.get("state") or "",
         Value=row.get("configuration") or "",
         Error=row.get("error") or "",
     )
@@ -99,9 +99,9 @@ def assignment(row: Mapping[str, Any]) -> Record:
 def customer(ancestors: Mapping[str, str], path: str) -> Record:
     """Whose the tenant is, by the external ids of its ancestors, by type."""
     return Record(
-        CustomerID=ancestors.get("customer"),
-        CostObjectID=ancestors.get("cost-object"),
-        AccountID=ancestors.get("account"),
+        CustomerID=ancestors.get("customer", ""),
+        CostObjectID=ancestors.get("cost-object", ""),
+        AccountID=ancestors.get("account", ""),
         Path=path,
     )
 

@@ -8,6 +8,7 @@ no row has, so a malformed id is simply not found.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -134,6 +135,9 @@ class Database:
     @asynccontextmanager
     async def open(cls, dsn: str, *, connections: int = 8) -> AsyncIterator[Self]:
         """Connect. `connections` is the size of each of the two pools; they open as they are needed."""
+        # While the database is away, its driver writes a page about its own insides at every attempt to come back.
+        # Whoever asks the database meanwhile says so in a line.
+        logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
         common: dict[str, Any] = {
             "dsn": dsn,
             "min_size": 1,

@@ -50,13 +50,13 @@ class Binding:
     """The object whose reply is read, for the answer of a mutation."""
     itself: str | None = None
     """The application or runtime that asks; None for people and integration systems."""
-    _arguments: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    _arguments: dict[Selected, Mapping[str, Any]] = field(default_factory=dict)
 
     def arguments(self, of: Selected) -> Mapping[str, Any]:
         """The arguments of a field, worked out once per request."""
-        known = self._arguments.get(id(of))
+        known = self._arguments.get(of)
         if known is None:
-            known = self._arguments[id(of)] = of.arguments(self.variables)
+            known = self._arguments[of] = of.arguments(self.variables)
         return known
 
 
@@ -126,6 +126,7 @@ class Compiler:
         self._reads = reads
         self._scopes = scopes
         self._parameters: list[Parameter] = []
+        # By the field itself, never by its id(): the next field may be given the id of one that is gone.
         self._numbers: dict[object, int] = {}
         self._holes: list[HoleUse] = []
         self._errors: list[AtPath] = []
@@ -257,12 +258,12 @@ class Compiler:
             where = f"{where} AND {self._text(page.filtered, parent, child, selected)}"
         order = self._text(page.order, parent, child, selected)
         first = self._parameter(
-            (id(selected), "first"), self._checked(selected, lambda given: paging.size(given.get("first"), page.largest))
+            (selected, "first"), self._checked(selected, lambda given: paging.size(given.get("first"), page.largest))
         ) + "::bigint"
         last, offset = first, ""
         if selected.given("after"):
             skip = self._parameter(
-                (id(selected), "offset"), self._checked(selected, lambda given: paging.offset(given.get("after")))
+                (selected, "offset"), self._checked(selected, lambda given: paging.offset(given.get("after")))
             )
             last, offset = f"{skip}::bigint + {first}", f" OFFSET {skip}::bigint"
         wants_end = any(
@@ -317,7 +318,7 @@ class Compiler:
                     pairs.append((below.key, "''" if page.lacks("after") else f"coalesce({after}::text, '')"))
                 case "endCursor":
                     end = self._parameter(
-                        (id(page), "end"),
+                        (page, "end"),
                         self._checked(
                             page, lambda given: paging.cursor(paging.offset(given.get("after")) + (given.get("first") or 0))
                         ),
@@ -381,7 +382,7 @@ class Compiler:
                 return "NULL"
             case _:
                 value = lambda given: given.get(name)  # noqa: E731  # as above
-        return self._parameter((id(selected), "arg", name), self._checked(selected, value))
+        return self._parameter((selected, "arg", name), self._checked(selected, value))
 
     def _checked(self, selected: Selected, value: Callable[[Mapping[str, Any]], Any]) -> Parameter:
         """A parameter made of a field's arguments; what breaks a rule is reported at the field's path.

@@ -219,7 +219,7 @@ class Operation:
         return Walk(self.document, self.node, variables)
 
 
-@dataclass
+@dataclass(eq=False)
 class Selected:
     """One response key of a selection: a field, its arguments, and what is selected below it."""
 

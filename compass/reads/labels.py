@@ -67,7 +67,7 @@ class Rules:
     absent: Sequence[str]
 
 
-def rules(filters: Sequence[Mapping[str, Any]] | None) -> Rules:
+def rules(filters: Sequence[Mapping[str, Any] | None] | None) -> Rules:
     """What the filters ask for.
 
     Raises FilterRefused for a query that is not in the language.
@@ -77,6 +77,8 @@ def rules(filters: Sequence[Mapping[str, Any]] | None) -> Rules:
     absent: list[str] = []
     wanted = 0
     for entry in filters or ():
+        if entry is None:  # `applicationsByLocalTenantID` has a list of filters that may be null
+            continue
         key, query = entry["key"], entry.get("query")
         if query is None:
             present.append(key)

@@ -246,6 +246,7 @@ def _iso(moment: datetime | None) -> str | None:
 
 def run(folder: Path, settings: GatewaySettings | None = None) -> None:
     """Run the runtime of this folder until SIGTERM or SIGINT. Raises FolderInUse, OSError."""
+    os.umask(0o077)  # whatever this process writes is its user's alone
     with alone(folder):
         handler = logging.handlers.RotatingFileHandler(
             folder / "log.txt", maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8"

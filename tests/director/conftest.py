@@ -27,10 +27,22 @@ from compass.vault import Vault
 
 SCOPES = frozenset(
     scope
-    for area in ("application", "runtime", "tenant", "formation", "formation_template", "integration_system")
+    for area in (
+        "application",
+        "application_template",
+        "runtime",
+        "tenant",
+        "formation",
+        "formation_template",
+        "integration_system",
+    )
     for scope in (f"{area}:read", f"{area}:write")
 ) | {
     "webhook:write",
+    "application_global:read",
+    "application.application_template:read",
+    "application_template.labels:write",
+    "application_template.webhooks:read",
     "eventing:manage",
     "bundle_instance_auth:write",
     "application.auths:read",
@@ -49,6 +61,10 @@ SCOPES = frozenset(
     "health_checks:read",
     "formation:global_read",
     "formation.state:write",
+    "certificate_subject_mapping:read",
+    "certificate_subject_mapping:write",
+    "tenant_access:write",
+    "operation:read",
 }
 
 

@@ -19,7 +19,9 @@ PLANE = "https://plane.test:8443"
 QUICK = DeliveryWork(
     attempt_timeout=timedelta(seconds=0.6),
     retry=RetryRules(base=timedelta(milliseconds=40), factor=2, cap=timedelta(milliseconds=300)),
-    work=WorkSettings(concurrency=64, lease=timedelta(seconds=3), poll=timedelta(seconds=0.2), grace=timedelta(seconds=2)),
+    work=WorkSettings(
+        concurrency=64, lease=timedelta(seconds=3), poll=timedelta(seconds=0.2), grace=timedelta(seconds=2)
+    ),
 )
 """Everything that takes minutes in production, in fractions of a second."""
 LOOPBACK = OutboundSettings(
@@ -112,7 +114,9 @@ async def unassign(director: Any, name: str, *, application: str | None = None, 
     return (await director.data(UNASSIGN, group=name, **_object(application, runtime)))["result"]
 
 
-async def webhook(director: Any, url: str | None, *, application: str | None = None, runtime: str | None = None, **more: Any) -> Any:
+async def webhook(
+    director: Any, url: str | None, *, application: str | None = None, runtime: str | None = None, **more: Any
+) -> Any:
     given = {"type": "CONFIGURATION_CHANGED", **({"url": url} if url else {}), **more}
     data = await director.data(ADD_WEBHOOK, application=application, runtime=runtime, **{"in": given})
     return data["result"]

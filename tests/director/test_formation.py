@@ -48,7 +48,9 @@ async def test_a_new_group_is_ready_empty_and_of_the_default_template(director: 
     )
 
     created = data["createFormation"]
-    template = await director.data("query ($id: ID!) { formationTemplate(id: $id) { name } }", id=created["formationTemplateId"])
+    template = await director.data(
+        "query ($id: ID!) { formationTemplate(id: $id) { name } }", id=created["formationTemplateId"]
+    )
     assert template == {"formationTemplate": {"name": DEFAULT}}
     assert created["tenantID"] == director.caller.tenant
     assert {key: created[key] for key in ("name", "state", "error", "status", "formationAssignments")} == {
@@ -169,7 +171,9 @@ async def test_lists_can_be_filtered_by_group(director: Any) -> None:
     app, cluster = await application(director, "one"), await runtime(director, "cluster")
     await application(director, "two")
     await group(director, "team a", applications=[app], runtimes=[cluster])
-    query = "query ($f: [LabelFilter!]) { applications(filter: $f) { data { id } } runtimes(filter: $f) { data { id } } }"
+    query = (
+        "query ($f: [LabelFilter!]) { applications(filter: $f) { data { id } } runtimes(filter: $f) { data { id } } }"
+    )
 
     data = await director.data(query, f=[{"key": "scenarios", "query": '$[*] ? (@ == "team a" || @ == "x")'}])
 
@@ -308,15 +312,15 @@ async def test_whoever_is_in_a_group_can_be_found_without_knowing_the_tenant(dir
     formation = await group(director, "g", applications=[app])
     query = "query ($id: String!) { formationsForObject(objectID: $id) { id name } }"
 
-    assert await director.data(query, caller=director.other, id=app) == {"formationsForObject": [{"id": formation, "name": "g"}]}
+    assert await director.data(query, caller=director.other, id=app) == {
+        "formationsForObject": [{"id": formation, "name": "g"}]
+    }
     assert await director.data(query, id="no-uuid") == {"formationsForObject": []}
     poor = replace(director.caller, scopes=director.caller.scopes - {"formation:global_read"})
     assert (await director.refusal(query, caller=poor, id=app))["extensions"]["error_code"] == 23
-    hidden = "mutation { createFormation(formation: {name: \"h\"}) { id } }"
+    hidden = 'mutation { createFormation(formation: {name: "h"}) { id } }'
     await director.data(hidden, caller=poor)
-    error = await director.refusal(
-        'mutation { deleteFormation(formation: {name: "h"}) { id tenantID } }', caller=poor
-    )
+    error = await director.refusal('mutation { deleteFormation(formation: {name: "h"}) { id tenantID } }', caller=poor)
     assert error["extensions"]["error_code"] == 23
 
 
@@ -351,7 +355,8 @@ async def test_objects_that_join_a_group_at_once_are_paired_with_each_other(dire
     await group(director, "g")
 
     await asyncio.gather(
-        *(assign(director, "g", application=id_) for id_ in ids), *(assign(director, "g", runtime=id_) for id_ in clusters)
+        *(assign(director, "g", application=id_) for id_ in ids),
+        *(assign(director, "g", runtime=id_) for id_ in clusters),
     )
 
     assert len(await states(director, "g")) == 12 * 11
@@ -387,7 +392,8 @@ async def test_unregistering_and_assigning_at_once_leave_no_half_pair(director: 
 async def seen_by_rows(director: Any, runtime_id: str) -> int:
     async with director.database.transaction() as tx:
         found = await tx.value(
-            "-- test.left\nSELECT count(*) FROM formation_assignment WHERE source = %(id)s OR target = %(id)s", id=runtime_id
+            "-- test.left\nSELECT count(*) FROM formation_assignment WHERE source = %(id)s OR target = %(id)s",
+            id=runtime_id,
         )
     return int(found)
 

@@ -117,7 +117,9 @@ async def test_the_notification_is_a_signed_cloud_event_without_secrets(director
     [delivery] = await deliveries(director)
     assert call.id == delivery["id"]
     assert call.headers["content-type"] == "application/cloudevents+json"
-    assert time.time() - 60 < __import__("datetime").datetime.fromisoformat(verified.pop("time")).timestamp() < time.time()
+    assert (
+        time.time() - 60 < __import__("datetime").datetime.fromisoformat(verified.pop("time")).timestamp() < time.time()
+    )
     assert len(verified.pop("id")) == 36
     assert verified == {
         "specversion": "1.0",
@@ -151,7 +153,11 @@ async def test_a_new_address_of_a_runtime_is_told_and_the_same_again_is_not(
         await set_label(director, cluster, key, "https://a.example")
         await set_label(director, cluster, "colour", "blue")
         await set_label(director, cluster, key, "https://b.example")
-        await director.data("mutation ($id: ID!, $k: String!) { deleteRuntimeLabel(runtimeID: $id, key: $k) { key } }", id=cluster, k=key)
+        await director.data(
+            "mutation ($id: ID!, $k: String!) { deleteRuntimeLabel(runtimeID: $id, key: $k) { key } }",
+            id=cluster,
+            k=key,
+        )
         await idle(director)
 
     assert heard(receiver) == [("changed", app, cluster)] * 3
@@ -169,9 +175,13 @@ async def test_an_update_that_moves_a_runtime_is_told_and_one_that_does_not_is_n
         receiver.calls.clear()
 
         await director.data(update, id=cluster, **{"in": {"name": "renamed", "labels": {"colour": "blue"}}})
-        await director.data(update, id=cluster, **{"in": {"name": "renamed", "labels": {EVENT_URL: "https://a.example"}}})
         await director.data(
-            update, id=cluster, **{"in": {"name": "x", "labels": {EVENT_URL: "https://a.example"}, "statusCondition": "CONNECTED"}}
+            update, id=cluster, **{"in": {"name": "renamed", "labels": {EVENT_URL: "https://a.example"}}}
+        )
+        await director.data(
+            update,
+            id=cluster,
+            **{"in": {"name": "x", "labels": {EVENT_URL: "https://a.example"}, "statusCondition": "CONNECTED"}},
         )
         await idle(director)
 
@@ -280,7 +290,9 @@ async def test_leaving_two_groups_at_once_is_told(director: Any, receiver: Recei
     assert len(receiver.calls) <= 2
 
 
-async def test_every_webhook_of_an_application_is_told_and_other_types_are_not(director: Any, receiver: Receiver) -> None:
+async def test_every_webhook_of_an_application_is_told_and_other_types_are_not(
+    director: Any, receiver: Receiver
+) -> None:
     app, _ = await told_application(director, receiver, "one")
     await webhook(director, receiver.url("/second"), application=app)
     await webhook(director, receiver.url("/never"), application=app, type="OPEN_RESOURCE_DISCOVERY")
@@ -434,7 +446,9 @@ async def test_what_one_receiver_is_told_about_one_runtime_arrives_in_the_order_
         assert once == sorted(once, key=order.index)
 
 
-async def test_a_receiver_that_hangs_holds_up_nobody_else_and_hears_of_it_again(director: Any, receiver: Receiver) -> None:
+async def test_a_receiver_that_hangs_holds_up_nobody_else_and_hears_of_it_again(
+    director: Any, receiver: Receiver
+) -> None:
     app, _ = await told_application(director, receiver, "one")
     cluster = await runtime(director, "cluster")
     async with receiving(hangs) as hanging:
@@ -450,7 +464,9 @@ async def test_a_receiver_that_hangs_holds_up_nobody_else_and_hears_of_it_again(
 
     assert heard(receiver) == [("assign", app, cluster)]
     assert len({call.id for call in hanging.calls}) == 1
-    assert pending[0]["error"] == "operation has timed out" or "did not finish its answer in time" in pending[0]["error"]
+    assert (
+        pending[0]["error"] == "operation has timed out" or "did not finish its answer in time" in pending[0]["error"]
+    )
     assert await condition(director, "g") == "READY"
 
 
@@ -496,7 +512,8 @@ async def test_a_pair_is_initial_until_its_target_knows_and_deleting_until_it_kn
     await unassign(director, "g", runtime=cluster)
     assert await states(director, "g") == [(cluster, app, "DELETING")]
     seen = await director.data(
-        "query ($id: ID!) { applicationsForRuntime(runtimeID: $id) { totalCount } runtime(id: $id) { labels } }", id=cluster
+        "query ($id: ID!) { applicationsForRuntime(runtimeID: $id) { totalCount } runtime(id: $id) { labels } }",
+        id=cluster,
     )
     assert seen["applicationsForRuntime"]["totalCount"] == 0
     assert "scenarios" not in seen["runtime"]["labels"]
@@ -506,7 +523,9 @@ async def test_a_pair_is_initial_until_its_target_knows_and_deleting_until_it_kn
     assert await states(director, "g") == []
 
 
-async def test_a_pair_whose_target_fails_is_in_error_and_ready_once_it_took_it(director: Any, receiver: Receiver) -> None:
+async def test_a_pair_whose_target_fails_is_in_error_and_ready_once_it_took_it(
+    director: Any, receiver: Receiver
+) -> None:
     async def fails(_call: Call) -> bytes:
         return answer(500)
 
@@ -521,7 +540,11 @@ async def test_a_pair_whose_target_fails_is_in_error_and_ready_once_it_took_it(d
         assert [(e["message"], e["errorCode"]) for e in data_["status"]["errors"]] == [("the receiver answered 500", 1)]
         failed = [row for row in data_["formationAssignments"]["data"] if row["error"]]
         assert [(row["source"], row["target"], row["state"]) for row in failed] == [(cluster, app, "CREATE_ERROR")]
-        assert failed[0]["value"] == failed[0]["error"] == '{"error":{"message":"the receiver answered 500","errorCode":1}}'
+        assert (
+            failed[0]["value"]
+            == failed[0]["error"]
+            == '{"error":{"message":"the receiver answered 500","errorCode":1}}'
+        )
         receiver.behaviour = takes_it
         await idle(director)
 

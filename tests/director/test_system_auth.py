@@ -240,3 +240,161 @@ async def test_credentials_need_the_scope_of_their_kind(director: Any, kind: str
     for document in (request(kind), deletion(kind)):
         error = await director.refusal(document, id=id_, caller=replace(director.caller, scopes=frozenset()))
         assert error["message"] == f"insufficient scopes provided [actual=; required={scope}]"
+
+
+# For the plane's own components
+
+BY_TOKEN = f"query ($token: String!) {{ result: systemAuthByToken(token: $token) {{ {AUTH} }} }}"
+UPDATE = f"mutation ($id: ID!, $in: AuthInput!) {{ result: updateSystemAuth(authID: $id, in: $in) {{ {AUTH} }} }}"
+INVALIDATE = f"mutation ($id: ID!) {{ result: invalidateSystemAuthOneTimeToken(authID: $id) {{ {AUTH} }} }}"
+UNKNOWN = ("8fd7f7f4-3d6c-4a9a-8f3c-000000000000", "no-uuid", "")
+WIRE_TOKEN = {
+    "token": "chosen-by-the-caller",
+    "used": False,
+    "expiresAt": "2030-01-01T00:00:00Z",
+    "createdAt": "2030-01-01T00:00:00Z",
+    "usedAt": "0001-01-01T00:00:00Z",
+}
+
+
+def internal(director: Any) -> Any:
+    scopes = frozenset({"ory_internal", "application.auths:read", "runtime.auths:read"})
+    return replace(director.caller, scopes=scopes, tenant=None, external_tenant=None)
+
+
+async def token_for(director: Any, kind: str, id_: str, **more: Any) -> str:
+    document = f"mutation ($id: ID!, $a: ID) {{ r: requestOneTimeTokenFor{KINDS[kind][0]}(id: $id, systemAuthID: $a) {{ token }} }}"
+    return str((await director.data(document, id=id_, **more))["r"]["token"])
+
+
+@pytest.mark.parametrize("kind", ["application", "runtime"])
+async def test_a_token_leads_to_its_system_auth_without_being_used(director: Any, kind: str) -> None:
+    id_ = await register(director, kind)
+    token = await token_for(director, kind, id_)
+
+    for _ in range(2):
+        found = (await director.data(BY_TOKEN, token=token, caller=internal(director)))["result"]
+        assert (found["referenceObjectId"], found["type"]) == (id_, KINDS[kind][2])
+
+    newer = await token_for(director, kind, id_, a=found["id"])
+    assert (await director.data(BY_TOKEN, token=newer, caller=internal(director)))["result"]["id"] == found["id"]
+    for nobodys in (token, "", "x" * 88, digest(newer).hex()):
+        error = await director.refusal(BY_TOKEN, token=nobodys, caller=internal(director))
+        assert error["message"] == "Object not found [object=systemAuth]"
+        assert error["extensions"] == {"error": "NotFound", "error_code": 20}
+
+
+@pytest.mark.parametrize(("kind", "validity"), [("application", "5m0s"), ("runtime", "1h0m0s")])
+async def test_a_used_and_an_expired_token_are_refused_by_name(director: Any, kind: str, validity: str) -> None:
+    id_ = await register(director, kind)
+    token = await token_for(director, kind, id_)
+    auth = (await director.data(BY_TOKEN, token=token, caller=internal(director)))["result"]["id"]
+
+    async with director.database.transaction() as tx:
+        await tx.run("UPDATE one_time_token SET expires_at = clock_timestamp()")
+    error = await director.refusal(BY_TOKEN, token=token, caller=internal(director))
+    sentence = f"One Time Token with validity {validity} for system auth with ID {auth} has expired"
+    assert error["message"].endswith(f"reason: {sentence}]")
+    assert error["extensions"] == {"error": "InternalError", "error_code": 10}
+
+    async with director.database.transaction() as tx:
+        await tx.run("UPDATE one_time_token SET used_at = clock_timestamp()")
+    error = await director.refusal(BY_TOKEN, token=token, caller=internal(director))
+    assert error["message"].endswith(f"reason: One Time Token for system auth id {auth} has been used]")
+
+
+async def test_an_invalidated_token_is_a_used_one(director: Any, announced: Announced) -> None:
+    id_ = await register(director, "application")
+    token = await token_for(director, "application", id_)
+    [before] = await auths(director, "application", id_)
+
+    after = (await director.data(INVALIDATE, id=before["id"], caller=internal(director)))["result"]
+    again = (await director.data(INVALIDATE, id=before["id"], caller=internal(director)))["result"]
+
+    assert before["auth"]["oneTimeToken"]["used"] is False
+    assert after["auth"]["oneTimeToken"]["used"] is True
+    assert after["auth"]["oneTimeToken"]["usedAt"] > "2020"
+    assert again == after
+    assert (await announced())[-2:] == ["SystemAuthUpdated"] * 2
+    error = await director.refusal(BY_TOKEN, token=token, caller=internal(director))
+    assert "has been used" in error["message"]
+
+
+async def test_without_a_token_there_is_nothing_to_invalidate(director: Any) -> None:
+    id_ = await register(director, "application")
+    made = (await director.data(request("application"), id=id_))["result"]
+
+    error = await director.refusal(INVALIDATE, id=made["id"], caller=internal(director))
+    assert error["message"].endswith(f"reason: System Auth with ID {made['id']} has no One Time Token]")
+    for unknown in UNKNOWN:
+        error = await director.refusal(INVALIDATE, id=unknown, caller=internal(director))
+        assert error["message"] == "Object not found [object=systemAuth]"
+        error = await director.refusal(UPDATE, id=unknown, caller=internal(director), **{"in": {}})
+        assert error["message"] == "Object not found [object=systemAuth]"
+
+
+async def test_an_update_replaces_what_is_kept_and_voids_the_token(director: Any, announced: Announced) -> None:
+    id_ = await register(director, "application")
+    token = await token_for(director, "application", id_)
+    [before] = await auths(director, "application", id_)
+    given = {
+        "credential": {"oauth": {"clientId": "c", "clientSecret": "planted-secret-7", "url": "https://idp.test"}},
+        "certCommonName": "somebody",
+    }
+
+    after = (await director.data(UPDATE, id=before["id"].upper(), caller=internal(director), **{"in": given}))["result"]
+
+    assert after == before | {
+        "auth": {
+            "certCommonName": "somebody",
+            "credential": {"__typename": "OAuthCredentialData", **given["credential"]["oauth"]},  # type: ignore[index]  # a dict
+            "oneTimeToken": None,
+        }
+    }
+    assert await auths(director, "application", id_) == [after]
+    assert (await director.refusal(BY_TOKEN, token=token, caller=internal(director)))["extensions"]["error_code"] == 20
+    assert (await announced())[-1] == "SystemAuthUpdated"
+    async with director.database.transaction() as tx:
+        assert "planted-secret-7" not in str(dict(await tx.row("SELECT * FROM system_auth")))
+
+    emptied = (await director.data(UPDATE, id=before["id"], caller=internal(director), **{"in": {}}))["result"]
+    assert emptied["auth"] == {"certCommonName": "", "credential": None, "oneTimeToken": None}
+
+
+async def test_an_update_with_a_token_keeps_the_one_in_force_and_makes_none(director: Any) -> None:
+    id_ = await register(director, "application")
+    token = await token_for(director, "application", id_)
+    [before] = await auths(director, "application", id_)
+
+    given = {"in": {"oneTimeToken": WIRE_TOKEN}}
+    after = (await director.data(UPDATE, id=before["id"], caller=internal(director), **given))["result"]
+
+    assert after == before
+    assert (await director.data(BY_TOKEN, token=token, caller=internal(director)))["result"]["id"] == before["id"]
+    error = await director.refusal(BY_TOKEN, token=WIRE_TOKEN["token"], caller=internal(director))
+    assert error["extensions"]["error_code"] == 20
+
+
+async def test_an_update_leaves_the_planes_own_client_secret_in_force(director: Any) -> None:
+    id_ = await register(director, "application")
+    made = (await director.data(request("application"), id=id_))["result"]
+
+    await director.data(UPDATE, id=made["id"], caller=internal(director), **{"in": {"accessStrategy": "open"}})
+
+    [shown] = await auths(director, "application", id_)
+    assert shown["auth"]["credential"]["clientId"] == made["id"]
+    async with director.database.transaction() as tx:
+        kept = await tx.value("SELECT client_secret_digest FROM system_auth")
+    assert kept == digest(made["auth"]["credential"]["clientSecret"])
+
+
+@pytest.mark.parametrize(
+    ("document", "given"), [(BY_TOKEN, {"token": "x"}), (UPDATE, {"id": "x", "in": {}}), (INVALIDATE, {"id": "x"})]
+)
+async def test_nobody_from_outside_has_the_scope_of_the_planes_own_components(
+    director: Any, document: str, given: dict[str, Any]
+) -> None:
+    error = await director.refusal(document, **given)
+
+    assert error["extensions"]["error_code"] == 23
+    assert error["message"].endswith("required=ory_internal]")

@@ -361,3 +361,76 @@ async def test_the_seed_is_written_once_and_leaves_what_its_owner_changed(direct
     assert await director.state() == before
     shown = (await director.data(ONE, id="3e64ebae-38b5-46a0-b1ed-9ccee153a0ae"))["tenantByExternalID"]
     assert (shown["name"], shown["type"], shown["provider"]) == ("ours now", "account", "Compass")
+
+
+BY_INTERNAL_ID = "query ($id: ID!) { result: tenantByInternalID(id: $id) { id internalID name } }"
+ROOTS = "query ($id: String!) { result: rootTenants(externalTenant: $id) { id } }"
+SET_LABEL = "mutation ($id: ID!, $k: String!, $v: Any!) { result: setTenantLabel(tenantID: $id, key: $k, value: $v) { key value } }"
+
+
+async def test_a_tenant_by_its_internal_id_is_for_the_planes_own_components(director: Any) -> None:
+    internal = replace(director.caller, scopes=frozenset({"ory_internal"}), tenant=None, external_tenant=None)
+
+    found = await director.data(BY_INTERNAL_ID, id=director.other.tenant, caller=internal)
+
+    assert found["result"] == {"id": "tenant-other", "internalID": director.other.tenant, "name": "other"}
+    for unknown in ("tenant-other", "8fd7f7f4-3d6c-4a9a-8f3c-000000000000", ""):
+        error = await director.refusal(BY_INTERNAL_ID, id=unknown, caller=internal)
+        assert error["message"] == "Object not found [object=tenant]"
+    assert (await director.refusal(BY_INTERNAL_ID, id=director.other.tenant))["extensions"]["error_code"] == 23
+
+
+async def test_root_tenants_are_the_ancestors_without_parents(director: Any) -> None:
+    async with director.database.transaction() as tx:
+        for name, parents in (("z", ()), ("a", ()), ("middle", ("a",)), ("low", ("middle", "z"))):
+            await tenant.write(tx, tenant.NewTenant(name, name, "account", "test", parents=parents))
+
+    for asked, roots in (("low", ["a", "z"]), ("middle", ["a"]), ("a", ["a"])):
+        found = (await director.data(ROOTS, id=asked))["result"]
+        assert [one["id"] for one in found] == roots
+    for unknown in ("nobody", "", director.caller.tenant):
+        error = await director.refusal(ROOTS, id=unknown)
+        assert error["message"] == "Object not found [object=tenant]"
+        assert error["extensions"] == {"error": "NotFound", "error_code": 20}
+    without = replace(director.caller, scopes=director.caller.scopes - {"tenant:read"})
+    assert (await director.refusal(ROOTS, id="low", caller=without))["extensions"]["error_code"] == 23
+
+
+async def test_a_tenant_is_labelled_by_either_of_its_ids(
+    director: Any, announced: Callable[[], Awaitable[Sequence[str]]]
+) -> None:
+    both = director.caller.tenant
+    async with director.database.transaction() as tx:
+        # Its external id is another tenant's internal one, which counts.
+        await tenant.write(tx, tenant.NewTenant("double", both, "account", "test"))
+
+    for id_, value in (("tenant-mine", "external"), (both, {"a": [1]})):
+        set_ = (await director.data(SET_LABEL, id=id_, k="k", v=value))["result"]
+        assert set_ == {"key": "k", "value": value}
+
+    shown = "query ($id: ID!) { tenantByExternalID(id: $id) { labels } }"
+    assert (await director.data(shown, id="tenant-mine"))["tenantByExternalID"]["labels"] == {"k": {"a": [1]}}
+    assert (await director.data(shown, id=both))["tenantByExternalID"]["labels"] == {}
+    assert (await announced())[-2:] == ["TenantsChanged"] * 2
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "message"),
+    [
+        ({"id": "nobody"}, 20, "Object not found [object=tenant]"),
+        ({"id": ""}, 20, "Object not found [object=tenant]"),
+        ({"k": ""}, 22, "Invalid data LabelInput [key=cannot be blank]"),
+        ({"k": "a b"}, 22, "Invalid data LabelInput [key=must be in a valid format]"),
+        ({"v": ""}, 22, "Invalid data LabelInput [value=cannot be blank]"),
+    ],
+)
+async def test_a_tenants_label_that_breaks_a_rule_is_refused(
+    director: Any, given: dict[str, Any], code: int, message: str
+) -> None:
+    error = await director.refusal(SET_LABEL, **{"id": "tenant-mine", "k": "k", "v": 1, **given})
+
+    assert error["message"] == message
+    assert error["extensions"]["error_code"] == code
+    without = replace(director.caller, scopes=director.caller.scopes - {"tenant:write"})
+    refused = await director.refusal(SET_LABEL, id="tenant-mine", k="k", v=1, caller=without)
+    assert refused["extensions"]["error_code"] == 23

@@ -47,7 +47,7 @@ def adapter(port: int) -> dict[str, str]:
             '"account": "{{.CustomerTenantContext.AccountID}}"}, '
             '"application": {"id": "{{.Application.ID}}", "name": {{.Application.Name | toJson}}, '
             '"region": "{{.Application.Labels.region}}"'
-            "{{if .ApplicationTemplate}}, \"template\": \"{{.ApplicationTemplate.ID}}\"{{end}}}, "
+            '{{if .ApplicationTemplate}}, "template": "{{.ApplicationTemplate.ID}}"{{end}}}, '
             '"runtime": {"id": "{{.Runtime.ID}}", "name": "{{.Runtime.Name}}", "url": "{{.Runtime.Labels.runtime_consoleUrl}}"}, '
             '"assignment": {"id": "{{.Assignment.ID}}", "reverse": {{if .ReverseAssignment.Value}}{{.ReverseAssignment.Value}}{{else}}{}{{end}}}}'
         ),
@@ -67,7 +67,9 @@ class Answers:
         self.body: Any = {}
 
     async def __call__(self, _call: Call) -> bytes:
-        return reply(self.status, b"" if self.status == 204 else orjson.dumps(self.body), content_type="application/json")
+        return reply(
+            self.status, b"" if self.status == 204 else orjson.dumps(self.body), content_type="application/json"
+        )
 
 
 # Alone
@@ -76,7 +78,9 @@ class Answers:
 def test_a_url_is_a_method_and_an_address() -> None:
     data = Record(Name="x")
 
-    assert url('{"method": "post", "path": "https://a.example/{{.Name}}"}', data) == Target("POST", "https://a.example/x")
+    assert url('{"method": "post", "path": "https://a.example/{{.Name}}"}', data) == Target(
+        "POST", "https://a.example/x"
+    )
     for bad in ('{"path": "https://a.example"}', '{"method": "GET"}', "[]", "{"):
         with pytest.raises(CompassError):
             url(bad, data)
@@ -127,7 +131,11 @@ def test_an_output_that_does_not_say_what_success_is_is_unusable(template: str) 
         ("CONFIGURATION_CHANGED", {"input_template": '{"id": "{{.RuntimeContext.Value}}"}'}, None),
         ("APPLICATION_TENANT_MAPPING", {"input_template": '{"id": "{{.SourceApplication.ID}}"}'}, None),
         ("FORMATION_LIFECYCLE", {"input_template": '{"n": "{{.Formation.Name}}"}'}, None),
-        ("OPEN_RESOURCE_DISCOVERY", {"input_template": "{}"}, "missing template input for type: OPEN_RESOURCE_DISCOVERY"),
+        (
+            "OPEN_RESOURCE_DISCOVERY",
+            {"input_template": "{}"},
+            "missing template input for type: OPEN_RESOURCE_DISCOVERY",
+        ),
         ("CONFIGURATION_CHANGED", {"input_template": "{{.Runtime.Secret}}"}, "inputTemplate: "),
         ("CONFIGURATION_CHANGED", {"input_template": "{{.Vault}}"}, "inputTemplate: "),
         ("CONFIGURATION_CHANGED", {"input_template": "{{if}"}, "inputTemplate: line 1"),
@@ -136,10 +144,16 @@ def test_an_output_that_does_not_say_what_success_is_is_unusable(template: str) 
         ("CONFIGURATION_CHANGED", {"header_template": '{"A": 1}'}, "headerTemplate: "),
         ("CONFIGURATION_CHANGED", {"output_template": "{}"}, "outputTemplate: "),
         ("REGISTER_APPLICATION", {"status_template": "{}"}, "statusTemplate: statusTemplate must render status"),
-        ("CONFIGURATION_CHANGED", {"input_template": '{{range until 100000}}{{range until 100000}}x{{end}}{{end}}'}, "inputTemplate: "),
+        (
+            "CONFIGURATION_CHANGED",
+            {"input_template": "{{range until 100000}}{{range until 100000}}x{{end}}{{end}}"},
+            "inputTemplate: ",
+        ),
     ],
 )
-def test_templates_are_tried_out_before_they_are_accepted(type_: str, given: dict[str, str], problem: str | None) -> None:
+def test_templates_are_tried_out_before_they_are_accepted(
+    type_: str, given: dict[str, str], problem: str | None
+) -> None:
     found = try_out(type_, **(NOTHING | given))
 
     assert found == problem if problem is None else (found or "").startswith(problem)
@@ -210,8 +224,20 @@ async def test_readiness_and_changes_render_as_assign_and_unregistration_as_unas
         (204, {}, "CONFIG_PENDING", "DELIVERED", None),
         (200, {"state": "CONFIG_PENDING"}, "CONFIG_PENDING", "DELIVERED", None),
         (200, {"state": "CREATE_READY"}, "READY", "DELIVERED", None),
-        (200, {"state": "CREATE_ERROR"}, "CREATE_ERROR", "DELIVERED", ("the receiver answered with state CREATE_ERROR", 2)),
-        (200, {"state": "DELETE_READY"}, "CREATE_ERROR", "DELIVERED", ("Invalid transition from state assign to DELETE_READY", 2)),
+        (
+            200,
+            {"state": "CREATE_ERROR"},
+            "CREATE_ERROR",
+            "DELIVERED",
+            ("the receiver answered with state CREATE_ERROR", 2),
+        ),
+        (
+            200,
+            {"state": "DELETE_READY"},
+            "CREATE_ERROR",
+            "DELIVERED",
+            ("Invalid transition from state assign to DELETE_READY", 2),
+        ),
         (200, {"error": "no quota"}, "CREATE_ERROR", "DELIVERED", ("no quota", 2)),
         (404, {}, "CREATE_ERROR", "DEAD", ("the receiver answered 404, which says that it is gone", 1)),
         (500, {"error": "no quota"}, "CREATE_ERROR", "PENDING", ("no quota", 2)),
@@ -244,7 +270,12 @@ async def test_the_answer_decides_about_the_assignment(
 
 @pytest.mark.parametrize(
     ("status", "body", "left"),
-    [(200, {}, []), (204, {}, ["DELETING"]), (200, {"state": "DELETE_ERROR"}, ["DELETE_ERROR"]), (500, {}, ["DELETE_ERROR"])],
+    [
+        (200, {}, []),
+        (204, {}, ["DELETING"]),
+        (200, {"state": "DELETE_ERROR"}, ["DELETE_ERROR"]),
+        (500, {}, ["DELETE_ERROR"]),
+    ],
 )
 async def test_the_answer_decides_about_the_end_too(
     director: Any, status: int, body: dict[str, Any], left: list[str]

@@ -75,9 +75,9 @@ class Home:
             if process.returncode is None:
                 process.send_signal(signal.SIGINT)
             # What else it says must be read, or it could wait for us to do so.
-            await process.stderr.read()
+            rest = await process.stderr.read()
             await process.wait()
-        assert process.returncode == 0
+        assert process.returncode == 0, rest.decode()
 
 
 @asynccontextmanager

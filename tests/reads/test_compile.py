@@ -322,3 +322,18 @@ async def test_a_response_key_longer_than_an_identifier_of_the_database_is_kept(
     key = "a" * 200
 
     assert await shop.data(f"{{ orders {{ data {{ {key}: title }} }} }}") == {"orders": {"data": [{key: "order 1"}]}}
+
+
+async def test_every_field_has_its_own_arguments_wherever_it_stands(shop: Shop) -> None:
+    await shop.add(1, lines=9)
+    numbers = range(1, 40)
+    page = 'data {{ pages: lines(first: {}, after: "MA==") {{ data {{ id }} pageInfo {{ endCursor }} }} }}'
+    roots = [f"o{n}: orders {{ {page.format('$n' if n % 5 == 0 else n % 9 + 1)} }}" for n in numbers]
+
+    seen = await shop.data(f"query ($n: Int) {{ {' '.join(roots)} }}", n=3)
+
+    sizes = {key: len(orders["data"][0]["pages"]["data"]) for key, orders in seen.items()}
+    assert sizes == {f"o{n}": 3 if n % 5 == 0 else n % 9 + 1 for n in numbers}
+    cursors = {len(orders["data"][0]["pages"]["data"]): orders["data"][0]["pages"]["pageInfo"]["endCursor"] for orders in seen.values()}
+    assert cursors[2] == "RHBLdEo0ajlqRHEy"
+    assert cursors[9] == ""

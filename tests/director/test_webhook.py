@@ -1,0 +1,196 @@
+"""Webhooks through the Director's API."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from compass.director import webhook as noun
+from tests.director.groups import ADD_WEBHOOK, REGISTER_APPLICATION, Announced, application, runtime, webhook
+
+NOBODY = "8fd7f7f4-3d6c-4a9a-8f3c-000000000000"
+UPDATE = """
+mutation ($id: ID!, $in: WebhookInput!) {
+  result: updateWebhook(webhookID: $id, in: $in) { id type url mode auth { accessStrategy } signingSecret }
+}
+"""
+DELETE = "mutation ($id: ID!) { result: deleteWebhook(webhookID: $id) { id url } }"
+SHOWN = (
+    "query ($id: ID!) { application(id: $id) { webhooks { id url signingSecret auth { credential { __typename } } } } }"
+)
+BASIC = {"credential": {"basic": {"username": "u", "password": "p-4711"}}}
+URL = "https://receiver.example/hook"
+
+
+async def test_a_webhook_answers_what_was_given_and_its_own_secret(director: Any, announced: Announced) -> None:
+    app = await application(director, "one")
+
+    added = await webhook(director, URL, application=app, mode="SYNC", auth=BASIC)
+
+    assert {key: added[key] for key in ("applicationID", "runtimeID", "type", "mode", "url")} == {
+        "applicationID": app,
+        "runtimeID": None,
+        "type": "CONFIGURATION_CHANGED",
+        "mode": "SYNC",
+        "url": URL,
+    }
+    assert added["signingSecret"].startswith("whsec_")
+    assert (await announced())[-1] == "WebhooksChanged"
+    second = await webhook(director, URL, application=app)
+    assert second["signingSecret"] != added["signingSecret"]
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({}, "missing webhook url"),
+        ({"url": URL, "urlTemplate": "{}"}, "cannot provide both webhook url and url template"),
+        ({"url": URL, "mode": "ASYNC"}, "unsupported webhook mode ASYNC for type: CONFIGURATION_CHANGED"),
+        (
+            {"url": URL, "type": "OPEN_RESOURCE_DISCOVERY", "mode": "ASYNC_CALLBACK"},
+            "unsupported webhook mode ASYNC_CALLBACK for type: OPEN_RESOURCE_DISCOVERY",
+        ),
+        ({"url": URL, "type": "REGISTER_APPLICATION", "mode": "ASYNC"}, "missing webhook status template"),
+        ({"url": URL, "type": "REGISTER_APPLICATION"}, "outputTemplate is required for type: REGISTER_APPLICATION"),
+        (
+            {"url": URL, "type": "SYSTEM_FIELD_DISCOVERY", "inputTemplate": "{}"},
+            "missing template input for type: SYSTEM_FIELD_DISCOVERY",
+        ),
+        ({"url": URL, "inputTemplate": "{{.Runtime.Nope}}"}, "inputTemplate: line 1: "),
+        ({"url": "nonsense"}, "url=must be a valid URL"),
+        ({"url": "https://a.example/" + "x" * 256}, "url=the length must be no more than 256"),
+        ({"url": URL, "timeout": -1}, "timeout=must be no less than 0"),
+        ({"url": URL, "retryInterval": -1}, "retryInterval=must be no less than 0"),
+        ({"url": URL, "correlationIdKey": "a b"}, "correlationIdKey=must be in a valid format"),
+    ],
+)
+async def test_a_webhook_that_breaks_a_rule_is_refused(director: Any, given: dict[str, Any], reason: str) -> None:
+    app = await application(director, "one")
+
+    error = await director.refusal(ADD_WEBHOOK, application=app, **{"in": {"type": "CONFIGURATION_CHANGED", **given}})
+
+    assert error["extensions"]["error_code"] == 22
+    assert reason in error["message"]
+
+
+async def test_a_webhook_has_exactly_one_owner_that_is_there(director: Any) -> None:
+    app, cluster = await application(director, "one"), await runtime(director, "cluster")
+    foreign = await application(director, "theirs", caller=director.other)
+    given = {"in": {"type": "CONFIGURATION_CHANGED", "url": URL}}
+
+    for owners in ({}, {"application": app, "runtime": cluster}):
+        error = await director.refusal(ADD_WEBHOOK, **owners, **given)
+        assert (
+            "exactly one of applicationID, applicationTemplateID, runtimeID or formationTemplateID" in error["message"]
+        )
+    for owners in ({"application": foreign}, {"application": NOBODY}, {"application": cluster}, {"runtime": "no-uuid"}):
+        error = await director.refusal(ADD_WEBHOOK, **owners, **given)
+        assert error["message"] == "Invalid data [reason=cannot add Webhook due to not existing reference entity]"
+    error = await director.refusal(ADD_WEBHOOK, template=NOBODY, **given)
+    assert error["extensions"]["error_code"] == 27
+
+
+async def test_an_application_touches_its_own_webhooks_only(director: Any) -> None:
+    app, other = await application(director, "one"), await application(director, "other")
+    cluster = await runtime(director, "cluster")
+    me = director.application(app)
+    theirs = await webhook(director, URL, application=other)
+    of_runtime = await webhook(director, URL, runtime=cluster)
+    given = {"in": {"type": "CONFIGURATION_CHANGED", "url": URL}}
+
+    mine = (await director.data(ADD_WEBHOOK, caller=me, application=app, **given))["result"]
+    for owners in ({"application": other}, {"runtime": cluster}, {"runtime": app}):
+        error = await director.refusal(ADD_WEBHOOK, caller=me, **owners, **given)
+        assert error["extensions"]["error_code"] == 22
+    for id_ in (theirs["id"], of_runtime["id"], NOBODY, "no-uuid"):
+        assert (await director.refusal(DELETE, caller=me, id=id_))["message"] == "Object not found [object=webhook]"
+        assert (await director.refusal(UPDATE, caller=me, id=id_, **given))[
+            "message"
+        ] == "Object not found [object=webhook]"
+    assert (await director.data(UPDATE, caller=me, id=mine["id"], **given))["result"]["id"] == mine["id"]
+    assert (await director.data(DELETE, caller=director.runtime(cluster), id=of_runtime["id"]))["result"]
+    assert (await director.refusal(DELETE, caller=director.runtime(cluster), id=mine["id"]))["extensions"][
+        "error_code"
+    ] == 20
+
+
+async def test_a_tenant_touches_its_own_webhooks_only(director: Any) -> None:
+    added = await webhook(director, URL, application=await application(director, "one"))
+
+    for text, more in ((DELETE, {}), (UPDATE, {"in": {"type": "CONFIGURATION_CHANGED", "url": URL}})):
+        error = await director.refusal(text, caller=director.other, id=added["id"], **more)
+        assert error["message"] == "Object not found [object=webhook]"
+
+
+async def test_the_signing_secret_is_shown_to_the_owner_and_who_may_change_webhooks(director: Any) -> None:
+    app, other = await application(director, "one"), await application(director, "other")
+    added = await webhook(director, URL, application=app)
+
+    async def seen(caller: Any) -> Any:
+        data = await director.data(SHOWN, caller=caller, id=app)
+        return data["application"]["webhooks"][0]["signingSecret"]
+
+    assert await seen(director.caller) == added["signingSecret"]
+    assert await seen(director.application(app)) == added["signingSecret"]
+    assert await seen(director.application(other)) is None
+    assert await seen(replace(director.caller, scopes=director.caller.scopes - {"webhook:write"})) is None
+
+
+async def test_the_credentials_of_a_webhook_need_a_scope_of_their_own_and_lie_sealed(director: Any) -> None:
+    app = await application(director, "one")
+    await webhook(director, URL, application=app, auth=BASIC)
+
+    shown = (await director.data(SHOWN, id=app))["application"]["webhooks"][0]
+    hidden = await director.data(
+        SHOWN, caller=replace(director.caller, scopes=director.caller.scopes - {"webhooks.auth:read"}), id=app
+    )
+    assert shown["auth"] == {"credential": {"__typename": "BasicCredentialData"}}
+    assert hidden["application"]["webhooks"][0]["auth"] is None
+    async with director.database.transaction() as tx:
+        row = await tx.row("-- test.row\nSELECT id, auth_sealed, signing_secret_sealed FROM webhook")
+    assert "p-4711" not in row["auth_sealed"]
+    assert b"p-4711" in director.vault.open(f"webhook/{row['id']}", row["auth_sealed"])
+    assert noun.signing_secret(director.vault, row["id"], row["signing_secret_sealed"]) == shown["signingSecret"]
+
+
+async def test_an_update_replaces_everything_but_the_secret(director: Any, announced: Announced) -> None:
+    app = await application(director, "one")
+    added = await webhook(director, URL, application=app, mode="SYNC", auth={"accessStrategy": "open"})
+
+    data = await director.data(UPDATE, id=added["id"], **{"in": {"type": "CONFIGURATION_CHANGED", "url": URL + "2"}})
+
+    assert data["result"] == {
+        "id": added["id"],
+        "type": "CONFIGURATION_CHANGED",
+        "url": URL + "2",
+        "mode": None,
+        "auth": None,
+        "signingSecret": added["signingSecret"],
+    }
+    assert (await announced())[-1] == "WebhooksChanged"
+
+
+async def test_a_deleted_webhook_answers_what_it_was_and_is_gone(director: Any) -> None:
+    app = await application(director, "one")
+    added = await webhook(director, URL, application=app)
+
+    assert await director.data(DELETE, id=added["id"]) == {"result": {"id": added["id"], "url": URL}}
+    assert (await director.data(SHOWN, id=app))["application"]["webhooks"] == []
+    assert (await director.refusal(DELETE, id=added["id"]))["extensions"]["error_code"] == 20
+
+
+async def test_webhooks_may_come_with_the_registration_and_a_bad_one_registers_nothing(director: Any) -> None:
+    good = {"type": "CONFIGURATION_CHANGED", "url": URL}
+    app = await application(director, "one", webhooks=[good, {**good, "url": URL + "2"}])
+    cluster = await runtime(director, "cluster", webhooks=[good])
+
+    error = await director.refusal(
+        REGISTER_APPLICATION, **{"in": {"name": "two", "webhooks": [good, {"type": "CONFIGURATION_CHANGED"}]}}
+    )
+
+    shown = (await director.data(SHOWN, id=app))["application"]["webhooks"]
+    assert [entry["url"] for entry in shown] == sorted([URL, URL + "2"], key=[e["url"] for e in shown].index)
+    assert len({entry["signingSecret"] for entry in shown}) == 2
+    data = await director.data("query ($id: ID!) { runtime(id: $id) { webhooks { url runtimeID } } }", id=cluster)
+    assert data["runtime"]["webhooks"] == [{"url": URL, "runtimeID": cluster}]
+    assert error["message"] == "Invalid data ApplicationRegisterInput [webhooks.1.reason=missing webhook url]"

@@ -1,0 +1,68 @@
+"""Killing planes, and callers that outlive it."""
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final, TypeVar
+
+import aiohttp
+
+from compass.client.graphql import PlaneAnswerUnreadable, PlaneRefused, PlaneUnreachable
+from compass.errors import Code
+from tests.e2e.plane import Plane
+
+PROOF: Final = bool(os.environ.get("COMPASS_PROOF"))
+"""Many more kills than in the everyday run."""
+
+Result = TypeVar("Result")
+
+
+def kills(everyday: int) -> int:
+    """How often a plane is killed: some times every day, ten times as often as a proof."""
+    return everyday * 10 if PROOF else everyday
+
+
+async def strike(plane: Plane, moments: random.Random) -> None:
+    """End the plane as a power cut would, and start it again on the same folder, at the same addresses."""
+    await plane.kill()
+    await asyncio.sleep(moments.uniform(0, 0.1))
+    await plane.start()
+
+
+@asynccontextmanager
+async def struck(
+    plane: Plane, moments: random.Random, *, times: int, after: tuple[float, float] = (0.05, 1.0)
+) -> AsyncIterator[None]:
+    """Kill the plane at random moments while the block runs, each so many seconds after it was ready.
+
+    The block is left when all kills are over and the plane is up.
+    """
+
+    async def striking() -> None:
+        for _ in range(times):
+            await asyncio.sleep(moments.uniform(*after))
+            await strike(plane, moments)
+
+    task = asyncio.create_task(striking())
+    try:
+        yield
+        await task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def persistently(call: Callable[[], Awaitable[Result]], *, within: float = 60) -> Result:
+    """Call until there is an answer: what a client does that does not know whether it was heard."""
+    async with asyncio.timeout(within):
+        while True:
+            try:
+                return await call()
+            except (PlaneUnreachable, PlaneAnswerUnreadable, aiohttp.ClientError, OSError):
+                pass
+            except PlaneRefused as refusal:
+                if refusal.error_code != Code.OPERATION_TIMEOUT:
+                    raise
+            await asyncio.sleep(0.02)
