@@ -4,13 +4,12 @@ Everything runs against a PostgreSQL of its own in a temporary folder, with the 
 Nothing is asserted but that the variants of a comparison answer the same JSON.
 
   a  compiled reads against the best statements by hand      e  pairing and token redemption over TLS
-  b  compiled reads against a resolver server                 f  from a commit to webhooks and agents
+  b  compiled reads against a resolver server                 f  from a commit to a webhook
   c  the Runtime Agent's own query                            g  start-up and memory
   d  the latency of a page in small and large tenants
 """
 
 import argparse
-import asyncio
 import sys
 import tempfile
 import time
@@ -22,7 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import uvloop
 
-from bench import reads
+from bench import plane, reads
 from bench.landscape import Size, seed
 from bench.table import Line, table
 from compass.postgres.embedded import running
@@ -55,7 +54,11 @@ async def _reads(dsn: str, wanted: str) -> list[Line]:
     lines: list[Line] = []
     if set("abc") & set(wanted):
         async with _seeded(dsn, "bench", Size()) as database:
-            for section, measure in (("a", reads.against_hand), ("b", reads.against_resolvers), ("c", reads.of_an_agent)):
+            for section, measure in (
+                ("a", reads.against_hand),
+                ("b", reads.against_resolvers),
+                ("c", reads.of_an_agent),
+            ):
                 if section in wanted:
                     _say(f"  section {section}")
                     lines += await measure(database)
@@ -71,12 +74,18 @@ async def _measure(wanted: str) -> list[Line]:
         if set("abcd") & set(wanted):
             async with running(Path(folder) / "postgres") as dsn:
                 lines += await _reads(dsn, wanted)
+        for section, measured in plane.SECTIONS:
+            if section in wanted:
+                _say(f"  section {section}")
+                lines += await measured(Path(folder) / section)
     return lines
 
 
 def main() -> None:
     """Measure what was asked for."""
-    parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="which sections; all when none is named")
     wanted = "".join(parser.parse_args().sections) or SECTIONS
     sys.stdout.write(table(uvloop.run(_measure(wanted))) + "\n")

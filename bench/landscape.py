@@ -1,3 +1,5 @@
+# ruff: noqa: E501
+# Tables of data, and statements: wrapping them hides their shape.
 """A large landscape, made by set-based SQL in seconds: rows as the commands would have written them.
 
 Ids are digests of what a row is, `id_of("application", 3, 17)`, so that nobody has to look them up.

@@ -1,4 +1,4 @@
-"""(a) compiled reads against statements by hand, (b) against a resolver server, (c) the Runtime Agent's own query, (d) pages."""
+"""(a) compiled reads against statements by hand, (b) against resolvers, (c) the Runtime Agent's own query, (d) pages."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -68,7 +68,10 @@ async def against_hand(database: Database) -> list[Line]:
     """(a)"""
     director, caller = endpoint(database), administrator(tenant_id(1))
     lines = []
-    for name, text, sql in (("lean", statements.LEAN, statements.LEAN_SQL), ("full", statements.FULL, statements.FULL_SQL)):
+    for name, text, sql in (
+        ("lean", statements.LEAN, statements.LEAN_SQL),
+        ("full", statements.FULL, statements.FULL_SQL),
+    ):
         for first in PAGES:
             parameters = (tenant_id(1), first, paging.cursor(first)) if name == "full" else (tenant_id(1), first)
             hand, compiled = _by_hand(database, sql, *parameters), _compiled(director, caller, text, {"first": first})
@@ -78,9 +81,11 @@ async def against_hand(database: Database) -> list[Line]:
             ratio = taken.ratio("by hand", "compiled")
             lines.append(
                 Line(
-                    "a compiled / by hand", f"{name}, page of {first}, {len(other):,} bytes",
-                    taken.shown(), f"{ratio:.2f} (wanted ≥ {WANTED_RATIO:.2f})",
-                )  # fmt: skip
+                    "a compiled / by hand",
+                    f"{name}, page of {first}, {len(other):,} bytes",
+                    taken.shown(),
+                    f"{ratio:.2f} (wanted ≥ {WANTED_RATIO:.2f})",
+                )
             )
     return lines
 
@@ -94,11 +99,15 @@ def _require_equal(one: bytes, other: bytes) -> None:
 async def _resolver_pool(dsn: str) -> "AsyncIterator[asyncpg.Pool[asyncpg.Record]]":
     async def prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         await connection.set_type_codec("uuid", schema="pg_catalog", encoder=str, decoder=str, format="text")
-        await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=orjson.dumps, decoder=orjson.loads, format="text")
+        await connection.set_type_codec(
+            "jsonb", schema="pg_catalog", encoder=orjson.dumps, decoder=orjson.loads, format="text"
+        )
 
     async def keep(_: object) -> None: ...
 
-    async with asyncpg.create_pool(dsn, min_size=1, max_size=8, init=prepare, reset=keep, server_settings={"jit": "off"}) as pool:
+    async with asyncpg.create_pool(
+        dsn, min_size=1, max_size=8, init=prepare, reset=keep, server_settings={"jit": "off"}
+    ) as pool:
         yield pool
 
 
@@ -120,9 +129,11 @@ async def against_resolvers(database: Database) -> list[Line]:
                 taken = await interleaved({"resolvers": resolved, "compiled": compiled}, seconds=4)
                 lines.append(
                     Line(
-                        "b compiled / resolvers", f"{name}, page of {first}",
-                        taken.shown(), f"{taken.ratio('resolvers', 'compiled'):.1f} times",
-                    )  # fmt: skip
+                        "b compiled / resolvers",
+                        f"{name}, page of {first}",
+                        taken.shown(),
+                        f"{taken.ratio('resolvers', 'compiled'):.1f} times",
+                    )
                 )
     return lines
 
@@ -132,7 +143,7 @@ async def of_an_agent(database: Database) -> list[Line]:
     director = endpoint(database)
     text = resources.files("compass.client.documents").joinpath("RuntimeConfiguration.graphql").read_text()
     variants: dict[str, Once] = {}
-    sizes = {}
+    sizes: dict[str, int] = {}
     for group in (5, 50, 200):
         runtime = runtime_of_group(1, group)
         caller = Caller(Consumer.RUNTIME, runtime, Flow.CERTIFICATE, BY_CONSUMER[Consumer.RUNTIME], tenant_id(1))
@@ -141,11 +152,11 @@ async def of_an_agent(database: Database) -> list[Line]:
         answer = orjson.loads(await once())
         if len(answer["data"]["applicationsForRuntime"]["data"]) != group:
             raise AssertionError(f"the agent of {group} applications sees others")
-        sizes[group] = len(await once())
+        sizes[str(group)] = len(await once())
         variants[str(group)] = once
     taken = await interleaved(variants, seconds=5)
     return [
-        Line("c the agent's query", f"{name} applications, {sizes[int(name)]:,} bytes", {"takes": str(taken[name])})
+        Line("c the agent's query", f"{name} applications, {sizes[name]:,} bytes", {"takes": str(taken[name])})
         for name in variants
     ]
 
@@ -154,7 +165,8 @@ async def pages(small: Database, large: Database) -> list[Line]:
     """(d) `small` holds 1,000 applications in a tenant, `large` 100,000."""
     lines = []
     for name, selection in (("first page", ""), ("first page and totalCount", " totalCount")):
-        text = f"{{ applications(first: 50) {{ data {{ id name description }} pageInfo {{ endCursor hasNextPage }}{selection} }} }}"
+        page = f"data {{ id name description }} pageInfo {{ endCursor hasNextPage }}{selection}"
+        text = f"{{ applications(first: 50) {{ {page} }} }}"
         taken = await interleaved(
             {
                 "1,000": _compiled(endpoint(small), administrator(tenant_id(1)), text, {}),
@@ -165,9 +177,11 @@ async def pages(small: Database, large: Database) -> list[Line]:
         ratio = taken.ratio("100,000", "1,000")
         lines.append(
             Line(
-                "d page latency", f"{name} of 50", taken.shown(),
+                "d page latency",
+                f"{name} of 50",
+                taken.shown(),
                 f"{ratio:.2f} (wanted ≤ {WANTED_LATENCY_RATIO:.2f})",
-            )  # fmt: skip
+            )
         )
     return lines
 

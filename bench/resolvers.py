@@ -1,4 +1,4 @@
-"""The same answers by a resolver server: plain graphql-core with a loader per relation, as one writes it with care.
+"""The same answers by a resolver server: plain graphql-core with a loader per relation.
 
 Documents are parsed and validated once. Leaves are plain dictionary look-ups; every relation is one statement per level.
 """
@@ -69,14 +69,19 @@ class Server:
         for type_name in ("Application",):
             self._field(type_name, "status").resolve = lambda row, _info: row
         for type_name in ("APIDefinition", "EventDefinition"):
-            self._field(type_name, "version").resolve = lambda row, _info: row if row["version_value"] is not None else None
+            self._field(type_name, "version").resolve = lambda row, _info: (
+                row if row["version_value"] is not None else None
+            )
             self._field(type_name, "spec").resolve = lambda row, info: info.context["specs"].of(row["id"])
         self._field("Query", "applications").resolve = self._applications
         self._field("Application", "labels").resolve = lambda row, info, **_: info.context["labels"].of(row["id"])
         self._field("Application", "webhooks").resolve = lambda row, info: info.context["webhooks"].of(row["id"])
         for type_name, field_name in (
-            ("Application", "bundles"), ("Bundle", "apiDefinitions"), ("Bundle", "eventDefinitions"), ("Bundle", "documents"),
-        ):  # fmt: skip
+            ("Application", "bundles"),
+            ("Bundle", "apiDefinitions"),
+            ("Bundle", "eventDefinitions"),
+            ("Bundle", "documents"),
+        ):
             self._field(type_name, field_name).resolve = _nested(field_name)
 
     def _field(self, type_name: str, name: str) -> Any:
@@ -100,7 +105,7 @@ class Server:
         async with self._pool.acquire() as connection:
             return [dict(row) for row in await connection.fetch(sql, *parameters)]
 
-    async def _applications(self, _root: Any, info: graphql.GraphQLResolveInfo, first: int, **_: Any) -> Row:
+    async def _applications(self, _root: Any, info: graphql.GraphQLResolveInfo[Any], first: int, **_: Any) -> Row:
         rows = await self._rows(
             "SELECT a.* FROM application_tenant s JOIN application a ON a.id = s.application_id "
             "WHERE s.tenant_id = $1 ORDER BY s.application_id LIMIT $2",
@@ -108,7 +113,9 @@ class Server:
         )  # fmt: skip
         total = 0
         if any(node.name.value == "totalCount" for node in info.field_nodes[0].selection_set.selections):  # type: ignore[union-attr]  # the field has a selection of fields
-            total = (await self._rows("SELECT count(*) AS n FROM application_tenant WHERE tenant_id = $1", self._tenant))[0]["n"]
+            total = (
+                await self._rows("SELECT count(*) AS n FROM application_tenant WHERE tenant_id = $1", self._tenant)
+            )[0]["n"]
         return _page(rows, first, total)
 
     def _loaders(self) -> dict[str, Loader]:
@@ -125,7 +132,9 @@ class Server:
     def _children(self, table: str, owner: str, order: str) -> Loader:
         async def load(keys: list[Any]) -> Mapping[Any, Any]:
             found: dict[Any, list[Row]] = {key: [] for key in keys}
-            for row in await self._rows(f"SELECT * FROM {table} WHERE {owner} = ANY($1::uuid[]) ORDER BY {order}", keys):
+            for row in await self._rows(
+                f"SELECT * FROM {table} WHERE {owner} = ANY($1::uuid[]) ORDER BY {order}", keys
+            ):
                 found[row[owner]].append(row)
             return found
 
@@ -139,13 +148,14 @@ class Server:
 
     async def _specs(self, keys: list[Any]) -> Mapping[Any, Any]:
         rows = await self._rows(
-            "SELECT * FROM spec WHERE api_definition_id = ANY($1::uuid[]) OR event_definition_id = ANY($1::uuid[])", keys
+            "SELECT * FROM spec WHERE api_definition_id = ANY($1::uuid[]) OR event_definition_id = ANY($1::uuid[])",
+            keys,
         )
         return {row["api_definition_id"] or row["event_definition_id"]: row for row in rows}
 
 
 def _nested(name: str) -> Any:
-    async def resolve(row: Row, info: graphql.GraphQLResolveInfo, first: int, **_: Any) -> Row:
+    async def resolve(row: Row, info: graphql.GraphQLResolveInfo[Any], first: int, **_: Any) -> Row:
         children = await info.context[name].of(row["id"])
         return _page(children, first, len(children))
 
@@ -157,7 +167,7 @@ def _column(column: str) -> Any:
 
 
 def _time(column: str) -> Any:
-    def resolve(row: Row, _info: graphql.GraphQLResolveInfo) -> str | None:
+    def resolve(row: Row, _info: graphql.GraphQLResolveInfo[Any]) -> str | None:
         value: datetime | None = row[column]
         return None if value is None else value.strftime("%Y-%m-%dT%H:%M:%SZ")
 

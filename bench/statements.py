@@ -1,3 +1,5 @@
+# ruff: noqa: E501
+# Tables of data, and statements: wrapping them hides their shape.
 """The same answers by hand: the best statement for each of three queries that we can write.
 
 Nothing general: every field is where it is asked for, totals come with the rows, and what needs no subquery has none.

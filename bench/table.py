@@ -104,7 +104,10 @@ def _used(processes: Sequence[Path]) -> float:
 def quantiles(seconds: Sequence[float]) -> dict[str, str]:
     """The middle and the far end of some durations."""
     ordered = sorted(seconds)
-    return {"p50": shown(ordered[len(ordered) // 2]), "p99": shown(ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))])}
+    return {
+        "p50": shown(ordered[len(ordered) // 2]),
+        "p99": shown(ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]),
+    }
 
 
 def shown(seconds: float) -> str:
@@ -117,7 +120,9 @@ def shown(seconds: float) -> str:
 
 def table(lines: Sequence[Line]) -> str:
     """The lines as one table of text."""
-    rows = [(line.section, line.what, "  ".join(f"{k} {v}" for k, v in line.values.items()), line.verdict) for line in lines]
+    rows = [
+        (line.section, line.what, "  ".join(f"{k} {v}" for k, v in line.values.items()), line.verdict) for line in lines
+    ]
     heads = ("section", "what", "measured", "verdict")
     widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
     return "\n".join(

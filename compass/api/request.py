@@ -16,6 +16,7 @@ import orjson
 
 from compass.access import itself
 from compass.access.caller import Caller
+from compass.api.old_names import OldNames
 from compass.api.schema import Surface
 from compass.commands import Selection
 from compass.errors import (
@@ -62,6 +63,7 @@ class Endpoint:
         self._database = database
         self._extend = extend
         self._plans: OrderedDict[object, Plan] = OrderedDict()
+        self._old_names = OldNames(offered.schema)
         self._acting_queries = offered.commands.keys() & offered.schema.fields("Query").keys()
 
     async def answer(
@@ -78,17 +80,18 @@ class Endpoint:
         `queries_only` refuses a mutation: a request that a browser may send by itself must change nothing.
         """
         try:
+            text, given = self._old_names.rewritten(text, variables or {})
             operation = self._offered.schema.document(text).operation(operation_name)
-            values = operation.variables(variables or {})
+            values = operation.variables(given)
             if queries_only and operation.kind != "query":
                 raise DocumentRefused("a mutation must be sent with POST")
         except (DocumentRefused, DocumentTooCostly) as refusal:
             return Answer(self._envelope([AtPath((), refusal)]), status=422)
         try:
             if operation.kind == "mutation" or self._acts(operation, values):
-                body = await self._act(caller, operation, values, variables or {})
+                body = await self._act(caller, operation, values, given)
             else:
-                body = await self._query(caller, operation, values, variables or {})
+                body = await self._query(caller, operation, values, given)
         except AtPath as refusal:
             return Answer(self._envelope([refusal]))
         except DocumentRefused as refusal:
@@ -266,6 +269,7 @@ def translated(error: Exception) -> CompassError:
             | asyncpg.AdminShutdownError()
             | asyncpg.CrashShutdownError()
             | asyncpg.InterfaceError()
+            | asyncpg.InternalClientError()
             | OSError()
         ):
             _log.warning("the database is away: %s", type(error).__name__)

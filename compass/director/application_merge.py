@@ -44,15 +44,14 @@ WITH labelled AS (
     ON CONFLICT (application_id, key) DO UPDATE SET value = excluded.value
 )
 UPDATE application SET
-    provider_name = coalesce(nullif(provider_name, ''), source.provider_name, provider_name),
-    description = coalesce(nullif(description, ''), source.description, description),
-    health_check_url = coalesce(nullif(health_check_url, ''), source.health_check_url, health_check_url),
-    application_namespace =
-        coalesce(nullif(application_namespace, ''), source.application_namespace, application_namespace),
-    integration_system_id = coalesce(integration_system_id, source.integration_system_id),
-    local_tenant_id = coalesce(nullif(local_tenant_id, ''), source.local_tenant_id, local_tenant_id),
-    system_number = coalesce(nullif(system_number, ''), source.system_number, system_number),
-    system_status = coalesce(nullif(system_status, ''), source.system_status, system_status),
+    provider_name = coalesce(nullif(application.provider_name, ''), source.provider_name),
+    description = coalesce(nullif(application.description, ''), source.description),
+    health_check_url = coalesce(nullif(application.health_check_url, ''), source.health_check_url),
+    application_namespace = coalesce(nullif(application.application_namespace, ''), source.application_namespace),
+    local_tenant_id = coalesce(nullif(application.local_tenant_id, ''), source.local_tenant_id),
+    system_number = coalesce(nullif(application.system_number, ''), source.system_number),
+    system_status = coalesce(nullif(application.system_status, ''), source.system_status),
+    integration_system_id = coalesce(application.integration_system_id, source.integration_system_id),
     updated_at = now()
 FROM jsonb_to_record(%(source)s) AS source(
     provider_name text, description text, health_check_url text, application_namespace text, integration_system_id uuid,

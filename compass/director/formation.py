@@ -118,7 +118,8 @@ _CONDITION: Final = """
     END
 """
 _ERRORS: Final = """
-    (SELECT NULL::uuid AS assignment_id, {t}.error ->> 'message' AS message, ({t}.error ->> 'errorCode')::int AS error_code
+    (SELECT NULL::uuid AS assignment_id, {t}.error ->> 'message' AS message,
+        ({t}.error ->> 'errorCode')::int AS error_code
         WHERE {t}.error IS NOT NULL
     UNION ALL
     SELECT pair.id, pair.error::jsonb #>> '{error,message}', (pair.error::jsonb #>> '{error,errorCode}')::int

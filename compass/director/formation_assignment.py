@@ -29,6 +29,10 @@ class State(StrEnum):
     DELETE_ERROR = "DELETE_ERROR"
 
 
+BEGINNING: Final = (State.INITIAL, State.CONFIG_PENDING, State.CREATE_ERROR)
+"""What a notification of a beginning decides about. Said with every outcome: a pair may turn round as it comes in."""
+ENDING: Final = (State.DELETING, State.DELETE_ERROR)
+"""The same for a notification of an end."""
 TECHNICAL: Final = 1
 """The error code of a call that did not come to an answer one can use."""
 CLIENT: Final = 2
@@ -88,7 +92,8 @@ WITH member AS (
     SELECT source AS id, source_type AS type FROM formation_assignment
     WHERE formation_id = %(formation)s AND source = target AND source <> %(object)s
 ), pair AS (
-    SELECT %(object)s::uuid AS source, %(type)s::text AS source_type, %(object)s::uuid AS target, %(type)s::text AS target_type
+    SELECT %(object)s::uuid AS source, %(type)s::text AS source_type, %(object)s::uuid AS target,
+        %(type)s::text AS target_type
     UNION ALL SELECT %(object)s, %(type)s, id, type FROM member
     UNION ALL SELECT id, type, %(object)s, %(type)s FROM member
 ), initial AS (
@@ -102,15 +107,16 @@ WITH member AS (
     FROM pair LEFT JOIN initial ON initial.source = pair.source::text AND initial.target = pair.target::text
     -- Left a moment ago, and not everybody knows yet.
     ON CONFLICT (formation_id, source, target) DO UPDATE SET
-        state = excluded.state, configuration = excluded.configuration, error = NULL, last_state_change_timestamp = now()
+        state = excluded.state, configuration = excluded.configuration, error = NULL,
+        last_state_change_timestamp = now()
     WHERE old.state IN ('DELETING', 'DELETE_ERROR')
     RETURNING id, source, source_type, target, target_type, state
 ), forgotten AS (
     DELETE FROM formation_assignment_delivery WHERE formation_assignment_id IN (SELECT id FROM joined)
 )
 SELECT EXISTS (SELECT FROM joined WHERE source = target) AS joined,
-    (SELECT count(*) FROM initial JOIN pair ON initial.source = pair.source::text AND initial.target = pair.target::text)
-        AS placed,
+    (SELECT count(*) FROM initial
+     JOIN pair ON initial.source = pair.source::text AND initial.target = pair.target::text) AS placed,
     (SELECT coalesce(jsonb_agg(DISTINCT CASE source_type
             WHEN 'APPLICATION' THEN jsonb_build_array(source, target) ELSE jsonb_build_array(target, source) END), '[]')
      FROM joined WHERE state = 'INITIAL') AS paired
@@ -224,12 +230,14 @@ WITH mine AS (
     )
 ), removed AS (
     DELETE FROM formation_assignment
-    WHERE id IN (SELECT id FROM done) AND state IN ('DELETING', 'DELETE_ERROR') AND %(state)s::text = 'READY'
+    WHERE id IN (SELECT id FROM done) AND state = ANY (%(among)s::text[]) AND state IN ('DELETING', 'DELETE_ERROR')
+        AND %(state)s::text = 'READY'
 )
 UPDATE formation_assignment
 SET state = %(state)s, error = NULL, configuration = coalesce(%(configuration)s, configuration),
     last_state_change_timestamp = now()
-WHERE id IN (SELECT id FROM done) AND state IN ('INITIAL', 'CONFIG_PENDING', 'CREATE_ERROR')
+WHERE id IN (SELECT id FROM done) AND state = ANY (%(among)s::text[])
+    AND state IN ('INITIAL', 'CONFIG_PENDING', 'CREATE_ERROR')
 """
 REFUSED: Final = """
 -- formation_assignment.refused
@@ -242,7 +250,7 @@ UPDATE formation_assignment
 SET state = CASE WHEN state IN ('DELETING', 'DELETE_ERROR') THEN 'DELETE_ERROR' ELSE 'CREATE_ERROR' END,
     error = %(error)s,
     last_state_change_timestamp = CASE WHEN state LIKE '%_ERROR' THEN last_state_change_timestamp ELSE now() END
-WHERE id IN (SELECT id FROM mine) AND state <> 'READY'
+WHERE id IN (SELECT id FROM mine) AND state = ANY (%(among)s::text[])
 """
 WAITING: Final = """
 -- formation_assignment.waiting
@@ -254,7 +262,7 @@ UPDATE formation_assignment
 SET state = CASE state WHEN 'DELETING' THEN 'DELETE_ERROR' ELSE 'CREATE_ERROR' END,
     error = coalesce(error, %(error)s), last_state_change_timestamp = now()
 WHERE id IN (SELECT formation_assignment_id FROM formation_assignment_delivery WHERE delivery_id = %(delivery)s)
-    AND state IN ('INITIAL', 'DELETING')
+    AND state = ANY (%(among)s::text[]) AND state IN ('INITIAL', 'DELETING')
 """
 UNTOLD: Final = """
 -- formation_assignment.untold
@@ -280,7 +288,14 @@ UPDATE formation_assignment SET last_notification_sent_timestamp = now() WHERE i
 
 
 async def taken(
-    tx: Tx, delivery: str, *, receiver: str, sequence: int, state: State = State.READY, configuration: str | None = None
+    tx: Tx,
+    delivery: str,
+    among: Sequence[State],
+    *,
+    receiver: str,
+    sequence: int,
+    state: State = State.READY,
+    configuration: str | None = None,
 ) -> None:
     """The target took a notification: its pairs become `state`, or end when READY was said of an end. One statement.
 
@@ -289,6 +304,7 @@ async def taken(
     await tx.run(
         TAKEN,
         delivery=delivery,
+        among=list(among),
         receiver=receiver,
         sequence=sequence,
         state=state,
@@ -296,19 +312,19 @@ async def taken(
     )
 
 
-async def refused(tx: Tx, delivery: str, *, message: str, code: int, answered: bool) -> None:
+async def refused(tx: Tx, delivery: str, among: Sequence[State], *, message: str, code: int, answered: bool) -> None:
     """A notification failed; its pairs are in error until one is taken. One statement.
 
     `answered`: the target took it and said no, so nothing more comes of this one.
     """
     error = orjson.dumps({"error": {"message": message, "errorCode": code}}).decode()
-    await tx.run(REFUSED, delivery=delivery, error=error, answered=answered)
+    await tx.run(REFUSED, delivery=delivery, among=list(among), error=error, answered=answered)
 
 
-async def given_up(tx: Tx, delivery: str) -> None:
+async def given_up(tx: Tx, delivery: str, among: Sequence[State]) -> None:
     """A notification is tried no more; what still waited for it is in error. One statement."""
     error = orjson.dumps({"error": {"message": "the notification was given up", "errorCode": TECHNICAL}}).decode()
-    await tx.run(GIVEN_UP, delivery=delivery, error=error)
+    await tx.run(GIVEN_UP, delivery=delivery, among=list(among), error=error)
 
 
 async def waiting(tx: Tx, delivery: str) -> None:

@@ -166,7 +166,8 @@ JOIN webhook ON webhook.id = told.webhook_id
 LEFT JOIN application ON application.id = told.application
 LEFT JOIN runtime ON runtime.id = told.runtime
 LEFT JOIN formation ON formation.id = told.formation
-LEFT JOIN tenant ON tenant.id = CASE told.holder WHEN 'APPLICATION' THEN application.tenant_id ELSE runtime.tenant_id END
+LEFT JOIN tenant
+    ON tenant.id = CASE told.holder WHEN 'APPLICATION' THEN application.tenant_id ELSE runtime.tenant_id END
 LEFT JOIN formation_assignment assignment ON assignment.formation_id = told.formation
     AND assignment.source = CASE told.holder WHEN 'APPLICATION' THEN told.runtime ELSE told.application END
     AND assignment.target = CASE told.holder WHEN 'APPLICATION' THEN told.application ELSE told.runtime END

@@ -1,7 +1,7 @@
 """Signing in at a receiver: from a stored Auth to the headers and parameters of a call.
 
-What needs no call of its own is ready at once; an OAuth access token is fetched through the outbound door and kept until
-shortly before it ends. Source: contract/director.md §16; RFC 6749 §4.4, RFC 7617.
+What needs no call of its own is ready at once; an OAuth access token is fetched through the outbound door and kept
+until shortly before it ends. Source: contract/director.md §16; RFC 6749 §4.4, RFC 7617.
 """
 
 import base64
@@ -59,7 +59,10 @@ class SignIn:
 
 
 def sign_in(stored: StoredAuth | None) -> SignIn:
-    """What an Auth adds to a call. Raises SignInFailed for what this plane cannot do, rather than to call without it."""
+    """What an Auth adds to a call.
+
+    Raises SignInFailed for what this plane cannot do, rather than to let the call go without it.
+    """
     if stored is None:
         return SignIn()
     how = stored.value

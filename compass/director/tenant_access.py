@@ -86,8 +86,8 @@ WITH resource AS (
     SELECT id FROM {kind} WHERE id = %(resource)s FOR KEY SHARE
 ), written AS (
     INSERT INTO {kind}_tenant AS access (tenant_id, {kind}_id, owner, granted)
-    SELECT up.id, resource.id, %(owner)s, CASE WHEN up.id = %(tenant)s THEN %(owner)s END
-    FROM resource, tenant_and_ancestors_v1(%(tenant)s) AS up(id)
+    SELECT up.id, resource.id, %(owner)s::boolean, CASE WHEN up.id = %(tenant)s::uuid THEN %(owner)s::boolean END
+    FROM resource, tenant_and_ancestors_v1(%(tenant)s::uuid) AS up(id)
     ON CONFLICT (tenant_id, {kind}_id) DO UPDATE
         SET owner = access.owner OR excluded.owner,
             granted = coalesce(access.granted OR excluded.granted, excluded.granted, access.granted)

@@ -239,7 +239,8 @@ async def add(
     owners = [owner for owner in (application, application_template, runtime, formation_template) if owner is not None]
     if len(owners) != 1:
         raise InvalidData(
-            reason="exactly one of applicationID, applicationTemplateID, runtimeID or formationTemplateID should be specified"
+            reason="exactly one of applicationID, applicationTemplateID, runtimeID or formationTemplateID "
+            "should be specified"
         )
     if formation_template is not None:
         raise InvalidOperation(reason="webhooks of formation templates are not offered yet")
@@ -313,7 +314,10 @@ async def update(tx: Tx, caller: Caller, webhook: WebhookId, changes: NewWebhook
 
 @command("deleteWebhook", scope="webhook:write", reply_before=True)
 async def delete(tx: Tx, caller: Caller, webhook: WebhookId) -> None:
-    """Remove a webhook; what it was still to be told is cancelled. Raises NotFound, Unauthorized. Emits WebhooksChanged."""
+    """Remove a webhook; what it was still to be told is cancelled.
+
+    Raises NotFound, Unauthorized. Emits WebhooksChanged.
+    """
     await lock(tx, caller, webhook)
     await tx.run(DELETE, webhook=webhook)
     await hurry(tx, [webhook])

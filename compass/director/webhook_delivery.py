@@ -4,7 +4,7 @@ Also what the delivery engine asks of us: with which credentials to call, what a
 groups' assignments when it is settled. Source: contract/director.md §16; seeing and resending them is ours.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -127,7 +127,7 @@ ORDER BY delivery.sequence
 async def resend(tx: Tx, caller: Caller, delivery: str) -> str:
     """Try a delivery that was given up again, under its old id and with the full time.
 
-    Raises NotFound, DeliveryNotDead, InvalidOperation (a later one about the same object arrived: this one is outdated).
+    Raises NotFound, DeliveryNotDead, InvalidOperation (a later one about the same object arrived: it is outdated).
     """
     row = await tx.row(LOCK, delivery=delivery, tenant=caller.in_tenant(), itself=itself.only(caller))
     if row is None:
@@ -220,7 +220,7 @@ class Calls:
         is_taken = isinstance(judged.verdict, Delivered)
         if judged.problem is not None:
             await formation_assignment.refused(
-                tx, delivery.id, message=judged.problem, code=judged.code, answered=is_taken
+                tx, delivery.id, _concerned(delivery), message=judged.problem, code=judged.code, answered=is_taken
             )
         elif is_taken and judged.state is None:
             await formation_assignment.waiting(tx, delivery.id)
@@ -228,6 +228,7 @@ class Calls:
             await formation_assignment.taken(
                 tx,
                 delivery.id,
+                _concerned(delivery),
                 receiver=delivery.receiver,
                 sequence=delivery.sequence,
                 state=judged.state,
@@ -241,10 +242,10 @@ class Calls:
             case State.CANCELLED:
                 # The webhook is gone: there is nobody to wait for.
                 await formation_assignment.taken(
-                    tx, delivery.id, receiver=delivery.receiver, sequence=delivery.sequence
+                    tx, delivery.id, _concerned(delivery), receiver=delivery.receiver, sequence=delivery.sequence
                 )
             case State.DEAD:
-                await formation_assignment.given_up(tx, delivery.id)
+                await formation_assignment.given_up(tx, delivery.id, _concerned(delivery))
             case State.DELIVERED | State.PENDING:
                 pass
 
@@ -312,6 +313,10 @@ def _explicit(delivery: Delivery, output: Output) -> _Judged:
 def _taken(delivery: Delivery) -> Assignment | None:
     """What success makes of an assignment: a receiver that calls back says so by itself, later."""
     return None if delivery.facts.get("mode") == "ASYNC_CALLBACK" else Assignment.READY
+
+
+def _concerned(delivery: Delivery) -> Sequence[Assignment]:
+    return formation_assignment.ENDING if _is_end(delivery) else formation_assignment.BEGINNING
 
 
 def _is_end(delivery: Delivery) -> bool:

@@ -1,6 +1,6 @@
 """Webhook templates: what a webhook's Go templates are given, and what they must make of it.
 
-Templates see the records built here and nothing else: asking for a field that is not listed is an error of the template.
+Templates see the records built here and nothing else: asking for a field that is not listed is the template's error.
 Source: contract/director.md §16.
 """
 
@@ -116,7 +116,7 @@ def configuration_changed(
     reverse: Record,
     customer: Record,
 ) -> Record:
-    """The data of a CONFIGURATION_CHANGED notification. Runtime contexts and application templates are not offered yet."""
+    """The data of a CONFIGURATION_CHANGED notification; runtime contexts and application templates not yet."""
     return Record(
         Operation=operation,
         FormationID=formation["ID"],

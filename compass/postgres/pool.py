@@ -21,8 +21,11 @@ import orjson
 
 Result = TypeVar("Result")
 
-AWAY: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
-"""What a call raises when the database is away or broke it off: for work that will be tried again by itself."""
+AWAY: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What a call raises when the database is away or broke it off: for work that will be tried again by itself.
+
+The last is what the driver says, now and then, of a connection that was ended while it was being used.
+"""
 
 _PLACEHOLDER: Final = re.compile(r"%\((\w+)\)s")
 _NIL: Final = bytes(16)

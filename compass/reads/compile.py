@@ -30,7 +30,7 @@ _ARGUMENTS_PER_CALL: Final = 50
 """json_build_object takes at most 100 arguments, a key and a value per field."""
 
 
-class AtPath(Exception):  # noqa: N818  # carries an error, is not one
+class AtPath(Exception):
     """An error together with the response path of the field it belongs to."""
 
     def __init__(self, path: tuple[str, ...], error: CompassError) -> None:
@@ -106,7 +106,7 @@ class Complete(dict[str, Any]):
 
 
 def projected(value: Any, selected: Selected) -> Any:
-    """A Python value reduced to what was selected of it: dicts by field name, with `__typename` where a type is open."""
+    """A Python value reduced to what was selected of it: dicts by field name, `__typename` where a type is open."""
     if value is None or not selected.has_selection or isinstance(value, Complete):
         return value
     if isinstance(value, list):
@@ -178,8 +178,10 @@ class Compiler:
                         for below in selected.below(selected.type_name)
                     ]
                 )
-                return inner if how.present == "true" else (
-                    f"CASE WHEN {self._text(how.present, alias, '', selected)} THEN {inner} END"
+                return (
+                    inner
+                    if how.present == "true"
+                    else (f"CASE WHEN {self._text(how.present, alias, '', selected)} THEN {inner} END")
                 )
             case One():
                 return self._one(how, selected, alias)
@@ -189,7 +191,9 @@ class Compiler:
                 return self._page(how, selected, alias)
             case OneOf():
                 which = self._text(how.which, alias, "", selected)
-                cases = "".join(f" WHEN '{key}' THEN {self._one(one, selected, alias)}" for key, one in how.cases.items())
+                cases = "".join(
+                    f" WHEN '{key}' THEN {self._one(one, selected, alias)}" for key, one in how.cases.items()
+                )
                 return f"CASE {which}{cases} END"
             case Hole():
                 return self._hole(how, selected, alias)
@@ -257,9 +261,13 @@ class Compiler:
         if filtered:
             where = f"{where} AND {self._text(page.filtered, parent, child, selected)}"
         order = self._text(page.order, parent, child, selected)
-        first = self._parameter(
-            (selected, "first"), self._checked(selected, lambda given: paging.size(given.get("first"), page.largest))
-        ) + "::bigint"
+        first = (
+            self._parameter(
+                (selected, "first"),
+                self._checked(selected, lambda given: paging.size(given.get("first"), page.largest)),
+            )
+            + "::bigint"
+        )
         last, offset = first, ""
         if selected.given("after"):
             skip = self._parameter(
@@ -320,7 +328,8 @@ class Compiler:
                     end = self._parameter(
                         (page, "end"),
                         self._checked(
-                            page, lambda given: paging.cursor(paging.offset(given.get("after")) + (given.get("first") or 0))
+                            page,
+                            lambda given: paging.cursor(paging.offset(given.get("after")) + (given.get("first") or 0)),
                         ),
                     )
                     pairs.append((below.key, f"CASE WHEN {more} THEN {end}::text ELSE '' END"))
@@ -334,7 +343,11 @@ class Compiler:
         number = len(self._holes)
         fixed = selected.arguments(None) if selected.fixed else None
         self._holes.append(
-            HoleUse(hole, selected, (lambda _: fixed) if fixed is not None else (lambda binding: binding.arguments(selected)))
+            HoleUse(
+                hole,
+                selected,
+                (lambda _: fixed) if fixed is not None else (lambda binding: binding.arguments(selected)),
+            )
         )
         return f"'{_MARK}:{number}:' || {self._text(hole.payload, alias, '', selected)}"
 

@@ -1,7 +1,7 @@
 """GraphQL documents: parsed, checked and walked. The only module that knows the GraphQL library.
 
-`graphql-core` parses, validates and coerces (`limits.py` counts before it validates); what is selected is then handed on as `Selected` fields, so that
-neither the compiler nor the API depends on the library's syntax tree.
+`graphql-core` parses, validates and coerces (`limits.py` counts before it validates); what is selected is then handed
+on as `Selected` fields, so that neither the compiler nor the API depends on the library's syntax tree.
 """
 
 import re
@@ -157,7 +157,9 @@ class Document:
         operation = self.operations.get(name)
         if operation is None:
             raise DocumentRefused(
-                f"the document has no operation named {name!r}" if name else "operationName must say which operation to run"
+                f"the document has no operation named {name!r}"
+                if name
+                else "operationName must say which operation to run"
             )
         return operation
 
@@ -300,9 +302,7 @@ class Walk:
         """The root fields in the order of the document."""
         return self.collect([self._node.selection_set], root_type, ())
 
-    def collect(
-        self, sets: Sequence[syntax.SelectionSetNode], type_name: str, path: tuple[str, ...]
-    ) -> list[Selected]:
+    def collect(self, sets: Sequence[syntax.SelectionSetNode], type_name: str, path: tuple[str, ...]) -> list[Selected]:
         """Merge selection sets on an object type into its response keys. Source: GraphQL spec, CollectFields."""
         found: dict[str, Selected] = {}
         for chosen in sets:
@@ -314,9 +314,7 @@ class Walk:
                     found[key] = Selected(self, type_name, key, node.name.value, [node], (*path, key))
         return list(found.values())
 
-    def _fields(
-        self, chosen: syntax.SelectionSetNode, type_name: str, visited: set[str]
-    ) -> Iterator[syntax.FieldNode]:
+    def _fields(self, chosen: syntax.SelectionSetNode, type_name: str, visited: set[str]) -> Iterator[syntax.FieldNode]:
         for node in chosen.selections:
             if not self._included(node):
                 continue

@@ -15,7 +15,9 @@ from compass.errors import Refused
 _MATCHED_BY_NAME: Final = frozenset({"scenarios", "runtimeType", "systemRole"})
 """Keys whose query is the JSONPath subset instead of a JSON literal."""
 _ABSENT_ALLOWED: Final = "global_subaccount_id"
-_ANY_OF: Final = re.compile(r"""^\$\[\*\]\s*\?\s*\(\s*(@\s*==\s*"[a-zA-Z0-9\-_\s]+"(?:\s*\|\|\s*@\s*==\s*"[a-zA-Z0-9\-_\s]+")*)\s*\)$""")
+_ANY_OF: Final = re.compile(
+    r"""^\$\[\*\]\s*\?\s*\(\s*(@\s*==\s*"[a-zA-Z0-9\-_\s]+"(?:\s*\|\|\s*@\s*==\s*"[a-zA-Z0-9\-_\s]+")*)\s*\)$"""
+)
 _QUOTED: Final = re.compile(r'"([^"]*)"')
 
 
@@ -47,7 +49,8 @@ def matching(table: str, owner: str, subject: str = "{c}.id") -> str:
         f"SELECT label.{owner} FROM jsonb_array_elements({{arg:filter}}::jsonb) AS wanted(value), "
         # OFFSET 0: value by value through the index, never a join with all labels there are.
         f"LATERAL (SELECT label.{owner} FROM {table} label WHERE label.key = wanted.value ->> 'key' "
-        "AND label.value @> (wanted.value -> 'contains') OFFSET 0) AS label GROUP BY 1 HAVING count(DISTINCT wanted.value ->> 'number') = {arg:wanted}::int"
+        "AND label.value @> (wanted.value -> 'contains') OFFSET 0) AS label "
+        "GROUP BY 1 HAVING count(DISTINCT wanted.value ->> 'number') = {arg:wanted}::int"
         ")) AND NOT EXISTS (SELECT 1 FROM unnest({arg:present}::text[]) AS wanted(key) WHERE NOT EXISTS ("
         f"SELECT 1 FROM {table} label WHERE label.{owner} = {subject} AND label.key = wanted.key"
         f")) AND NOT EXISTS (SELECT 1 FROM {table} label WHERE label.{owner} = {subject} "

@@ -1,4 +1,4 @@
-"""What a document may cost, decided before it is paid. Beside `document.py`, the other module that reads the syntax tree.
+"""What a document may cost, decided before it is paid. With `document.py` the module that reads the syntax tree.
 
 The figures leave room for every query that the original's clients send (at most 23 KB, depth 13, 1,421 tokens,
 672 fields) and stop those that are written to hurt. Source: design/guarantees.md A17.

@@ -37,9 +37,9 @@ CREATE_FORMATION = "mutation ($in: FormationInput!) { result: createFormation(fo
 DELETE_FORMATION = "mutation ($in: FormationInput!) { result: deleteFormation(formation: $in) { id name } }"
 ASSIGN = """
 mutation ($id: ID!, $type: FormationObjectType!, $group: String!, $initial: [InitialConfiguration!]) {
-  result: assignFormation(objectID: $id, objectType: $type, formation: {name: $group}, initialConfigurations: $initial) {
-    id name state
-  }
+  result: assignFormation(
+    objectID: $id, objectType: $type, formation: {name: $group}, initialConfigurations: $initial
+  ) { id name state }
 }
 """
 UNASSIGN = """
@@ -191,7 +191,8 @@ async def idle(director: Any) -> None:
     async def nothing_waits() -> bool:
         async with director.database.transaction() as tx:
             waiting = await tx.value(
-                "-- test.waiting\nSELECT (SELECT count(*) FROM outbox_event WHERE relayed_at IS NULL AND parked_at IS NULL)"
+                "-- test.waiting\nSELECT "
+                "(SELECT count(*) FROM outbox_event WHERE relayed_at IS NULL AND parked_at IS NULL)"
                 " + (SELECT count(*) FROM delivery WHERE state = 'PENDING')"
             )
         return bool(waiting == 0)

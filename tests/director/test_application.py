@@ -559,3 +559,175 @@ async def test_a_search_for_what_no_text_can_hold_is_refused(director: Any) -> N
     error = await director.refusal('{ applications(filter: [{key: "a\\u0000"}]) { totalCount } }')
 
     assert error["extensions"] == {"error": "InvalidData", "error_code": 22}
+
+
+# By what others call them
+
+BY_NUMBER = "query ($n: String!) { r: applicationBySystemNumber(systemNumber: $n) { id } }"
+BY_TENANT = """
+query ($n: String!, $filter: [LabelFilter], $first: Int = 200, $after: PageCursor) {
+  r: applicationsByLocalTenantID(localTenantID: $n, filter: $filter, first: $first, after: $after) {
+    data { id } totalCount pageInfo { hasNextPage endCursor }
+  }
+}
+"""
+BY_TENANT_AND_TEMPLATE = """
+query ($n: String!, $template: ID!) {
+  r: applicationByLocalTenantIDAndAppTemplateID(localTenantID: $n, applicationTemplateID: $template) { id }
+}
+"""
+GLOBAL = """
+query ($filter: [LabelFilter!], $first: Int = 200, $after: PageCursor) {
+  r: applicationsGlobal(filter: $filter, first: $first, after: $after) {
+    data { application { id name } tenants { id } } totalCount pageInfo { hasNextPage endCursor }
+  }
+}
+"""
+
+
+async def numbered(director: Any, name: str, number: str, caller: Any = None) -> str:
+    made = await director.data(REGISTER, caller=caller, **{"in": {"name": name}})
+    async with director.database.transaction() as tx:
+        await tx.run(
+            "-- test\nUPDATE application SET system_number = %(n)s WHERE id = %(id)s", id=made["result"]["id"], n=number
+        )
+    return str(made["result"]["id"])
+
+
+async def test_an_application_is_found_by_its_system_number_in_its_own_tenant_only(director: Any) -> None:
+    mine = await numbered(director, "mine", "7")
+    await numbered(director, "theirs", "8", director.other)
+
+    assert await director.data(BY_NUMBER, n="7") == {"r": {"id": mine}}
+    for caller, number in ((director.caller, "8"), (director.other, "7"), (director.caller, "")):
+        assert await director.data(BY_NUMBER, caller=caller, n=number) == {"r": None}
+
+
+async def test_of_several_with_one_system_number_the_oldest_is_found(director: Any) -> None:
+    oldest = await numbered(director, "first", "7")
+    await numbered(director, "second", "7")
+
+    assert await director.data(BY_NUMBER, n="7") == {"r": {"id": oldest}}
+
+
+async def test_applications_are_found_by_their_local_tenant_in_pages_of_any_size_and_by_labels(director: Any) -> None:
+    gold = await register(director, "a", localTenantID="x", labels={"tier": "gold"})
+    other = await register(director, "b", localTenantID="x")
+    await register(director, "c", localTenantID="y")
+    await director.data(REGISTER, caller=director.other, **{"in": {"name": "a", "localTenantID": "x"}})
+    both = sorted([gold, other])
+
+    whole = (await director.data(BY_TENANT, n="x", first=1000))["r"]
+    first = (await director.data(BY_TENANT, n="x", first=1))["r"]
+    second = (await director.data(BY_TENANT, n="x", first=1, after=first["pageInfo"]["endCursor"]))["r"]
+    labelled = (await director.data(BY_TENANT, n="x", filter=[None, {"key": "tier", "query": '"gold"'}, None]))["r"]
+
+    assert ([one["id"] for one in whole["data"]], whole["totalCount"]) == (both, 2)
+    assert [one["id"] for page in (first, second) for one in page["data"]] == both
+    assert (first["pageInfo"]["hasNextPage"], second["pageInfo"]["hasNextPage"]) == (True, False)
+    assert (labelled["data"], labelled["totalCount"]) == ([{"id": gold}], 1)
+    assert (await director.data(BY_TENANT, n="nobody"))["r"]["totalCount"] == 0
+    assert (await director.data(BY_TENANT, n="x", filter=[None]))["r"]["totalCount"] == 2
+    small = await director.refusal(BY_TENANT, n="x", first=0)
+    assert small["message"] == "Invalid data [reason=page size cannot be smaller than 1]"
+    wrong = await director.refusal(BY_TENANT, n="x", filter=[{"key": "tier", "query": "gold"}])
+    assert wrong["extensions"]["error_code"] == 10
+
+
+async def test_an_application_is_found_by_local_tenant_and_template(director: Any) -> None:
+    made = await director.data(
+        """mutation { r: createApplicationTemplate(in: {
+          name: "t", accessLevel: GLOBAL, applicationInput: {name: "a", localTenantID: "x"}
+        }) { id } }"""
+    )
+    template = made["r"]["id"]
+    from_template = 'mutation { r: registerApplicationFromTemplate(in: {templateName: "t", values: []}) { id } }'
+    wanted = (await director.data(from_template))["r"]["id"]
+    await director.data(from_template, caller=director.other)
+    await register(director, "b", localTenantID="x")
+
+    assert await director.data(BY_TENANT_AND_TEMPLATE, n="x", template=template) == {"r": {"id": wanted}}
+    for number, id_ in (("y", template), ("x", NOBODY), ("x", "no-uuid")):
+        assert await director.data(BY_TENANT_AND_TEMPLATE, n=number, template=id_) == {"r": None}
+
+
+async def test_a_runtime_finds_applications_of_its_groups_only_whatever_it_asks_by(director: Any) -> None:
+    shared, hidden = await register(director, "a", localTenantID="x"), await register(director, "b", localTenantID="x")
+    async with director.database.transaction() as tx:
+        await tx.run("-- test\nUPDATE application SET system_number = name")
+    runtime = await add_runtime(director)
+    await group(director, "one", [shared], [runtime])
+    caller = director.runtime(runtime)
+
+    page = (await director.data(BY_TENANT, caller=caller, n="x"))["r"]
+
+    assert (page["data"], page["totalCount"]) == ([{"id": shared}], 1)
+    assert await director.data(BY_NUMBER, caller=caller, n="a") == {"r": {"id": shared}}
+    assert await director.data(BY_NUMBER, caller=caller, n="b") == {"r": None}
+    assert (await director.data(BY_NUMBER, n="b"))["r"]["id"] == hidden
+
+
+async def test_all_applications_are_listed_with_the_tenants_that_see_them(director: Any) -> None:
+    child = 'mutation { writeTenant(in: {name: "c", externalTenant: "below", type: "subaccount", provider: "t", parents: ["tenant-mine"]}) }'
+    below = replace(director.caller, tenant=(await director.data(child))["writeTenant"], external_tenant="below")
+    theirs = (await director.data(REGISTER, caller=director.other, **{"in": {"name": "theirs", "labels": {"a": 1}}}))["result"]
+    ours = (await director.data(REGISTER, caller=below, **{"in": {"name": "ours"}}))["result"]
+    tenantless = replace(director.caller, tenant=None, external_tenant=None)
+    expected = {theirs["id"]: ["tenant-other"], ours["id"]: ["below", "tenant-mine"]}
+
+    everything = (await director.data(GLOBAL, caller=tenantless))["r"]
+    labelled = (await director.data(GLOBAL, filter=[{"key": "a", "query": "1"}]))["r"]
+    first = (await director.data(GLOBAL, first=1))["r"]
+    rest = (await director.data(GLOBAL, first=1, after=first["pageInfo"]["endCursor"]))["r"]
+
+    found = {one["application"]["id"]: [tenant["id"] for tenant in one["tenants"]] for one in everything["data"]}
+    assert (found, everything["totalCount"]) == (expected, 2)
+    assert [one["application"]["name"] for one in labelled["data"]] == ["theirs"]
+    assert [*first["data"], *rest["data"]] == everything["data"]
+    assert (first["totalCount"], first["pageInfo"]["hasNextPage"], rest["pageInfo"]["hasNextPage"]) == (2, True, False)
+    large = await director.refusal(GLOBAL, first=201)
+    assert large["message"] == "Invalid data [reason=page size must be between 1 and 200]"
+
+
+@pytest.mark.parametrize(
+    ("document", "variables", "scope"),
+    [
+        (BY_NUMBER, {"n": "1"}, "application:read"),
+        (BY_TENANT, {"n": "1"}, "application:read"),
+        (BY_TENANT_AND_TEMPLATE, {"n": "1", "template": NOBODY}, "application:read"),
+        (GLOBAL, {}, "application_global:read"),
+    ],
+)
+async def test_finding_needs_its_scope_and_a_tenant_where_it_is_the_tenants(
+    director: Any, document: str, variables: dict[str, Any], scope: str
+) -> None:
+    error = await director.refusal(
+        document, caller=replace(director.caller, scopes=director.caller.scopes - {scope}), **variables
+    )
+    tenantless = replace(director.caller, tenant=None, external_tenant=None)
+    without_tenant = await director(document, caller=tenantless, **variables)
+
+    assert error["extensions"]["error_code"] == 23
+    if document is not GLOBAL:
+        assert without_tenant["errors"][0]["message"] == "Tenant is required"
+
+
+async def test_each_of_these_is_one_statement(director: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    await register(director, "a", localTenantID="x")
+    ran: list[str] = []
+    read = director.database.read
+
+    async def counting(sql: str, parameters: Any) -> Any:
+        ran.append(sql)
+        return await read(sql, parameters)
+
+    monkeypatch.setattr(director.database, "read", counting)
+    templates = "{ applicationTemplates { data { name applicationInput placeholders { name } webhooks { id } labels } totalCount } }"
+
+    for document, variables in (
+        (BY_NUMBER, {"n": "1"}), (BY_TENANT, {"n": "x"}), (BY_TENANT_AND_TEMPLATE, {"n": "x", "template": NOBODY}),
+        (GLOBAL, {}), (templates, {}),
+    ):  # fmt: skip
+        await director.data(document, **variables)
+
+    assert len(ran) == 5

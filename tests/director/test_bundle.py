@@ -308,3 +308,25 @@ async def test_the_nested_singular_reads_find_their_own_and_nothing_else(directo
     nothing = {"apiDefinition": None, "eventDefinition": None, "document": None}
     assert await read(other_bundle) == {**outer, "bundle": nothing}
     assert await read(UNKNOWN) == {**outer, "bundle": None}
+
+
+async def test_a_client_that_says_package_is_answered_in_its_own_words(director: Any) -> None:
+    application = await catalogue.register(director)
+    added = await director.data(
+        """mutation ($app: ID!, $in: PackageCreateInput!) { addPackage(applicationID: $app, in: $in) { id name } }""",
+        app=application,
+        **{"in": {"name": "packages"}},
+    )
+    asked = """query ($id: ID!, $package: ID!) { application(id: $id) {
+      packages { data { id name } totalCount } package(id: $package) { name } } }"""
+
+    shown = await director.data(asked, id=application, package=added["addPackage"]["id"])
+    error = await director.refusal('mutation { deletePackage(id: "no-uuid") { id } }')
+
+    assert added["addPackage"]["name"] == "packages"
+    assert shown["application"] == {
+        "packages": {"data": [added["addPackage"]], "totalCount": 1},
+        "package": {"name": "packages"},
+    }
+    assert error["path"] == ["deletePackage"]
+    assert error["extensions"]["error_code"] == 20

@@ -73,7 +73,10 @@ async def test_a_new_group_is_ready_empty_and_of_the_default_template(director: 
         ({"name": "taken"}, "Object is not unique [object=formations]"),
         (
             {"name": "a", "state": "DRAFT"},
-            "The operation is not allowed [reason=creating a formation in state DRAFT is not offered yet; leave the state out]",
+            (
+                "The operation is not allowed "
+                "[reason=creating a formation in state DRAFT is not offered yet; leave the state out]"
+            ),
         ),
     ],
 )
@@ -326,7 +329,9 @@ async def test_whoever_is_in_a_group_can_be_found_without_knowing_the_tenant(dir
 
 async def test_resetting_needs_a_template_that_supports_it(director: Any, announced: Announced) -> None:
     formation = await group(director, "g")
-    text = "mutation ($id: ID!, $reset: Boolean) { resynchronizeFormationNotifications(formationID: $id, reset: $reset) { id } }"
+    text = """mutation ($id: ID!, $reset: Boolean) {
+      resynchronizeFormationNotifications(formationID: $id, reset: $reset) { id }
+    }"""
 
     error = await director.refusal(text, id=formation, reset=True)
     missing = await director.refusal(text, id=NOBODY)

@@ -24,7 +24,11 @@ class TokenEndpoint:
         self.requests: list[Request] = []
 
     async def send(
-        self, request: Request, *, total_timeout: timedelta | None = None, max_body_bytes: int | None = None
+        self,
+        request: Request,
+        *,
+        total_timeout: timedelta | None = None,  # noqa: ARG002  # the door's
+        max_body_bytes: int | None = None,  # noqa: ARG002  # the door's
     ) -> Response:
         self.requests.append(request)
         status, body = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]

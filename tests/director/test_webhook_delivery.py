@@ -106,12 +106,13 @@ async def test_an_application_and_a_runtime_see_their_own_deliveries_only(direct
 async def test_a_dead_delivery_is_resent_under_its_id_and_settles_its_assignment(director: Any) -> None:
     async with receiving(gone) as receiver, working(director):
         app, _, _ = await pair(director, receiver.url())
+        other = await application(director, "other")
         await idle(director)
         [dead] = await deliveries(director)
         assert await condition(director, "g") == "ERROR"
         receiver.behaviour = takes_it
 
-        for caller in (director.other, director.application(await application(director, "other"))):
+        for caller in (director.other, director.application(other)):
             error = await director.refusal(RESEND, caller=caller, id=dead["id"])
             assert error["message"] == "Object not found [object=webhookDelivery]"
         data = await director.data(RESEND, caller=director.application(app), id=dead["id"])

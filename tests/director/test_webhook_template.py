@@ -48,8 +48,10 @@ def adapter(port: int) -> dict[str, str]:
             '"application": {"id": "{{.Application.ID}}", "name": {{.Application.Name | toJson}}, '
             '"region": "{{.Application.Labels.region}}"'
             '{{if .ApplicationTemplate}}, "template": "{{.ApplicationTemplate.ID}}"{{end}}}, '
-            '"runtime": {"id": "{{.Runtime.ID}}", "name": "{{.Runtime.Name}}", "url": "{{.Runtime.Labels.runtime_consoleUrl}}"}, '
-            '"assignment": {"id": "{{.Assignment.ID}}", "reverse": {{if .ReverseAssignment.Value}}{{.ReverseAssignment.Value}}{{else}}{}{{end}}}}'
+            '"runtime": {"id": "{{.Runtime.ID}}", "name": "{{.Runtime.Name}}", '
+            '"url": "{{.Runtime.Labels.runtime_consoleUrl}}"}, '
+            '"assignment": {"id": "{{.Assignment.ID}}", '
+            '"reverse": {{if .ReverseAssignment.Value}}{{.ReverseAssignment.Value}}{{else}}{}{{end}}}}'
         ),
         "headerTemplate": '{"X-Group": ["{{.Formation.Name}}"], "Content-Type": ["application/json"]}',
         "outputTemplate": (
@@ -100,7 +102,10 @@ def test_headers_are_lists_of_texts() -> None:
         (OUTPUT, b'{"error": "no \\"quota\\""}', Output(200, 'no "quota"', 204)),
         ('{"error": null, "success_status_code": "201"}', b"", Output(201, "")),
         (
-            '{"error": "", "success_status_code": 200, "state": "{{.Body.state}}", "config": "{{.Body.configuration}}"}',
+            (
+                '{"error": "", "success_status_code": 200, "state": "{{.Body.state}}", '
+                '"config": "{{.Body.configuration}}"}'
+            ),
             b'{"state": "READY", "configuration": {"a": "\\"b\\""}}',
             Output(200, "", state="READY", configuration='{"a":"\\"b\\""}'),
         ),

@@ -48,13 +48,14 @@ _GO_ORDER: Final = (
 
 def subject_parts(subject: str) -> dict[str, str]:
     """Split at `,` and then at `=`, as the original's agent does: a value that holds either would break it."""
-    return {key: value for key, value in (part.split("=") for part in subject.split(","))}
+    return dict(part.split("=") for part in subject.split(","))
 
 
 def request_pem(key: Key, parts: Mapping[str, str]) -> bytes:
     """A signing request as Go makes it, in PEM."""
     name = x509.Name([x509.NameAttribute(oid, parts[part]) for part, oid in _GO_ORDER if part in parts])
-    return x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+    return request.public_bytes(Encoding.PEM)
 
 
 def encoded(pem: bytes) -> str:

@@ -1,8 +1,7 @@
-"""A plane as a process of its own with any settings, spoken to over raw HTTPS: what is sent and answered is seen whole."""
+"""A plane as a process of its own with any settings, spoken to over raw HTTPS, and the tables it writes."""
 
 import asyncio
 import json
-import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -15,7 +14,8 @@ import aiohttp
 import asyncpg
 
 from compass.client.graphql import ClientCertificate, Endpoint, Trust
-from compass.demo.plane_process import DEFAULT_TENANT, PlaneProcess
+from compass.demo.plane_process import DEFAULT_TENANT as DEFAULT_TENANT  # noqa: PLC0414  # handed on
+from compass.demo.plane_process import PlaneProcess
 
 DIRECTOR: Final = "/director/graphql"
 CONNECTOR: Final = "/connector/graphql"
@@ -31,6 +31,7 @@ TOKEN_FOR_APPLICATION = """mutation ($id: ID!) {
   result: requestOneTimeTokenForApplication(id: $id) { token connectorURL } }"""
 TOKEN_FOR_RUNTIME = "mutation ($id: ID!) { result: requestOneTimeTokenForRuntime(id: $id) { token connectorURL } }"
 
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=60)
 UNSETTLED = """
 SELECT (SELECT count(*) FROM outbox_event WHERE relayed_at IS NULL AND parked_at IS NULL)
     + (SELECT count(*) FROM delivery WHERE state = 'PENDING')
@@ -136,7 +137,7 @@ class Plane(PlaneProcess):
         context: ssl.SSLContext = self.trust.context(certificate)
         async with (
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session,
-            session.post(f"{base}{path}", data=body, headers=headers, timeout=aiohttp.ClientTimeout(total=60)) as answer,
+            session.post(f"{base}{path}", data=body, headers=headers, timeout=_TIMEOUT) as answer,
         ):
             received = {name.lower(): value for name, value in answer.headers.items()}
             return Answer(answer.status, received, await answer.text())
@@ -208,7 +209,7 @@ def processes_of(folder: Path) -> list[int]:
     for place in Path("/proc").glob("[0-9]*"):
         try:
             line = (place / "cmdline").read_bytes()
-            where = os.readlink(place / "cwd")
+            where = str((place / "cwd").readlink())
         except OSError:
             continue
         if str(folder).encode() in line or where.startswith(str(folder)):

@@ -20,10 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from tests.delivery.receiver import Call
+from tests.delivery.receiver import Call, receiving
 from tests.delivery.receiver import answer as answered
 from tests.delivery.receiver import hangs as hangs_up
-from tests.delivery.receiver import receiving
 from tests.e2e.field import CONFIGURATION, SIGN, FieldClient, encoded, request_pem, subject_parts
 from tests.e2e.plane import ADD_WEBHOOK, CONNECTOR, DEFAULT_TENANT, DIRECTOR, PROVISIONER, Answer, Plane, Tables
 from tests.outbound.hostile import Behaviour, answers, drips, floods, hangs, ok, receiver
@@ -69,7 +68,7 @@ async def world(plane: Plane) -> World:
     await plane.post(
         'mutation { writeTenant(in: {name: "other", externalTenant: "%s", type: "account", provider: "t"}) }' % other
     )
-    bundle = "mutation ($id: ID!) { result: addBundle(applicationID: $id, in: {name: \"sales\"}) { id } }"
+    bundle = 'mutation ($id: ID!) { result: addBundle(applicationID: $id, in: {name: "sales"}) { id } }'
     application, runtime = await plane.application("orders"), await plane.runtime("edge")
     world = World(application, (await plane.ask(bundle, id=application))["id"], runtime, other)
     for kind in ("application", "runtime"):
@@ -115,7 +114,7 @@ def shape(answer: Answer) -> Any:
 NOT_FOUND: Final = "Object not found [object=%s]"
 NO_CLUSTER: Final = {"error": "NotFound", "error_code": 2, "error_reason": "err_db_not_found"}
 BY_ID: Final = {
-    "updateApplication(id: $id, in: {description: \"x\"}) { id }": (20, NOT_FOUND % "application"),
+    'updateApplication(id: $id, in: {description: "x"}) { id }': (20, NOT_FOUND % "application"),
     "unregisterApplication(id: $id) { id }": (20, NOT_FOUND % "application"),
     "unpairApplication(id: $id) { id }": (20, NOT_FOUND % "application"),
     'setApplicationLabel(applicationID: $id, key: "a", value: "b") { key }': (20, NOT_FOUND % "application"),
@@ -176,7 +175,8 @@ async def test_a_runtime_that_was_not_made_here_cannot_be_removed_here(
 ) -> None:
     for id_ in (UNKNOWN, world.foreign["runtime"], world.runtime, "x"):
         async with unchanged():
-            answer = await plane.post("mutation ($id: String!) { result: %s }" % operation, {"id": id_}, path=PROVISIONER)
+            document = "mutation ($id: String!) { result: %s }" % operation
+            answer = await plane.post(document, {"id": id_}, path=PROVISIONER)
         assert (answer.status, answer.body["data"]) == (200, None)
         assert answer.error["message"] == f"cannot find the cluster of Runtime {id_}"
         assert answer.error["extensions"] == NO_CLUSTER | {"error_component": "db - provisioner"}
@@ -232,11 +232,14 @@ DOCUMENTS: Final[dict[str, tuple[Mapping[str, Any], str]]] = {
     ),
     "mutation { registerApplication(in: {}) { id } }": (
         {},
-        "Expected value of type 'ApplicationRegisterInput' to include required field 'name', found: {  }."
-        " (line 1, column 36)",
+        (
+            "Expected value of type 'ApplicationRegisterInput' to include required field 'name', found: {  }."
+            " (line 1, column 36)"
+        ),
     ),
     "query ($n: Int) { applications(first: $n) { totalCount } }": (
-        {"n": "ten"}, "Variable '$n' has invalid value: Int cannot represent non-integer value: 'ten' (line 1, column 8)",
+        {"n": "ten"},
+        "Variable '$n' has invalid value: Int cannot represent non-integer value: 'ten' (line 1, column 8)",
     ),
     "query ($id: ID!) { application(id: $id) { id } }": (
         {"id": {"a": 1}}, "Variable '$id' has invalid value: ID cannot represent value: {'a': 1} (line 1, column 8)",
@@ -422,7 +425,7 @@ BAD_REQUESTS: Final[dict[str, tuple[Callable[[Asking], str], str]]] = {
         SIGNING + "CSR signature invalid: it was not made with the key of the request and SHA-256, SHA-384 or SHA-512.",
     ),
     "a weak key": (
-        lambda to: encoded(request_pem(rsa.generate_private_key(65537, 1024), to.parts)),
+        lambda to: encoded(request_pem(rsa.generate_private_key(65537, 1024), to.parts)),  # noqa: S505
         SIGNING + f"CSR: Invalid key provided. {WEAK}",
     ),
     "no name": (
@@ -530,7 +533,9 @@ SOURCES: Final[dict[str, tuple[Behaviour, str]]] = {
         floods(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n", b"x" * 65536),
         "While fetching Spec: The receiver's answer is too large",
     ),
-    "is gone": (answers(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"), "While fetching Spec status code: 404"),
+    "is gone": (
+        answers(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"), "While fetching Spec status code: 404",
+    ),
     "is no text": (answers(ok(b"\xff\xfe\0")), "While fetching Spec: the answer is not UTF-8 text"),
 }  # fmt: skip
 
@@ -581,7 +586,7 @@ ADDRESSES: Final = {
     "127.0.0.2": NOT_REACHED,
     "[::1]": NOT_REACHED,
     "[::ffff:127.0.0.2]": NOT_REACHED,
-    "0.0.0.0": NOT_REACHED,
+    "0.0.0.0": NOT_REACHED,  # noqa: S104
     "10.0.0.1": NOT_REACHED,
     "169.254.169.254": NOT_REACHED,
     "[fe80::1]": NOT_REACHED,
@@ -595,24 +600,28 @@ ADDRESSES: Final = {
 
 @pytest.mark.parametrize("address", ADDRESSES)
 async def test_an_internal_address_is_never_connected_to(plane: Plane, world: World, address: str) -> None:
-    async with receiver(answers(ok(b"{}")), address="127.0.0.2") as four:
-        async with receiver(answers(ok(b"{}")), address="::1", port=four.port) as six:
-            connections = asyncio.create_task(_connections_to(four.port))
-            api = await plane.ask(ADD_API, bundle=world.bundle, url=f"http://{address}:{four.port}/")
-            connections.cancel()
-            assert (four.connections, six.connections) == (0, 0)
+    async with (
+        receiver(answers(ok(b"{}")), address="127.0.0.2") as four,
+        receiver(answers(ok(b"{}")), address="::1", port=four.port) as six,
+    ):
+        watching = asyncio.create_task(_connection_to(four.port))
+        api = await plane.ask(ADD_API, bundle=world.bundle, url=f"http://{address}:{four.port}/")
+        assert not watching.done(), watching.result()
+        watching.cancel()
+        assert (four.connections, six.connections) == (0, 0)
 
     assert api["spec"] == {
         "data": None, "fetchRequest": {"status": {"condition": "FAILED", "message": ADDRESSES[address]}},
     }  # fmt: skip
 
 
-async def _connections_to(port: int) -> None:
-    """Fail the test when the kernel shows an attempt to connect to that port, at whatever address."""
+async def _connection_to(port: int) -> str:
+    """Ends when the kernel shows an attempt to connect to that port, at whatever address."""
+    tables = [Path("/proc/net/tcp"), Path("/proc/net/tcp6")]
     while True:
-        for table in ("tcp", "tcp6"):
-            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-                assert not line.split()[2].endswith(f":{port:04X}"), line
+        for line in (line for table in tables for line in table.read_text().splitlines()[1:]):
+            if line.split()[2].endswith(f":{port:04X}"):
+                return line
         await asyncio.sleep(0.005)
 
 
@@ -624,7 +633,7 @@ async def test_a_webhook_that_hangs_holds_up_nobody_else_and_is_told_when_it_ans
     async with receiving(hangs_up) as hanging, receiving() as answering:
         for application, place in ((slow, hanging), (quick, answering)):
             webhook = {"type": "CONFIGURATION_CHANGED", "url": place.url()}
-            await plane.ask(ADD_WEBHOOK, **{"id": application, "in": webhook})
+            await plane.post(ADD_WEBHOOK, {"id": application, "in": webhook})
         await plane.group("webhooks", applications=[slow, quick], runtimes=[runtime])
 
         (told,) = await answering.has(1)
@@ -662,7 +671,7 @@ async def test_a_webhook_at_an_internal_address_is_never_connected_to(plane: Pla
     application, runtime = await plane.application("inward"), await plane.runtime("r2")
     async with receiver(answers(ok(b"{}")), address="127.0.0.2") as inside:
         webhook = {"type": "CONFIGURATION_CHANGED", "url": f"http://127.0.0.2:{inside.port}/"}
-        hook = await plane.ask(ADD_WEBHOOK, **{"id": application, "in": webhook})
+        hook = (await plane.post(ADD_WEBHOOK, {"id": application, "in": webhook})).data["result"]
         await plane.group("inward", applications=[application], runtimes=[runtime])
         async with asyncio.timeout(20):
             while (await _delivery(plane, application))["error"] != "The address could not be reached":
@@ -673,7 +682,7 @@ async def test_a_webhook_at_an_internal_address_is_never_connected_to(plane: Pla
 
 
 TEMPLATES: Final = {
-    "{{ .Nope": "line 1: an action is not closed: expected \"}}\"",
+    "{{ .Nope": 'line 1: an action is not closed: expected "}}"',
     "{{ .Nope }}": "line 1: there is no field 'Nope' in .Nope",
     "{{ if }}": "line 1: unexpected \"}}\": expected a value after 'if'",
     "no JSON": "line 1: the rendered text is not JSON: Expecting value, column 1, near 'no JSON'",

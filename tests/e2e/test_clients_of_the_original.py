@@ -23,7 +23,7 @@ TOKEN_REFUSED = {
     "path": ["result"],
     "extensions": {"error": "Unauthorized", "error_code": 26},
 }
-SUMMER = """query {
+SYNCHRONIZATION = """query {
     result: applicationsForRuntime(runtimeID: "%s") {
         data {
             id
@@ -110,7 +110,8 @@ async def test_an_agent_with_a_4096_bit_key_pairs_by_its_own_documents(
 
     configuration = await agent.configuration(token)
 
-    (auth,) = (await plane.ask("query ($id: ID!) { runtime(id: $id) { auths { id } } }", id=runtime))["runtime"]["auths"]
+    known = await plane.ask("query ($id: ID!) { runtime(id: $id) { auths { id } } }", id=runtime)
+    (auth,) = known["runtime"]["auths"]
     assert configuration["certificateSigningRequestInfo"] == {
         "subject": f"O=Org,OU=OrgUnit,L=locality,ST=province,C=DE,CN={auth['id']}",
         "keyAlgorithm": "rsa2048",
@@ -241,9 +242,10 @@ async def test_the_agents_whole_query_is_answered_in_the_shape_it_decodes(
     hidden = await plane.application("elsewhere")
     await plane.group("agents", applications=[application], runtimes=[runtime])
 
-    answer = await agent.director(SUMMER % (runtime, runtime), Tenant=DEFAULT_TENANT, **{"x-request-id": f"{runtime}_1"})
+    request = {"Tenant": DEFAULT_TENANT, "x-request-id": f"{runtime}_{uuid.uuid4()}"}
+    answer = await agent.director(SYNCHRONIZATION % (runtime, runtime), **request)
 
-    assert answer.headers["x-request-id"] == f"{runtime}_1"
+    assert answer.headers["x-request-id"] == request["x-request-id"]
     assert set(answer.data) == {"result", "runtime"}
     assert isinstance(answer.data["runtime"]["labels"], dict)
     page = answer.data["result"]
@@ -294,17 +296,20 @@ async def test_an_application_is_named_with_its_prefix_once_and_not_at_all_for_a
 
     shouting = await plane.application("SHOUT it")
     await plane.post(
-        "mutation { assignFormation(objectID: %s objectType: APPLICATION formation: {name: \"names\"}) { id } }"
+        'mutation { assignFormation(objectID: %s objectType: APPLICATION formation: {name: "names"}) { id } }'
         % json.dumps(shouting)
     )
-    await plane.post('mutation { setRuntimeLabel(runtimeID: "%s" key: "isNormalized" value: "false") { key } }' % runtime)
+    label = 'mutation { setRuntimeLabel(runtimeID: "%s" key: "isNormalized" value: "false") { key } }'
+    await plane.post(label % runtime)
     raw = (await agent.director(names)).data["result"]["data"]
     assert sorted(entry["name"] for entry in raw) == ["SHOUT it", "mp-already"]
 
 
 async def test_labels_are_set_without_alias_and_without_commas(agent: FieldClient, runtime: str) -> None:
     url = "https://gateway.kyma.local"
-    mutation = 'mutation {\n setRuntimeLabel(runtimeID: "%s" key: "runtime_eventServiceUrl" value: "%s") {\n key value }\n}'
+    mutation = (
+        'mutation {\n setRuntimeLabel(runtimeID: "%s" key: "runtime_eventServiceUrl" value: "%s") {\n key value }\n}'
+    )
 
     answer = await agent.director(mutation % (runtime, url), Tenant=DEFAULT_TENANT)
 

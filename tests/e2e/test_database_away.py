@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from compass.postgres.embedded import running
 from tests.delivery.receiver import receiving
 from tests.e2e.field import CONFIGURATION, FieldClient
-from tests.e2e.plane import ADD_WEBHOOK, ASSIGN, CONNECTOR, DIRECTOR, PROVISIONER, Plane
+from tests.e2e.plane import ADD_WEBHOOK, ASSIGN, DIRECTOR, PROVISIONER, Plane
 
 AWAY = {
     "message": "the plane cannot reach its database; nothing was changed, try again in a moment",

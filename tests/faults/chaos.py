@@ -5,7 +5,7 @@ import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 import aiohttp
 
@@ -16,6 +16,7 @@ from tests.e2e.plane import Plane
 PROOF: Final = bool(os.environ.get("COMPASS_PROOF"))
 """Many more kills than in the everyday run."""
 
+Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
@@ -54,12 +55,14 @@ async def struck(
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def persistently(call: Callable[[], Awaitable[Result]], *, within: float = 60) -> Result:
+async def persistently(
+    call: Callable[Parameters, Awaitable[Result]], /, *arguments: Parameters.args, **named: Parameters.kwargs
+) -> Result:
     """Call until there is an answer: what a client does that does not know whether it was heard."""
-    async with asyncio.timeout(within):
+    async with asyncio.timeout(60):
         while True:
             try:
-                return await call()
+                return await call(*arguments, **named)
             except (PlaneUnreachable, PlaneAnswerUnreadable, aiohttp.ClientError, OSError):
                 pass
             except PlaneRefused as refusal:

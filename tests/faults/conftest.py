@@ -20,12 +20,12 @@ def moments() -> random.Random:
     return random.Random(seed)  # noqa: S311  # moments, not secrets
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def shared_dsn(
     cluster: "asyncpg.Connection[asyncpg.Record]", cluster_dsn: str, request: pytest.FixtureRequest
 ) -> AsyncIterator[str]:
-    """A database outside of the planes, for several of them or for looking into it."""
-    name = f"faults_{abs(hash(request.node.nodeid))}"
+    """A database outside of the module's planes, for several of them or for looking into it."""
+    name = f"faults_of_{request.module.__name__.rpartition('.')[2]}"
     await cluster.execute(f"CREATE DATABASE {name}")
     yield urlunsplit(urlsplit(cluster_dsn)._replace(path=f"/{name}"))
     await cluster.execute(f"DROP DATABASE {name} WITH (FORCE)")

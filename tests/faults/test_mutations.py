@@ -8,7 +8,9 @@ from compass.client.graphql import PlaneAnswerUnreadable, PlaneRefused, PlaneUnr
 from tests.e2e.plane import Plane
 from tests.faults.chaos import kills, persistently, struck
 
-NAMES = "query ($after: PageCursor) { applications(after: $after) { data { name } pageInfo { endCursor hasNextPage } } }"
+NAMES = (
+    "query ($after: PageCursor) { applications(after: $after) { data { name } pageInfo { endCursor hasNextPage } } }"
+)
 WRITERS = 4
 
 
@@ -39,7 +41,7 @@ async def test_every_acknowledged_registration_survives(tmp_path: Path, moments:
         over.set()
         await asyncio.gather(*writers)
         found = await _names(plane)
-        refused = await _is_refused(plane, sorted(acknowledged)[0])
+        refused = await _is_refused(plane, min(acknowledged))
 
     assert refused
     assert len(acknowledged) > WRITERS
@@ -54,8 +56,7 @@ async def _names(plane: Plane) -> list[str]:
     found: list[str] = []
     after = ""
     while True:
-        cursor = after
-        page = (await persistently(lambda: plane.ask(NAMES, after=cursor)))["applications"]
+        page = (await persistently(plane.ask, NAMES, after=after))["applications"]
         found += [entry["name"] for entry in page["data"]]
         if not page["pageInfo"]["hasNextPage"]:
             return found

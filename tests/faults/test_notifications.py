@@ -12,7 +12,7 @@ import pytest
 
 from compass.client.graphql import PlaneRefused
 from tests.delivery.receiver import Call, Receiver, answer, receiving
-from tests.e2e.plane import ADD_WEBHOOK, ASSIGN, Plane
+from tests.e2e.plane import ADD_WEBHOOK, ASSIGN, CREATE_FORMATION, Plane
 from tests.faults.chaos import kills, persistently, strike
 
 SETTINGS = {
@@ -81,12 +81,12 @@ async def test_every_committed_cause_arrives_once_under_one_id_in_order_and_no_r
                     return
                 name = f"{runtime[:8]}-{number}"
                 await _group(plane, name, applications)
-                await persistently(lambda name=name: plane.ask(ASSIGN, id=runtime, type="RUNTIME", name=name))  # type: ignore[misc]
+                await persistently(plane.ask, ASSIGN, id=runtime, type="RUNTIME", name=name)
                 causes[runtime].append(("assign", name))
                 acknowledged.set()
                 await _refused(plane, runtime)
-                label = {"id": runtime, "key": "runtime_eventServiceUrl", "value": f"https://events.example/{number}"}
-                await persistently(lambda label=label: plane.ask(LABEL, **label))  # type: ignore[misc]
+                url = f"https://events.example/{number}"
+                await persistently(plane.ask, LABEL, id=runtime, key="runtime_eventServiceUrl", value=url)
                 causes[runtime].append(("changed", ""))
                 acknowledged.set()
 
@@ -115,34 +115,26 @@ async def test_every_committed_cause_arrives_once_under_one_id_in_order_and_no_r
 
 async def _group(plane: Plane, name: str, applications: list[str]) -> None:
     try:
-        await persistently(
-            lambda: plane.ask("mutation ($n: String!) { createFormation(formation: {name: $n}) { id } }", n=name)
-        )
+        await persistently(plane.ask, CREATE_FORMATION, name=name)
     except PlaneRefused as refusal:
         assert "not unique" in str(refusal)  # the reply to the first try was lost  # noqa: PT017
     for application in applications:
-        await persistently(lambda id_=application: plane.ask(ASSIGN, id=id_, type="APPLICATION", name=name))  # type: ignore[misc]
+        await persistently(plane.ask, ASSIGN, id=application, type="APPLICATION", name=name)
 
 
 async def _refused(plane: Plane, runtime: str) -> None:
-    for document, variables in (
-        (LABEL, {"id": runtime, "key": "runtimeType", "value": "other"}),
-        (LABEL, {"id": runtime, "key": "runtime_eventServiceUrl", "value": ""}),
-        (ASSIGN, {"id": runtime, "type": "RUNTIME", "name": "no such group"}),
-    ):
+    for key, value in (("runtimeType", "other"), ("runtime_eventServiceUrl", "")):
         with pytest.raises(PlaneRefused):
-            await persistently(lambda document=document, variables=variables: plane.ask(document, **variables))  # type: ignore[misc]
+            await persistently(plane.ask, LABEL, id=runtime, key=key, value=value)
+    with pytest.raises(PlaneRefused):
+        await persistently(plane.ask, ASSIGN, id=runtime, type="RUNTIME", name="no such group")
 
 
 async def _delivered(plane: Plane) -> None:
+    """Wait until nothing is owed, and look once more: what the relay has not taken up yet is no delivery so far."""
+    quiet = 0
     async with asyncio.timeout(60):
-        while True:
-            owed = await persistently(lambda: plane.ask("{ webhookDeliveries(state: PENDING) { totalCount } }"))
-            if owed["webhookDeliveries"]["totalCount"] == 0:
-                break
-            await asyncio.sleep(0.05)
-    # What the relay has not taken up yet is no delivery so far.
-    await asyncio.sleep(0.5)
-    owed = await persistently(lambda: plane.ask("{ webhookDeliveries(state: PENDING) { totalCount } }"))
-    if owed["webhookDeliveries"]["totalCount"]:
-        await _delivered(plane)
+        while quiet < 2:
+            owed = await persistently(plane.ask, "{ webhookDeliveries(state: PENDING) { totalCount } }")
+            quiet = 0 if owed["webhookDeliveries"]["totalCount"] else quiet + 1
+            await asyncio.sleep(0.5 if quiet else 0.05)

@@ -1,3 +1,5 @@
+# ruff: noqa: E501
+# Documents and statements stand on one line, as they are sent.
 """Every committed event reaches every reaction once, whatever dies on the way."""
 
 import asyncio
@@ -87,7 +89,13 @@ async def test_a_reaction_that_fails_leaves_nothing_behind_and_holds_up_nobody(d
 
     assert [await relay.relay_one() for _ in range(3)] == [True, True, False]  # the first waits for its next turn
     failed, done = await state(database)
-    assert failed == {"number": "1", "attempts": 1, "error": "ValueError: a defect of ours", "relayed": False, "parked": False}
+    assert failed == {
+        "number": "1",
+        "attempts": 1,
+        "error": "ValueError: a defect of ours",
+        "relayed": False,
+        "parked": False,
+    }
     assert (done["relayed"], done["error"]) == (True, None)
     async with database.transaction() as tx:
         assert [row["number"] for row in await tx.rows("-- test\nSELECT number FROM effect")] == [2]
@@ -219,7 +227,9 @@ async def test_a_relay_goes_on_after_its_connections_were_cut(database: Database
         await announce(database, StepTaken(TENANT, 1))
         await asyncio.sleep(0.2)
         async with database.transaction() as tx:
-            await tx.rows("-- test\nSELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+            await tx.rows(
+                "-- test\nSELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
         await announce(database, StepTaken(TENANT, 2))
         await asyncio.wait_for(told.wait(), 10)
     finally:
@@ -257,4 +267,8 @@ async def test_a_relay_killed_at_any_moment_loses_and_repeats_nothing(database: 
 
     assert all(entry["relayed"] and entry["attempts"] == 0 for entry in await state(database))
     async with database.transaction() as tx:
-        assert [row["number"] for row in await tx.rows("-- test\nSELECT number FROM effect ORDER BY event")] == [0, 1, 2]
+        assert [row["number"] for row in await tx.rows("-- test\nSELECT number FROM effect ORDER BY event")] == [
+            0,
+            1,
+            2,
+        ]

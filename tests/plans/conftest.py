@@ -18,7 +18,15 @@ from compass.postgres.pool import Database
 
 SIZE = Size(tenants=20, applications=5_000, bundles=1, apis=0, groups=(5, 50), large_groups=(200,))
 BIG = frozenset(
-    {"application", "application_tenant", "application_label", "bundle", "system_auth", "formation_assignment", "outbox_event"}
+    {
+        "application",
+        "application_tenant",
+        "application_label",
+        "bundle",
+        "system_auth",
+        "formation_assignment",
+        "outbox_event",
+    }
 )
 """Tables that no statement of a request may read from one end to the other."""
 

@@ -1,3 +1,5 @@
+# ruff: noqa: E501
+# Documents and statements stand on one line, as they are sent.
 """No read of a request looks at a whole large table, and no page costs more because the landscape is larger."""
 
 import time
@@ -44,7 +46,29 @@ WHOLE = """
         (ADMIN, f"{{ applications(first: 50) {{ {WHOLE} }} }}"),
         (ADMIN, f'{{ applications(first: 50, after: "MTAw") {{ {WHOLE} }} }}'),
         (ADMIN, "{ applications { totalCount } }"),
-        (ADMIN, "query ($id: ID!) { application(id: $id) { name bundle(id: $id) { id } apiDefinition(id: $id) { id } } }"),
+        (
+            ADMIN,
+            "query ($id: ID!) { application(id: $id) { name bundle(id: $id) { id } apiDefinition(id: $id) { id } } }",
+        ),
+        (
+            ADMIN,
+            "query ($id: ID!) { application(id: $id) { applicationTemplate { id webhooks { id } } webhooks { id } } }",
+        ),
+        (ADMIN, '{ applicationBySystemNumber(systemNumber: "7") { id } }'),
+        (ADMIN, '{ applicationsByLocalTenantID(localTenantID: "x") { data { id } totalCount } }'),
+        (
+            ADMIN,
+            '{ applicationsByLocalTenantID(localTenantID: "x", filter: [{key: "managed"}]) { data { id } totalCount } }',
+        ),
+        (
+            ADMIN,
+            """query ($id: ID!) {
+              applicationByLocalTenantIDAndAppTemplateID(localTenantID: "x", applicationTemplateID: $id) { id }
+            }""",
+        ),
+        (ADMIN, "{ applicationsGlobal(first: 50) { data { application { id } tenants { id } } } }"),
+        (AGENT, '{ applicationBySystemNumber(systemNumber: "7") { id } }'),
+        (AGENT, '{ applicationsByLocalTenantID(localTenantID: "x") { data { id } totalCount } }'),
         (ADMIN, "query ($id: ID!) { runtime(id: $id) { name labels auths { id } } }"),
         (ADMIN, "query ($id: ID!) { apisForApplication(appID: $id) { data { id } totalCount } }"),
         (ADMIN, "query ($id: ID!) { eventsForApplication(appID: $id) { data { id } totalCount } }"),
@@ -55,9 +79,18 @@ WHOLE = """
         (AGENT, f"{{ applications(first: 50) {{ {WHOLE} }} }}"),
         (AGENT, "query ($id: ID!) { application(id: $id) { name } }"),
         (APPLICATION, "query ($id: ID!) { application(id: $id) { name auths { id } } }"),
-        (ADMIN, '{ applications(filter: [{key: "department", query: "\\"department-7\\""}]) { data { id } totalCount } }'),
-        (ADMIN, '{ applications(filter: [{key: "department", query: "\\"department-7\\""}, {key: "managed"}]) { totalCount } }'),
-        (ADMIN, '{ applications(filter: [{key: "scenarios", query: "$[*] ? (@ == \\"one\\")"}]) { data { id } totalCount } }'),
+        (
+            ADMIN,
+            '{ applications(filter: [{key: "department", query: "\\"department-7\\""}]) { data { id } totalCount } }',
+        ),
+        (
+            ADMIN,
+            '{ applications(filter: [{key: "department", query: "\\"department-7\\""}, {key: "managed"}]) { totalCount } }',
+        ),
+        (
+            ADMIN,
+            '{ applications(filter: [{key: "scenarios", query: "$[*] ? (@ == \\"one\\")"}]) { data { id } totalCount } }',
+        ),
     ],
 )
 async def test_a_read_uses_indexes(planner: Planner, caller: Caller, text: str) -> None:

@@ -106,7 +106,9 @@ QUERIES = {
                 filtered=labels.matching("purchase_label", "purchase_id"),
             ),
         ),
-        Query("order", scope="order:read", read=One("Order", on="{c}.tenant_id = {tenant} AND {c}.id = {arg:id}::uuid")),
+        Query(
+            "order", scope="order:read", read=One("Order", on="{c}.tenant_id = {tenant} AND {c}.id = {arg:id}::uuid")
+        ),
         Query(
             "present",
             scope="order:read",
@@ -160,7 +162,9 @@ class Shop:
         assert "errors" not in answered, answered["errors"]
         return answered["data"]
 
-    async def refusal(self, text: str, /, *, caller: Caller | None = None, **variables: Any) -> tuple[list[str], int, str]:
+    async def refusal(
+        self, text: str, /, *, caller: Caller | None = None, **variables: Any
+    ) -> tuple[list[str], int, str]:
         """Path, code and message of the refusal; there is no data."""
         answered = await self(text, caller=caller, **variables)
         assert answered["data"] is None
@@ -199,4 +203,3 @@ async def shop(dsn: str) -> AsyncIterator[Shop]:
             for statement in TABLES.split(";"):
                 await tx.run(statement)
         yield Shop(database)
-

@@ -1,3 +1,5 @@
+# ruff: noqa: E501
+# Tables of data, and statements: wrapping them hides their shape.
 """A random landscape for the differential test: rows of every table of the Director, in three tenants.
 
 Rows are written straight into the tables: what the reads make of a state must not depend on how it came about.
@@ -17,15 +19,25 @@ Row = dict[str, Any]
 
 ADDED = "INSERT INTO %s (%s) SELECT %s FROM jsonb_populate_recordset(NULL::%s, %%(rows)s)"
 ORDER = (
-    "tenant", "tenant_parent", "tenant_label", "integration_system", "application", "application_tenant",
+    "tenant", "tenant_parent", "tenant_label", "integration_system", "application_template", "application_template_label", "application", "application_tenant",
     "application_label", "runtime", "runtime_tenant", "runtime_label", "system_auth", "one_time_token", "bundle",
-    "api_definition", "event_definition", "document", "spec", "fetch_request", "bundle_instance_auth",
+    "api_definition", "event_definition", "integration_dependency", "aspect", "certificate_subject_mapping", "document",
+    "spec", "fetch_request", "bundle_instance_auth",
     "formation_template", "formation_template_label", "formation", "formation_assignment", "webhook", "delivery",
     "delivery_attempt",
 )  # fmt: skip
 """Tables, each after those it refers to."""
 
-_TEXTS = (None, "", "plain", "with \"quotes\" and \\ and /", "two\nlines\tand a tab", "snow ☃ 😀", "{\"json\": [1]}", "%s {t} $1")
+_TEXTS = (
+    None,
+    "",
+    "plain",
+    'with "quotes" and \\ and /',
+    "two\nlines\tand a tab",
+    "snow ☃ 😀",
+    '{"json": [1]}',
+    "%s {t} $1",
+)
 _LABELS: Sequence[tuple[str, Any]] = (
     ("tier", "gold"), ("tier", "silver"), ("tier", ["gold", 1]), ("scenarios", ["one", "two"]), ("scenarios", ["two"]),
     ("runtimeType", "kyma"), ("numbers", {"a": 1.5, "b": None}), ("flag", True), ("global_subaccount_id", "sub-1"),
@@ -58,6 +70,8 @@ def random_landscape(chance: random.Random, vault: Vault) -> Landscape:
     """Three tenants, one the child of another, with applications, runtimes, groups and everything below them."""
     made = _Maker(chance, vault)
     made.tenants()
+    made.templates()
+    made.mappings()
     for tenant in made.tenant_ids:
         made.directory(tenant)
     made.formations()
@@ -71,10 +85,12 @@ class _Maker:
         self.landscape = Landscape()
         self.tenant_ids: list[str] = []
         self.parents: dict[str, list[str]] = {}
+        self.application_templates: list[str] = []
         self.applications: dict[str, list[str]] = {}
         self.runtimes: dict[str, list[str]] = {}
         self.systems = [
-            self.landscape.add("integration_system", id=self.id(), name=f"system-{n}", description=self.text()) for n in range(3)
+            self.landscape.add("integration_system", id=self.id(), name=f"system-{n}", description=self.text())
+            for n in range(3)
         ]
 
     def id(self) -> str:
@@ -109,6 +125,38 @@ class _Maker:
         parent, child, _ = self.tenant_ids
         self.add("tenant_parent", tenant_id=child, parent_id=parent)
         self.parents = {child: [parent]}
+
+    def mappings(self) -> None:
+        for number in range(3):
+            self.add(
+                "certificate_subject_mapping", id=self.id(), subject=f"CN={number}, OU=u, O=o, L=l, C=c",
+                consumer_type="Super Admin", internal_consumer_id=self.text(), tenant_access_levels=["account", "global"],
+                created_at=self.time(), updated_at=self.maybe(self.time()),
+            )  # fmt: skip
+
+    def templates(self) -> None:
+        for number in range(3):
+            template = self.id()
+            auth = {"credential": {"basic": {"username": "u", "password": "p"}}}
+            form = {
+                "name": "{{a}}", "labels": {"auth": {"auth": 1}},
+                "webhooks": self.maybe([{"type": "CONFIGURATION_CHANGED", "url": "https://x.example", "auth": auth}]),
+                "bundles": [{"name": "b", "defaultInstanceAuth": auth}],
+            }  # fmt: skip
+            placeholders = [
+                {"name": "a", "description": self.text(), "json_path": "$.a", "optional": False},
+                {"name": "b", "description": None, "json_path": None, "optional": True},
+            ]
+            self.add(
+                "application_template", id=template, name=f"form-{number}", region=self.maybe("eu"), description=self.text(),
+                application_input_sealed=self.vault.seal(f"application_template/{template}", json.dumps(form).encode()),
+                placeholders=placeholders[: self.chance.randint(0, 2)], access_level="GLOBAL",
+                application_namespace=self.text(), created_at=self.time(), updated_at=self.time(),
+            )  # fmt: skip
+            self.labels("application_template_label", "application_template_id", template, {})
+            for _ in range(self.chance.randint(0, 2)):
+                self.webhook(application_template_id=template)
+            self.application_templates.append(template)
 
     def directory(self, tenant: str) -> None:
         seen_by = [tenant, *self.parents.get(tenant, ())]
@@ -149,13 +197,16 @@ class _Maker:
             "application", id=application, tenant_id=tenant, name=f"Billing {number} of {self.chance.randint(1, 9)}",
             provider_name=self.text(), description=self.text(), health_check_url=self.text(), base_url=self.text(),
             application_namespace=self.text(), integration_system_id=self.maybe(self.chance.choice(self.systems)),
+            application_template_id=self.maybe(self.chance.choice(self.application_templates)),
             local_tenant_id=self.text(),
             system_number=self.maybe(str(number)), system_status=self.text(),
             status_condition=self.chance.choice(("INITIAL", "CONNECTED", "FAILED")), status_timestamp=self.time(),
             created_at=self.time(), updated_at=self.time(), deleted_at=self.maybe(self.time(), 0.1), error=self.text(),
         )  # fmt: skip
         for visible in seen_by:
-            self.add("application_tenant", tenant_id=visible, application_id=application, owner=self.chance.random() < 0.8)
+            self.add(
+                "application_tenant", tenant_id=visible, application_id=application, owner=self.chance.random() < 0.8
+            )
         self.labels("application_label", "application_id", application, {"managed": "false"})
         if self.chance.random() < 0.3:
             chosen = self.chance.choice(self.runtimes[tenant])
@@ -169,7 +220,30 @@ class _Maker:
         for definition in range(self.chance.randint(0, 2)):
             self.definition("api", application, None, definition)
             self.definition("event", application, None, definition)
+        for number in range(self.chance.randint(0, 2)):
+            self.integration_dependency(application, number)
         return application
+
+    def integration_dependency(self, application: str, number: int) -> None:
+        dependency = self.id()
+        version = self.maybe(f"1.0.{number}")
+        self.add(
+            "integration_dependency", id=dependency, application_id=application, name=f"needs {number}", ord_id="ns:x:y:v1",
+            description=self.text(), part_of_package=self.text(), visibility=self.text(), release_status=self.text(),
+            mandatory=self.maybe(True), version_value=version, version_deprecated=version and self.maybe(True),
+            version_deprecated_since=version and self.maybe("0.9.0"), version_for_removal=version and self.maybe(False),
+            labels=dict(self.chance.sample(_LABELS, self.chance.randint(0, 3))), created_at=self.time(),
+            updated_at=self.time(), deleted_at=self.maybe(self.time(), 0.1), error=self.text(),
+        )  # fmt: skip
+        for place in range(self.chance.randint(0, 2)):
+            subset = [{"event_type": self.text()} for _ in range(self.chance.randint(0, 3))]
+            self.add(
+                "aspect", id=self.id(), integration_dependency_id=dependency, number=place + 1, name=f"aspect {place}",
+                description=self.text(), mandatory=self.maybe(False),
+                api_resources=[{"ord_id": f"api {each}"} for each in range(self.chance.randint(0, 2))],
+                event_resources=[{"ord_id": f"{each}", "subset": subset} for each in range(self.chance.randint(0, 2))],
+                created_at=self.time(), updated_at=self.time(), deleted_at=self.maybe(self.time(), 0.1), error=self.text(),
+            )  # fmt: skip
 
     def auth(self, table: str, row: str, share: float = 0.5) -> str | None:
         if self.chance.random() > share:
@@ -177,9 +251,14 @@ class _Maker:
         credential = self.chance.choice(
             (
                 None,
-                {"__typename": "BasicCredentialData", "username": "u", "password": "p\"\\☃"},
+                {"__typename": "BasicCredentialData", "username": "u", "password": 'p"\\☃'},
                 {"__typename": "OAuthCredentialData", "clientId": "c", "clientSecret": "s", "url": "https://t.example"},
-                {"__typename": "CertificateOAuthCredentialData", "clientId": "c", "certificate": "-", "url": "https://t.example"},
+                {
+                    "__typename": "CertificateOAuthCredentialData",
+                    "clientId": "c",
+                    "certificate": "-",
+                    "url": "https://t.example",
+                },
             )
         )
         headers = self.maybe({"X-One": ["a", "b"]})
@@ -346,7 +425,9 @@ class _Maker:
         ]
         for source_type, source in members:
             for target_type, target in members:
-                state = self.chance.choice(("INITIAL", "READY", "READY", "CONFIG_PENDING", "CREATE_ERROR", "DELETING", "DELETE_ERROR"))
+                state = self.chance.choice(
+                    ("INITIAL", "READY", "READY", "CONFIG_PENDING", "CREATE_ERROR", "DELETING", "DELETE_ERROR")
+                )
                 self.add(
                     "formation_assignment", id=self.id(), formation_id=formation, source=source, source_type=source_type,
                     target=target, target_type=target_type, state="READY" if source == target else state,

@@ -1,3 +1,5 @@
+# ruff: noqa: E501
+# Tables of data, and statements: wrapping them hides their shape.
 """Random valid queries over a schema: what a client may write, in every shape the grammar allows.
 
 Every random choice comes from one `random.Random`, so a seed is a query.
@@ -57,6 +59,8 @@ _WRONG_FILTERS = (
 )  # fmt: skip
 _TABLES = {
     "Query.application.id": "application", "Query.applicationsForRuntime.runtimeID": "runtime",
+    "Query.applicationTemplate.id": "application_template",
+    "Query.applicationByLocalTenantIDAndAppTemplateID.applicationTemplateID": "application_template",
     "Query.apisForApplication.appID": "application", "Query.eventsForApplication.appID": "application",
     "Query.runtime.id": "runtime", "Query.bundleByInstanceAuth.authID": "bundle_instance_auth",
     "Query.bundleInstanceAuth.id": "bundle_instance_auth", "Query.integrationSystem.id": "integration_system",
@@ -65,9 +69,11 @@ _TABLES = {
     "Application.bundle.id": "bundle", "Application.apiDefinition.id": "api_definition",
     "Application.eventDefinition.id": "event_definition", "Bundle.instanceAuth.id": "bundle_instance_auth",
     "Bundle.apiDefinition.id": "api_definition", "Bundle.eventDefinition.id": "event_definition", "Bundle.document.id": "document",
-    "Formation.formationAssignment.id": "formation_assignment",
+    "Formation.formationAssignment.id": "formation_assignment", "Query.tenantByInternalID.id": "tenant",
+    "Query.tenantByLowestOwnerForResource.id": "application", "Query.operation.id": "application",
+    "Query.certificateSubjectMapping.id": "certificate_subject_mapping",
 }  # fmt: skip
-_UNCAPPED = frozenset({"tenants", "applicationsForRuntime"})
+_UNCAPPED = frozenset({"tenants", "applicationsForRuntime", "applicationsByLocalTenantID"})
 _FIELD_BUDGET = 260
 _MANY_KEYS = 62
 
@@ -94,7 +100,7 @@ class Generator:
 
     def query(self) -> Asked:
         """One random query."""
-        faulty = self._chance.random() < 0.12
+        faulty = self._chance.random() < 0.2
         selection = self._selection("Query", (), depth=0, live=True, faulty=faulty)
         name = self._chance.choice(("", "Asked"))
         declared = ", ".join(f"${variable}: {kind}" for variable, kind in self._declared.items())
@@ -118,7 +124,7 @@ class Generator:
     def _selection(self, type_name: str, path: Path, *, depth: int, live: bool, faulty: bool) -> str:
         kind = self._schema.type_map[type_name]
         if isinstance(kind, graphql.GraphQLUnionType | graphql.GraphQLInterfaceType):
-            parts = self._of_abstract(kind, path, depth=depth, live=live, faulty=faulty)
+            parts = self._of_abstract(kind, path, depth=depth, live=live)
         else:
             parts = self._of_object(type_name, path, depth=depth, live=live, faulty=faulty)
         self._chance.shuffle(parts)
@@ -130,13 +136,15 @@ class Generator:
             chosen = self._chance.choices(names, k=self._chance.choice((1, 1, 1, 2, 3)))
         else:
             chosen = self._chance.choices(names, k=self._chance.randint(1, min(8, 2 * len(names)))) if names else []
-        parts = []
+        parts: list[str] = []
         for name in chosen:
             if self._fields < _FIELD_BUDGET or not parts:
                 parts += self._wrapped(type_name, name, path, depth=depth, live=live, faulty=faulty)
         if self._coin(0.15) or not parts:
             parts.append("__typename" if self._coin(0.5) else f"{self._new('t')}: __typename")
-        leaves = [name for name in names if self._is_leaf(type_name, name) and not self._schema_field(type_name, name).args]
+        leaves = [
+            name for name in names if self._is_leaf(type_name, name) and not self._schema_field(type_name, name).args
+        ]
         if leaves and type_name != "Query" and self._coin(0.03):
             keys = [f"{self._new('k')}: {self._chance.choice([*leaves, '__typename'])}" for _ in range(_MANY_KEYS)]
             parts.append(" ".join(keys))
@@ -151,7 +159,9 @@ class Generator:
                 return [f"...{condition}{directive} {{ {' '.join(inner)} }}"]
             case share if share < 0.2:
                 directive, live_below = self._directive(live)
-                old = [known for known, (kind, _) in self._fragments.items() if kind == type_name and known.startswith("R")]
+                old = [
+                    known for known, (kind, _) in self._fragments.items() if kind == type_name and known.startswith("R")
+                ]
                 if old and type_name != "Query" and self._coin(0.5):
                     return [f"...{self._chance.choice(old)}{directive}"]
                 # One that may be used again, elsewhere, must be free of planted mistakes: those have one path.
@@ -182,7 +192,7 @@ class Generator:
             texts.append(f"{shown}{arguments}{directive}{inner}")
         return texts
 
-    def _of_abstract(self, kind: Any, path: Path, *, depth: int, live: bool, faulty: bool) -> list[str]:
+    def _of_abstract(self, kind: Any, path: Path, *, depth: int, live: bool) -> list[str]:
         parts = ["__typename"] if self._coin(0.7) else []
         common = list(kind.fields) if isinstance(kind, graphql.GraphQLInterfaceType) else []
         for name in common:
@@ -235,17 +245,16 @@ class Generator:
         if not self._coin(0.08):
             return "", live
         verb, value = self._chance.choice(("include", "skip")), self._coin(0.6)
-        if self._coin(0.7):
-            shown = "$" + self._boolean(value)
-        else:
-            shown = "true" if value else "false"
+        shown = "$" + self._boolean(value) if self._coin(0.7) else str(value).lower()
         return f" @{verb}(if: {shown})", live and value == (verb == "include")
 
     def _boolean(self, value: bool) -> str:
         variable = self._new("b")
         if self._coin(0.3):
             self._declared[variable] = f"Boolean = {'true' if value else 'false'}"
-            self._declared[variable] = self._declared[variable].replace("Boolean", self._chance.choice(("Boolean", "Boolean!")))
+            self._declared[variable] = self._declared[variable].replace(
+                "Boolean", self._chance.choice(("Boolean", "Boolean!"))
+            )
         else:
             self._declared[variable] = "Boolean!"
             self._values[variable] = value
@@ -273,6 +282,8 @@ class Generator:
             case "first":
                 if faulty and name in _UNCAPPED:
                     return chance.choice((0, -1, None)), 22
+                if faulty and name == "certificateSubjectMappings":
+                    return chance.choice((0, 301, -5, None)), 22
                 if faulty:
                     return chance.choice((0, 201, -5, None)), 22
                 return chance.choice((1, 1, 2, 3, 5, 200)), None
@@ -280,8 +291,12 @@ class Generator:
                 return "", None
             case "after":
                 if faulty:
-                    return chance.choice((("!!!", 10), (_base64("DpKtJ4j9jDqx"), 10), (_base64("DpKtJ4j9jDq-1"), 22), ("\u00e9", 10)))
-                return chance.choice((_base64("DpKtJ4j9jDq%d" % chance.randint(0, 4)), _base64(str(chance.randint(0, 3))), "", None)), None
+                    return chance.choice(
+                        (("!!!", 10), (_base64("DpKtJ4j9jDqx"), 10), (_base64("DpKtJ4j9jDq-1"), 22), ("\u00e9", 10))
+                    )
+                return chance.choice(
+                    (_base64("DpKtJ4j9jDq%d" % chance.randint(0, 4)), _base64(str(chance.randint(0, 3))), "", None)
+                ), None
             case "filter":
                 rules = [dict(chance.choice(_FILTERS)) for _ in range(chance.choice((0, 1, 1, 1, 2, 3)))]
                 if faulty and not (self._runtime and name == "applications"):
@@ -291,6 +306,10 @@ class Generator:
                 return chance.choice(self._pool.label_keys), None
             case "group":
                 return chance.choice(("plain", "", "some group", None)), None
+            case "systemNumber":
+                return chance.choice(("0", "1", "2", "5", "")), None
+            case "localTenantID":
+                return chance.choice(("", "plain", "plain", "snow \u2603 \U0001f600", "nobody")), None
             case "searchTerm":
                 return chance.choice(("", "tenant", "EXTERNAL-1", self._pool.tenants[0][:6], "%", "no such")), None
             case "state":
@@ -299,12 +318,18 @@ class Generator:
                 return ["MANAGEMENT_PLANE_APPLICATION_HEALTHCHECK"], None
             case "name":
                 return chance.choice([*self._pool.formations, "no such group"]), None
+            case "resource":
+                return chance.choice(("application", "application", "runtime", "bundle")), None
+            case "externalTenant":
+                return chance.choice(("external-0", "external-1", "external-2", "asleep", "nobody")), None
             case "id" if name == "tenantByExternalID":
                 return chance.choice(("external-0", "external-1", "external-2", "asleep", "nobody")), None
             case _:
                 known = self._pool.ids[_TABLES[f"{type_name}.{name}.{argument}"]]
                 one = chance.choice(known) if known else "none"
-                return chance.choice((one, one, one, one, one.upper(), "not-a-uuid", "00000000-0000-0000-0000-000000000000")), None
+                return chance.choice(
+                    (one, one, one, one, one.upper(), "not-a-uuid", "00000000-0000-0000-0000-000000000000")
+                ), None
 
     def _written(self, value: Any, kind: str) -> str:
         """As a literal, as a variable, or as a literal with variables in it."""
@@ -340,6 +365,8 @@ def _base64(text: str) -> str:
 
 class Name(str):
     """A value of an enumeration, which is written without quotes."""
+
+    __slots__ = ()
 
 
 def _literal(value: Any) -> str:

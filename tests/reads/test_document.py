@@ -1,3 +1,5 @@
+# ruff: noqa: E501
+# Documents and statements stand on one line, as they are sent.
 """Documents: what is refused, what is walked, what is forgiven."""
 
 from typing import Any
@@ -69,7 +71,11 @@ def test_the_operation_is_named_when_there_are_several() -> None:
         ("{ ...F ... { c } } fragment F on Query { b a }", {}, ["b", "a", "c"]),
         ("{ a @skip(if: true) b @include(if: false) c @include(if: true) }", {}, ["c"]),
         ("{ a @include(if: true) @skip(if: true) b }", {}, ["b"]),
-        ("query ($v: Boolean!) { ... @include(if: $v) { a } ...F @skip(if: $v) } fragment F on Query { b }", {"v": True}, ["a"]),
+        (
+            "query ($v: Boolean!) { ... @include(if: $v) { a } ...F @skip(if: $v) } fragment F on Query { b }",
+            {"v": True},
+            ["a"],
+        ),
         ("query ($v: Boolean = false) { a @include(if: $v) b @skip(if: $v) }", {}, ["b"]),
         ("query ($v: Boolean!) { a @skip(if: $v) a }", {"v": True}, ["a"]),
     ],
@@ -105,7 +111,7 @@ def test_an_argument_is_lacking_only_when_it_has_no_default_either() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{ a() }", "{ a ( ) b }", "query Q { a(\n) }", '{ a() } # b()\n', '{ a() c: a(deep: {}) }']
+    "text", ["{ a() }", "{ a ( ) b }", "query Q { a(\n) }", "{ a() } # b()\n", "{ a() c: a(deep: {}) }"]
 )
 def test_empty_parentheses_of_old_clients_are_forgiven(text: str) -> None:
     Schema(CHOICES).document(text)
@@ -137,7 +143,9 @@ async def test_the_schema_describes_itself_beside_data(shop: Shop) -> None:
 
 @pytest.mark.parametrize("cursor", [1, True, ["a"], {"a": 1}])
 async def test_scalars_of_the_schema_are_as_strict_as_the_contract(shop: Shop, cursor: object) -> None:
-    answered = await shop.endpoint.answer(shop.caller, "query ($c: PageCursor) { orders(after: $c) { totalCount } }", {"c": cursor})
+    answered = await shop.endpoint.answer(
+        shop.caller, "query ($c: PageCursor) { orders(after: $c) { totalCount } }", {"c": cursor}
+    )
 
     assert answered.status == 422
 

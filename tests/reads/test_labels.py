@@ -1,3 +1,5 @@
+# ruff: noqa: E501
+# Documents and statements stand on one line, as they are sent.
 """Labels as objects show them, and lists filtered by them."""
 
 from typing import Any
@@ -31,7 +33,9 @@ async def matched(shop: Shop, *filters: dict[str, Any]) -> list[str]:
         (' "gold" ', ["1", "2"]),
     ],
 )
-async def test_a_query_is_a_json_literal_that_the_value_contains(shop: Shop, query: str | None, titles: list[str]) -> None:
+async def test_a_query_is_a_json_literal_that_the_value_contains(
+    shop: Shop, query: str | None, titles: list[str]
+) -> None:
     values: list[Any] = ["gold", ["gold", "x"], {"a": 1, "b": 2}, {"c": {"a": 1}}, 1, True]
     for number, value in enumerate(values, start=1):
         await shop.add(number, title=str(number), labels={"k": value, "other": "gold"})
@@ -71,7 +75,9 @@ async def test_one_key_can_be_asked_to_be_absent(shop: Shop) -> None:
     await shop.add(2, title="with", labels={"a": 1, "global_subaccount_id": "s"})
 
     assert await matched(shop, {"key": "global_subaccount_id", "query": '{"exists": false}'}) == ["without"]
-    assert await matched(shop, {"key": "a"}, {"key": "global_subaccount_id", "query": '{"exists": false}'}) == ["without"]
+    assert await matched(shop, {"key": "a"}, {"key": "global_subaccount_id", "query": '{"exists": false}'}) == [
+        "without"
+    ]
     # Of other keys this is a literal like any other.
     assert await matched(shop, {"key": "a", "query": '{"exists": false}'}) == []
 
@@ -81,7 +87,7 @@ async def test_one_key_can_be_asked_to_be_absent(shop: Shop) -> None:
     [
         ("tier", "gold"), ("tier", ""), ("tier", "{"), ("scenarios", '"one"'), ("scenarios", ""), ("runtimeType", "$[*]"),
         ("systemRole", '$[*] ? (@ == "a" && @ == "b")'), ("scenarios", '$[*] ? (@ == "a") ? (@ == "b")'),
-        ("scenarios", '$[*] ? (@ == "a\'b")'), ("scenarios", "$[*] ? (@ == \"" + "a" * 50_000),
+        ("scenarios", '$[*] ? (@ == "a\'b")'), ("scenarios", '$[*] ? (@ == "' + "a" * 50_000),
     ],
 )  # fmt: skip
 async def test_a_query_in_another_language_is_refused(shop: Shop, key: str, query: str) -> None:

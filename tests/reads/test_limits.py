@@ -73,7 +73,10 @@ async def test_a_costly_document_is_answered_with_a_refusal_and_no_statement(sho
 
 
 async def test_a_document_nested_ten_thousand_deep_is_refused(shop: Shop) -> None:
-    for text in ("{ a " * 9_000 + "}" * 9_000, "{ orders(filter: " + "[" * 15_000 + "]" * 15_000 + ") { totalCount } }"):
+    for text in (
+        "{ a " * 9_000 + "}" * 9_000,
+        "{ orders(filter: " + "[" * 15_000 + "]" * 15_000 + ") { totalCount } }",
+    ):
         answered = await shop.endpoint.answer(shop.caller, text)
         assert answered.status == 422
         assert shop.database.statements == []

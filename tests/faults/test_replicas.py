@@ -1,0 +1,146 @@
+"""Two planes on one database: what one does the other knows, and nothing is done twice that must be done once."""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.delivery.receiver import Call, answer, receiving
+from tests.e2e.field import CONFIGURATION, SIGN, FieldClient
+from tests.e2e.plane import ADD_WEBHOOK, CONNECTOR, Plane, Tables
+from tests.faults.chaos import strike
+
+CLIENTS = 32
+REFUSED = "Failed to authenticate with one time token."
+LABEL = """mutation ($id: ID!, $value: Any!) {
+  setRuntimeLabel(runtimeID: $id, key: "runtime_eventServiceUrl", value: $value) { key } }"""
+
+DELIVERIES = "SELECT id::text, state, facts ->> 'operation' AS operation FROM delivery ORDER BY sequence"
+
+
+@dataclass
+class Replicas:
+    """Two planes that share a database and a data folder, and nothing else."""
+
+    a: Plane
+    b: Plane
+    tables: Tables
+
+
+@pytest.fixture(scope="module")
+async def replicas(tmp_path_factory: pytest.TempPathFactory, shared_dsn: str) -> AsyncIterator[Replicas]:
+    settings = {
+        "COMPASS_DATABASE__DSN": shared_dsn,
+        "COMPASS_DELIVERY__ATTEMPT_TIMEOUT": "500ms",
+        "COMPASS_DELIVERY__FIRST_RETRY_AFTER": "50ms",
+        "COMPASS_DELIVERY__RETRY_AT_MOST_EVERY": "300ms",
+    }
+    folder = tmp_path_factory.mktemp("replicas")
+    a, b = Plane(folder, settings=settings), Plane(folder, settings=settings)
+    async with a, b, Tables.of(shared_dsn) as tables:
+        yield Replicas(a, b, tables)
+    assert "Traceback" not in a.log, a.log
+
+
+def _clients(replicas: Replicas, folder: Path) -> list[FieldClient]:
+    keys = (ec.generate_private_key(ec.SECP256R1()) for _ in range(CLIENTS))
+    planes = (replicas.a, replicas.b)
+    return [FieldClient(planes[number % 2], folder / f"client-{number}", key) for number, key in enumerate(keys)]
+
+
+async def test_of_32_clients_with_one_token_over_both_planes_one_gets_a_configuration_and_one_a_certificate(
+    replicas: Replicas, tmp_path: Path
+) -> None:
+    clients = _clients(replicas, tmp_path)
+    token = await replicas.a.token(application=await replicas.a.application("raced"))
+    issued = "SELECT count(*) FROM certificate WHERE kind = 'client'"
+    before = await replicas.tables.value(issued)
+
+    asked = await asyncio.gather(*(client.call(CONFIGURATION, token=token) for client in clients))
+
+    (configuration,) = [answer.body["data"]["result"] for answer in asked if answer.body["data"]]
+    assert [answer.error["message"] for answer in asked if not answer.body["data"]] == [REFUSED] * (CLIENTS - 1)
+
+    subject, second = configuration["certificateSigningRequestInfo"]["subject"], configuration["token"]["token"]
+    signed = await asyncio.gather(*(client.call(SIGN % client.csr(subject), token=second) for client in clients))
+
+    (winner,) = [number for number, answer in enumerate(signed) if answer.body["data"]]
+    assert [answer.error["message"] for answer in signed if not answer.body["data"]] == [REFUSED] * (CLIENTS - 1)
+    assert await replicas.tables.value(issued) == before + 1
+    clients[winner].keep(signed[winner].data["result"])
+    assert (await clients[winner].director("{ viewer { type } }")).data["viewer"]["type"] == "APPLICATION"
+
+
+async def test_a_certificate_revoked_at_one_plane_is_refused_by_the_other_within_a_second(
+    replicas: Replicas, tmp_path: Path
+) -> None:
+    client = FieldClient(replicas.a, tmp_path / "client", ec.generate_private_key(ec.SECP256R1()))
+    await client.pair(await replicas.a.token(application=await replicas.a.application("revoked")))
+    body = json.dumps({"query": "{ viewer { type } }"})
+
+    async def at_b() -> int:
+        answer = await replicas.b.send("/director/graphql", body, certificate=client.identity)
+        return answer.status
+
+    assert await at_b() == 200
+    assert (await client.call("mutation { result: revokeCertificate }", paired=True)).data == {"result": True}
+    revoked_at = time.monotonic()
+    while await at_b() != 401:
+        assert time.monotonic() - revoked_at < 1
+    renewal = json.dumps({"query": CONFIGURATION})
+    assert (await replicas.b.send(CONNECTOR, renewal, certificate=client.identity)).status == 401
+
+
+async def test_changes_at_both_planes_are_told_once_each_and_in_order_while_one_of_them_is_killed(
+    replicas: Replicas, moments: random.Random
+) -> None:
+    a, b, changes = replicas.a, replicas.b, 40
+
+    async def unreliable(_call: Call) -> bytes:
+        return answer(500) if moments.random() < 0.1 else answer()
+
+    async with receiving(unreliable) as receiver:
+        application, runtime = await a.application("told"), await a.runtime("edge")
+        webhook = {"type": "CONFIGURATION_CHANGED", "url": receiver.url()}
+        await a.post(ADD_WEBHOOK, {"id": application, "in": webhook})
+        await a.group("both", applications=[application], runtimes=[runtime])
+
+        async def change(first: int, last: int, plane: Plane) -> None:
+            for number in range(first, last):
+                await plane.ask(LABEL, id=runtime, value=f"https://events.example/{number}")
+
+        for number in range(0, changes // 2, 2):
+            await change(number, number + 1, a)
+            await change(number + 1, number + 2, b)
+        cut = asyncio.create_task(strike(a, moments))
+        await change(changes // 2, changes, b)
+        await cut
+        await replicas.tables.settled()
+
+    known = await replicas.tables.rows(DELIVERIES)
+    assert [row["operation"] for row in known] == ["assign", *["changed"] * changes]
+    assert {row["state"] for row in known} == {"DELIVERED"}
+    # At least once each, under one id, and never one before its predecessor.
+    assert list(dict.fromkeys(call.id for call in receiver.calls)) == [row["id"] for row in known]
+    bodies: dict[str, set[bytes]] = {}
+    for call in receiver.calls:
+        bodies.setdefault(call.id, set()).add(call.body)
+    assert all(len(seen) == 1 for seen in bodies.values())
+
+
+async def test_both_planes_serve_what_either_wrote_and_issue_for_one_authority(replicas: Replicas) -> None:
+    written = [await plane.application(f"by-{name}") for name, plane in (("a", replicas.a), ("b", replicas.b))]
+    document = "query ($id: ID!) { application(id: $id) { id } }"
+    for plane in (replicas.a, replicas.b):
+        for id_ in written:
+            found: Any = await plane.ask(document, id=id_)
+            assert found == {"application": {"id": id_}}
+    authorities = await replicas.tables.rows("SELECT kind FROM authority ORDER BY kind")
+    assert [row["kind"] for row in authorities] == ["issuing", "root"]
