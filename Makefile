@@ -28,11 +28,11 @@ up: $(READY) ## Start the plane and keep it up, with its data, until Ctrl-C
 test: lint types ## Check the code and run the tests
 	@$(BIN)/python -m pytest -n 2
 
-proof: $(READY) ## Run the long proofs too: the README's commands in a fresh clone of the last commit
-	@COMPASS_PROOF=1 $(BIN)/python -m pytest tests/docs/test_fresh_clone.py
+proof: $(READY) ## Run the long proofs: many more random queries and kills, and the README in a fresh clone
+	@COMPASS_PROOF=1 $(BIN)/python -m pytest tests/reads/test_differential.py tests/faults tests/docs/test_fresh_clone.py
 
 bench: $(READY) ## Measure; prints a table, asserts nothing
-	@$(BIN)/python -m tests.bench
+	@$(BIN)/python -m bench
 
 docs: $(READY) ## Write docs/reference anew from the code
 	@$(BIN)/python -m docs.generate

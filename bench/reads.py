@@ -1,4 +1,4 @@
-"""(a) compiled reads against statements by hand, (b) against resolvers, (c) the Runtime Agent's own query, (d) pages."""
+"""(a) compiled reads against statements by hand, (b) against resolvers, (c) the agent's own query, (d) pages."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

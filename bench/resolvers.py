@@ -1,6 +1,6 @@
 """The same answers by a resolver server: plain graphql-core with a loader per relation.
 
-Documents are parsed and validated once. Leaves are plain dictionary look-ups; every relation is one statement per level.
+Documents are parsed and validated once. Leaves are dictionary look-ups; every relation is one statement per level.
 """
 
 import asyncio

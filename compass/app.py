@@ -8,7 +8,7 @@ import hashlib
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ from compass.access import account
 from compass.access.authenticate import Authenticator, Identified
 from compass.access.caller import Caller, Consumer, Flow
 from compass.access.tokens import AccessTokens
-from compass.api.http import App, Handler, Request, Response, graphql
+from compass.api.http import App, Handler, Request, Response, graphql, patch
 from compass.api.oauth import token_endpoint
 from compass.api.request import Endpoint
 from compass.api.schema import Surface, require_agreement, surface
@@ -42,6 +42,7 @@ from compass.director import (
     application,
     application_merge,
     application_template,
+    assignment_status,
     bundle,
     bundle_instance_auth,
     certificate_subject_mapping,
@@ -232,6 +233,7 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
                 "/livez": _fixed(b"ok", "text/plain"),
                 "/readyz": _readiness(database),
                 "/v1/info": _fixed(orjson.dumps(_info(authority)), "application/json"),
+                **_assignment_status(database, callers.person),
             }
         )
         mtls_app.open(
@@ -239,6 +241,7 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
                 "/director/graphql": graphql(Endpoint(director, database), callers.paired, max_body_bytes=limit),
                 "/connector/graphql": graphql(Endpoint(connector, database), callers.renewing, max_body_bytes=limit),
                 "/healthz": _fixed(b"ok", "text/plain"),
+                **_assignment_status(database, callers.paired),
             }
         )
         relay = Relay(database, reactions(*Notifications(urls.token_port).reactions()))
@@ -284,7 +287,6 @@ def _deliveries(database: Database, vault: Vault, door: Door, settings: Settings
         attempt_timeout=chosen.attempt_timeout,
         retry=RetryRules(
             base=chosen.first_retry_after,
-            factor=2.0,
             cap=chosen.retry_at_most_every,
             give_up_after=chosen.give_up_after,
         ),
@@ -444,6 +446,21 @@ class Callers:
             except Exception:  # noqa: BLE001  # whatever it is: it is logged, and the call itself must go on
                 _log.exception("could not note that %s %s is connected", caller.consumer, caller.consumer_id)
         return caller
+
+
+def _assignment_status(database: Database, identify: Callable[[Request], Awaitable[Caller]]) -> dict[str, Handler]:
+    """Where participants of groups report. Gateways of the original put `/director` before it."""
+    reports = assignment_status.Reports(database)
+    path = "/v1/businessIntegrations/{ucl-formation-id}/assignments/{ucl-assignment-id}/status"
+    report, reset = (
+        patch(change, identify, max_body_bytes=assignment_status.MOST_BYTES)
+        for change in (reports.report, reports.reset)
+    )
+    return {
+        f"{prefix}{path}{suffix}": handler
+        for prefix in ("", "/director")
+        for suffix, handler in (("", report), ("/reset", reset))
+    }
 
 
 def _token_of(request: Request) -> str:

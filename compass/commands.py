@@ -143,20 +143,29 @@ def _named(kind: Any) -> str:
 
 
 def _input_class(schema: Schema, mutation: str, hint: Any, type_name: str) -> type | None:
-    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union, Sequence) else (hint,)
-    kind = next((option for option in options if isinstance(option, type) and dataclasses.is_dataclass(option)), None)
-    if kind is None:
-        return None
-    check_input(schema, kind, type_name, mutation)
+    kind = _dataclass_in(hint)
+    if kind is not None:
+        check_input(schema, kind, type_name, mutation)
     return kind
 
 
+def _dataclass_in(hint: Any) -> type | None:
+    """The dataclass that a hint is about, also behind `| None`, `Sequence[…]` and `Annotated`."""
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return hint
+    return next((kind for kind in map(_dataclass_in, typing.get_args(hint)) if kind is not None), None)
+
+
 def check_input(schema: Schema, kind: type, type_name: str, where: str) -> None:
-    """Raises SchemaMismatch unless the dataclass has exactly the input type's fields, in snake case."""
-    wanted = frozenset(snake(name) for name in schema.input_fields(type_name))
-    if wire_names(kind) != wanted:
-        odd = ", ".join(sorted(wire_names(kind) ^ wanted))
+    """Raises SchemaMismatch unless the dataclass, and those in it, have exactly their input type's fields."""
+    fields = {snake(name): inner for name, inner in schema.input_fields(type_name).items()}
+    if wire_names(kind) != fields.keys():
+        odd = ", ".join(sorted(wire_names(kind) ^ fields.keys()))
         raise SchemaMismatch(f"{where}: {kind.__name__} and {type_name} do not agree on: {odd}")
+    for name, hint in typing.get_type_hints(kind).items():
+        inner = _dataclass_in(hint)
+        if inner is not None:
+            check_input(schema, inner, fields[name], where)
 
 
 def _wanted_parts(

@@ -136,12 +136,13 @@ class DeliverySettings:
     """Connect, send and read together. A worker is held this long by a receiver that never answers."""
     give_up_after: timedelta = timedelta(days=2)
     """From the first attempt. Two days cover a weekend outage; then the delivery is `dead` and visible in the API."""
-    first_retry_after: timedelta = timedelta(seconds=1)
-    """The pause after the first failure; it doubles with each further one."""
+    first_retry_after: timedelta = timedelta(seconds=2)
+    """The longest pause after the first failure; three times as long with each further one, and a random part of it."""
     retry_at_most_every: timedelta = timedelta(hours=1)
-    """Where the doubling stops, so that a receiver that comes back is noticed within the hour."""
-    concurrent_attempts: int = 32
-    """Per process. Different receivers only: one receiver is always served in order."""
+    """Where the pauses stop growing, so that a receiver that comes back is noticed within the hour."""
+    concurrent_attempts: int = 128
+    """Per process; one costs a socket and a few kilobytes. One receiver gets two at once, and what concerns one
+    object reaches it in order."""
 
 
 @dataclass(frozen=True)
@@ -162,18 +163,8 @@ class ProvisionerSettings:
 class LimitSettings:
     """The largest request that is looked at. What is larger is refused before it costs anything."""
 
-    max_request_bytes: int = 1024 * 1024
-    """The whole body. The largest query known from clients has 23 kB; inline specifications need the rest."""
-    max_csr_bytes: int = 16 * 1024
-    """A signing request, decoded. One for RSA-4096 has under 2 kB."""
-    max_query_depth: int = 25
-    """Nested selections. Known clients use at most 13."""
-    max_query_tokens: int = 15_000
-    """Lexer tokens. Known clients use at most 1,421."""
-    max_query_aliases: int = 100
-    """Known clients use at most one; aliases are how one request asks for a thousand attempts."""
-    max_root_mutations: int = 10
-    """Mutations in one request."""
+    max_request_bytes: int = 8 * 1024 * 1024
+    """The whole body. The largest query known from clients has 23 kB; specifications sent along need the rest."""
 
 
 @dataclass(frozen=True)

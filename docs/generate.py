@@ -382,6 +382,9 @@ def compatibility(apis: Sequence[Api]) -> str:
         *works*: same arguments, same answer. *differs on purpose*: the same call works, and the reason says what is
         not the same. *not offered yet*: the schema does not have it, so a document that names it is refused as a
         whole. Fields of types that are not offered are listed at the end of an API.
+
+        Clients that still say *package* where it is *bundle* today, in fields, arguments, types and keys of inputs,
+        are understood and answered under the names they used; only `__typename` answers with today's.
         """),
     ]
     known = set()

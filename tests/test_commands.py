@@ -19,7 +19,8 @@ SCHEMA = Schema(
     input NewPotInput { name: String!  maxSize: Int }
     type Query { spent: Int  x: Int }
     type Mutation {
-      makePot(in: NewPotInput!, mode: String = "SYNC"): String  makePots(in: [NewPotInput!]): Int  breakPot(id: ID!): Int
+      makePot(in: NewPotInput!, mode: String = "SYNC"): String  makePots(in: [NewPotInput!]): Int
+      breakPot(id: ID!): Int
     }
     """
 )

@@ -1,13 +1,13 @@
 """HTTP in front of the endpoints: routes, bodies of bounded size, and who is asking.
 
-Plain ASGI: the plane has a dozen paths. Every handler gets a `Request` and gives a `Response`; what it raises as a
+Plain ASGI: the plane has two dozen paths. Every handler gets a `Request` and gives a `Response`; what it raises as a
 CompassError becomes an answer in the contract's error form.
 """
 
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -22,6 +22,8 @@ from compass.reads.compile import AtPath
 _log = logging.getLogger(__name__)
 
 JSON: Final = "application/json"
+_MOST_PARTS: Final = 16
+"""No path of ours has more; what follows is not looked at."""
 
 
 class RequestRefused(CompassError):
@@ -33,6 +35,10 @@ class RequestRefused(CompassError):
 
 class BodyTooLarge(RequestRefused):
     """The body is larger than the plane looks at."""
+
+
+class WrongContentType(RequestRefused):
+    """The body is announced as something else than is read here."""
 
 
 class WrongMethod(RequestRefused):
@@ -52,6 +58,8 @@ class Request:
     """The verified client certificate, on the mTLS port."""
     request_id: str
     receive: Callable[[], Awaitable[Any]] = field(repr=False)
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """What stands in the path where the route has a name in braces."""
 
     async def body(self, most: int) -> bytes:
         """The whole body. Raises BodyTooLarge as soon as it is known to be over `most` bytes."""
@@ -84,14 +92,19 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class App:
-    """An ASGI application of exact paths."""
+    """An ASGI application of exact paths, and of a few in which whole parts vary."""
 
     def __init__(self) -> None:
         self._routes: Mapping[str, Handler] = {}
+        self._varying: Sequence[tuple[list[str], Handler]] = ()
 
     def open(self, routes: Mapping[str, Handler]) -> None:
-        """Answer these paths from now on. Until then every path answers 404: its own address must be known first."""
+        """Answer these paths from now on. Until then every path answers 404: its own address must be known first.
+
+        A part of a path in braces, such as `{id}`, stands for any part; the handler finds it in `Request.parts`.
+        """
         self._routes = routes
+        self._varying = [(path.split("/"), handler) for path, handler in routes.items() if "{" in path]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
@@ -130,6 +143,8 @@ class App:
     async def _respond(self, request: Request) -> Response:
         handler = self._routes.get(request.path)
         if handler is None:
+            request, handler = self._by_parts(request)
+        if handler is None:
             return Response(orjson.dumps({"error": f"there is nothing at {request.path}"}), status=404)
         try:
             return await handler(request)
@@ -137,6 +152,16 @@ class App:
             return refused(error)
         except Exception as error:  # noqa: BLE001  # the edge of the process: a defect of ours must not break the connection
             return refused(translated(error))
+
+    def _by_parts(self, request: Request) -> tuple[Request, Handler | None]:
+        asked = request.path.split("/", _MOST_PARTS)
+        for route, handler in self._varying:
+            if len(route) == len(asked) and all(
+                wanted.startswith("{") or wanted == part for wanted, part in zip(route, asked, strict=True)
+            ):
+                parts = {name[1:-1]: part for name, part in zip(route, asked, strict=True) if name.startswith("{")}
+                return replace(request, parts=parts), handler
+        return request, None
 
 
 def refused(error: CompassError) -> Response:
@@ -174,6 +199,48 @@ def graphql(endpoint: Endpoint, identify: Callable[[Request], Awaitable[Caller]]
         return Response(answered.body, answered.status)
 
     return answer
+
+
+Change = Callable[[Caller, Mapping[str, str], bytes], Awaitable[None]]
+"""Changes what the parts of a path name, as a body says; who asks comes first."""
+
+
+def patch(change: Change, identify: Callable[[Request], Awaitable[Caller]], *, max_body_bytes: int) -> Handler:
+    """A handler for PATCH with a JSON body, that answers nothing when it was done and `{"error": …}` when it was not.
+
+    Source: contract/director.md §14.1.
+    """
+
+    async def answer(request: Request) -> Response:
+        try:
+            if request.method != "PATCH":
+                raise WrongMethod(reason=f"{request.method} is not understood here; send a PATCH")
+            if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
+                raise WrongContentType(reason=f"the Content-Type must be {JSON}")
+            body = await request.body(max_body_bytes)
+            await change(await identify(request), request.parts, body)
+        except Exception as error:  # noqa: BLE001  # the edge: this path has its own form of an error
+            return _not_patched(request, translated(error))
+        return Response(b"")
+
+    return answer
+
+
+def _not_patched(request: Request, error: CompassError) -> Response:
+    headers = {}
+    match error:
+        case BodyTooLarge():
+            status = 413
+            headers = {"connection": "close"}  # the rest of the body is not waited for
+        case WrongMethod():
+            status = 405
+            headers = {"allow": "PATCH"}
+        case WrongContentType():
+            status = 415
+        case _:
+            status = 404 if error.code is Code.NOT_FOUND else _STATUS.get(error.code, 400)
+    text = f"{error.wire_text()}. X-Request-Id: {request.request_id}"
+    return Response(orjson.dumps({"error": text}), status=status, headers=headers)
 
 
 async def _asked(request: Request, max_body_bytes: int) -> tuple[str, Mapping[str, Any], str | None]:

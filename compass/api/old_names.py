@@ -2,8 +2,8 @@
 
 A document that uses them is written anew before it is parsed for good: a field gets its old name as alias, so that the
 answer has the keys that the client expects; types, arguments, and keys of inputs are renamed. Only names are touched,
-never texts, labels, or what the client itself named. `__typename` answers today's names. Beside `compass.reads`, the one
-module that reads the syntax tree. Source: contract/director.md §6, "Compatibility rewriting".
+never texts, labels, or what the client itself named. `__typename` answers today's names. Beside `compass.reads`, the
+one module that reads the syntax tree. Source: contract/director.md §6, "Compatibility rewriting".
 """
 
 import re

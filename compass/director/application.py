@@ -82,7 +82,7 @@ class ApplicationUpdated(Event):
 
 @dataclass(frozen=True)
 class ApplicationConnected(Event):
-    """An application called with its own credentials for the first time since it was registered, updated or unpaired."""
+    """An application called with its own credentials, the first time since it was registered, updated or unpaired."""
 
     application: ApplicationId
 
@@ -253,7 +253,7 @@ QUERIES = (
             read=One(
                 "Application",
                 source=_VISIBLE,
-                on="access.tenant_id = {tenant} AND access.application_id = {arg:id}::uuid AND " + _SHARED % "{runtime}",
+                on="access.tenant_id = {tenant} AND access.application_id = {arg:id}::uuid" + _IN_GROUPS,
             ),
             absent=lambda _: InvalidOperation(
                 reason="requesting runtime should be in same scenario as the requested application resource"
@@ -312,7 +312,8 @@ UPDATE = """
 -- application.update
 WITH labelled AS (
     INSERT INTO application_label (application_id, key, value)
-    SELECT application_id, 'integrationSystemID', to_jsonb(%(integration_system_id)s::uuid::text) FROM application_tenant
+    SELECT application_id, 'integrationSystemID', to_jsonb(%(integration_system_id)s::uuid::text)
+    FROM application_tenant
     WHERE application_id = %(application)s AND tenant_id = %(tenant)s AND owner
         AND %(integration_system_id)s::uuid IS NOT NULL
     ON CONFLICT (application_id, key) DO UPDATE SET value = excluded.value
@@ -458,9 +459,9 @@ async def add(
 
 @command("updateApplication", scope="application:write")
 async def update(tx: Tx, caller: Caller, application: ApplicationId, changes: ApplicationChanges) -> ApplicationId:
-    """Change the fields that are given. Without a status condition the status returns to INITIAL, as the contract has it.
+    """Change the fields that are given. Without a status condition the status returns to INITIAL.
 
-    Raises NotFound, Unauthorized (not the owner). Emits ApplicationUpdated.
+    So the contract has it. Raises NotFound, Unauthorized (not the owner). Emits ApplicationUpdated.
     """
     tenant = caller.in_tenant()
     itself.require(caller, application)

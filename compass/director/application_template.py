@@ -35,8 +35,8 @@ from compass.vault import Vault
 
 _DEEPEST_INPUT: Final = 64
 """Levels of nesting in an application input; only the value of a label has more than a handful."""
-_LARGEST_RESULT: Final = 5 * 1024 * 1024
-"""Characters of an application input once its placeholders are filled in: a small form must not fill the memory."""
+_LARGEST_GROWTH: Final = 5 * 1024 * 1024
+"""Characters that filling in may add to an application input: a small form must not fill the memory."""
 _NAMED: Final = re.compile(r"\{\{([A-Za-z](?:[-\w.]*\w)?)\}\}")
 _OF_GO: Final = frozenset({"urlTemplate", "inputTemplate", "headerTemplate", "outputTemplate", "statusTemplate"})
 """Where a bare word in braces may be Go's, such as `end`."""
@@ -353,9 +353,8 @@ async def create(tx: Tx, caller: Caller, new: NewApplicationTemplate, *, vault: 
     a template with a system role. Raises Refused (the name is taken, or breaks the convention; the system role is
     taken; a reserved label). Emits ApplicationTemplatesChanged.
     """
-    _require_convention(new)
+    _require_allowed(new)
     given = dict(new.labels or {})
-    label.refuse_reserved(given)
     if caller.flow is Flow.CERTIFICATE:
         given[_OWNER] = caller.consumer_id
     template = ApplicationTemplateId(str(uuid.uuid4()))
@@ -387,8 +386,7 @@ async def update(
     needed = "application_template.labels:write"
     if changes.labels is not None and needed not in caller.scopes:
         raise InsufficientScopes(actual=";".join(sorted(caller.scopes)), required=needed)
-    _require_convention(changes)
-    label.refuse_reserved(changes.labels or {})
+    _require_allowed(changes)
     before = await tx.row(LOCK, template=template)
     if before is None:
         raise NotFound(object="applicationTemplate")
@@ -437,7 +435,9 @@ def _taken(name: str, region: str | None) -> Refused:
     return Refused(f'application template with name "{name}" and region {shown} already exists')
 
 
-def _require_convention(given: NewApplicationTemplate) -> None:
+def _require_allowed(given: NewApplicationTemplate) -> None:
+    label.refuse_reserved(given.labels or {})
+    label.refuse_reserved(given.application_input.get("labels") or {})
     if given.application_input.get("providerName") == "SAP" and not given.name.startswith("SAP "):
         raise Refused(
             f'application template name "{given.name}" does not comply with the following naming convention: '
@@ -574,16 +574,16 @@ class _Gaps:
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = values
-        self._size = 0
+        self._growth = 0
 
     def filled(self, value: Any) -> Any:
-        """Raises InvalidData when the whole becomes too large."""
+        """Raises InvalidData when too much is added."""
         if isinstance(value, str):
             text = _NAMED.sub(lambda match: self._values.get(match[1], match[0]), value)
-            self._size += len(text)
-            if self._size > _LARGEST_RESULT:
+            self._growth += len(text) - len(value)
+            if self._growth > _LARGEST_GROWTH:
                 raise InvalidData(
-                    reason=f"with its placeholders filled in, the application has over {_LARGEST_RESULT} characters"
+                    reason=f"filling in the placeholders adds more than {_LARGEST_GROWTH} characters to the application"
                 )
             return text
         if isinstance(value, list):

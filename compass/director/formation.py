@@ -26,6 +26,9 @@ from compass.outbox.events import Event
 from compass.postgres.pool import Tx
 from compass.reads.plan import Many, Object, One, Page, Query, Read, timestamp
 
+_READY: Final = "READY"
+_DRAFT: Final = "DRAFT"
+
 # Inputs
 
 
@@ -193,7 +196,7 @@ QUERIES = (
 CREATE = """
 -- formation.create
 INSERT INTO formation (tenant_id, formation_template_id, name, state, last_state_change_timestamp)
-VALUES (%(tenant)s, %(template)s, %(name)s, 'READY', now())
+VALUES (%(tenant)s, %(template)s, %(name)s, %(state)s, now())
 ON CONFLICT (tenant_id, name) DO NOTHING
 RETURNING id
 """
@@ -205,6 +208,15 @@ SELECT formation.id, formation.name, formation.state, formation.formation_templa
 FROM formation JOIN formation_template template ON template.id = formation.formation_template_id
 WHERE formation.tenant_id = %(tenant)s AND (formation.name = %(name)s OR formation.id = %(id)s)
 FOR NO KEY UPDATE OF formation
+"""
+TENANT = """
+-- formation.tenant
+SELECT tenant_id FROM formation WHERE id = %(formation)s
+"""
+FINALIZE = """
+-- formation.finalize
+UPDATE formation SET state = 'READY', last_state_change_timestamp = now()
+WHERE id = %(formation)s AND state = 'DRAFT'
 """
 DELETE = """
 -- formation.delete
@@ -262,15 +274,15 @@ LABEL_RUNTIME = f"""
 
 @command("createFormation", scope="formation:write")
 async def create(tx: Tx, caller: Caller, new: NewFormation) -> FormationId:
-    """Add an empty group, of the default template when none is named.
+    """Add an empty group, of the default template when none is named. In a DRAFT nobody is told before it is finalized.
 
-    Raises NotUnique, NotFound (the template), InsufficientScopes and InvalidOperation (a state other than READY).
+    Raises NotUnique, NotFound (the template), InsufficientScopes and InvalidOperation (a state other than these two).
     Emits FormationCreated.
     """
     tenant = caller.in_tenant()
     _may_set_state(caller, new.state)
     template = await formation_template.find(tx, tenant, new.template_name or formation_template.DEFAULT)
-    created = await tx.value(CREATE, tenant=tenant, template=template, name=new.name)
+    created = await tx.value(CREATE, tenant=tenant, template=template, name=new.name, state=new.state or _READY)
     if created is None:
         raise NotUnique(object="formations")
     formation = FormationId(created)
@@ -305,7 +317,7 @@ async def delete(tx: Tx, caller: Caller, named: NewFormation, *, asked: Selectio
             "pageInfo": {"startCursor": "", "endCursor": "", "hasNextPage": False},
             "totalCount": 0,
         },
-        "status": {"condition": "READY", "errors": []},
+        "status": {"condition": _DRAFT if group["state"] == _DRAFT else _READY, "errors": []},
     }
 
 
@@ -334,7 +346,9 @@ async def assign(
         for entry in initial or ()  # the schema lets it be null
     ]
     formation = FormationId(group["id"])
-    joined = await formation_assignment.join(tx, formation, member=participant, kind=kind, initial=given)
+    joined = await formation_assignment.join(
+        tx, formation, member=participant, kind=kind, initial=given, waits=group["state"] == _DRAFT
+    )
     if joined.placed != len(given):
         raise InvalidData(
             reason="an initial configuration must be between the object and a participant of the formation"
@@ -354,12 +368,19 @@ async def unassign(tx: Tx, tenant: TenantId, participant: str, kind: str, named:
     The others stop seeing it at once, whoever has to be told of it. Nine statements, whatever the size of the group.
     Raises NotFound (the group, the object), Unauthorized. Emits FormationUnassigned when it is news.
     """
+    return await _unassign(tx, tenant, participant, kind, await _lock(tx, tenant, name=named.name))
+
+
+async def _unassign(
+    tx: Tx, tenant: TenantId, participant: str, kind: str, group: asyncpg.Record
+) -> FormationId:
     _require_offered(kind)
-    group = await _lock(tx, tenant, name=named.name)
     await _lock_object(tx, tenant, participant, kind)
     others = await tx.row(LOCK_PARTICIPANTS, formation=group["id"])
     formation = FormationId(group["id"])
-    left = await formation_assignment.leave(tx, formation, member=participant)
+    left = await formation_assignment.leave(
+        tx, formation, member=participant, silently=group["state"] == _DRAFT
+    )
     if not left.was_member:
         return formation
     await _write_label(tx, participant, kind)
@@ -368,17 +389,47 @@ async def unassign(tx: Tx, tenant: TenantId, participant: str, kind: str, named:
     return formation
 
 
+@command("unassignFormationGlobal", scope="formation:global_write")
+async def unassign_global(tx: Tx, caller: Caller, participant: str, kind: str, formation: FormationId) -> FormationId:
+    """Take an application or a runtime out of a group of any tenant, as `unassign` does in the group's own.
+
+    Raises NotFound (the group, the object). Emits FormationUnassigned when it is news.
+    """
+    tenant = await tx.value(TENANT, formation=formation)
+    if tenant is None:
+        raise NotFound(object="formations")
+    return await _unassign(tx, TenantId(tenant), participant, kind, await _lock(tx, TenantId(tenant), id_=formation))
+
+
+@command("finalizeDraftFormation", scope="formation:write")
+async def finalize(tx: Tx, tenant: TenantId, formation: FormationId) -> FormationId:
+    """Let a draft begin: whoever is in it is told now. Raises NotFound, Refused (no draft).
+
+    Emits FormationResynchronized.
+    """
+    group = await _lock(tx, tenant, id_=formation)
+    if not await tx.run(FINALIZE, formation=group["id"]):
+        raise Refused(f'formation with ID "{group["id"]}" is in state {group["state"]}; only a DRAFT can be finalized')
+    await append(tx, FormationResynchronized(tenant, FormationId(group["id"])))
+    return FormationId(group["id"])
+
+
 @command("resynchronizeFormationNotifications", scope="formation:write")
 async def resynchronize(tx: Tx, tenant: TenantId, formation: FormationId, reset: bool | None) -> FormationId:  # noqa: FBT001  # the schema's argument
     """Tell now whoever of the group does not know yet, or failed to take it; with `reset`, tell everybody anew.
 
-    Raises NotFound, InvalidOperation (the template does not support resetting). Emits FormationResynchronized.
+    Raises NotFound, Refused (a draft), InvalidOperation (the template does not support resetting).
+    Emits FormationResynchronized.
     """
     group = await _lock(tx, tenant, id_=formation)
+    if group["state"] == _DRAFT:
+        raise Refused(f'formation with ID "{group["id"]}" is in state DRAFT; finalize it first')
     if reset:
         if not group["supports_reset"]:
             raise InvalidOperation(reason=f'formation template "{group["template"]}" does not support resetting')
         await formation_assignment.reset(tx, FormationId(group["id"]))
+    else:
+        await formation_assignment.resynchronized(tx, FormationId(group["id"]))
     await append(tx, FormationResynchronized(tenant, FormationId(group["id"])))
     return FormationId(group["id"])
 
@@ -454,5 +505,5 @@ def _may_set_state(caller: Caller, state: str | None) -> None:
         return
     if needed not in caller.scopes:
         raise InsufficientScopes(actual=";".join(sorted(caller.scopes)), required=needed)
-    if state != "READY":
-        raise InvalidOperation(reason=f"creating a formation in state {state} is not offered yet; leave the state out")
+    if state not in (_READY, _DRAFT):
+        raise InvalidOperation(reason=f"a formation cannot be created in state {state}, only in READY or DRAFT")

@@ -42,7 +42,7 @@ async def schedule_operation(_tx: Tx, _caller: Caller, _operation: str, _priorit
 
 
 @command("subscribeTenant", scope="tenant_subscription:write")
-async def subscribe_tenant(  # noqa: PLR0917  # the arguments of the schema
+async def subscribe_tenant(
     _tx: Tx,
     _caller: Caller,
     _provider: str,
@@ -58,7 +58,7 @@ async def subscribe_tenant(  # noqa: PLR0917  # the arguments of the schema
 
 
 @command("unsubscribeTenant", scope="tenant_subscription:write")
-async def unsubscribe_tenant(  # noqa: PLR0917  # the arguments of the schema
+async def unsubscribe_tenant(
     _tx: Tx,
     _caller: Caller,
     _provider: str,

@@ -6,6 +6,7 @@
     an application or a runtime joins a group              assign                every counterpart in that group
     it leaves a group, and they share no other             unassign              every counterpart it had in that group
     a runtime is unregistered                              unregister            every application that shared a group
+    one side answers or reports a new configuration        assign                the other side of that pair
 
 Each cause makes one delivery per webhook and runtime. While two still share another group nobody is told that they left
 one: receivers take `unassign` for the end of all access. The present state decides, not the event: what began and ended
@@ -25,6 +26,7 @@ import orjson
 from compass.delivery.enqueue import NewDelivery, enqueue, hurry
 from compass.director import formation_assignment, webhook_template
 from compass.director.formation import FormationAssigned, FormationResynchronized, FormationUnassigned
+from compass.director.formation_assignment import ConfigurationReceived
 from compass.director.label import RuntimeLabelled
 from compass.director.runtime import ANNOUNCED_LABELS, RuntimeConnected, RuntimeUnregistered, RuntimeUpdated
 from compass.director.webhook import CONFIGURATION_CHANGED
@@ -64,6 +66,8 @@ class Pair:
     """Of which the delivery speaks."""
     awaited: bool = False
     """Whether the state of those assignments waits for the outcome."""
+    depth: int = 0
+    """How many configurations, each the answer to the one before, led to it."""
 
     @property
     def about(self) -> str:
@@ -85,8 +89,10 @@ SHARING = """
 SELECT target AS application,
     (array_agg(formation_id ORDER BY created_at, id))[1] AS formation,
     array_agg(id ORDER BY created_at, id) FILTER (WHERE state = 'CREATE_ERROR') AS failed
-FROM formation_assignment
+FROM formation_assignment pair
 WHERE source = %(runtime)s AND target_type = 'APPLICATION' AND state NOT IN ('DELETING', 'DELETE_ERROR')
+    -- Of a draft nobody is told yet.
+    AND NOT EXISTS (SELECT FROM formation WHERE formation.id = pair.formation_id AND formation.state = 'DRAFT')
 GROUP BY target
 ORDER BY target
 """
@@ -128,6 +134,16 @@ FROM formation_assignment pair
 WHERE pair.formation_id = %(formation)s AND pair.state IN ('INITIAL', 'CREATE_ERROR', 'DELETING', 'DELETE_ERROR')
 ORDER BY pair.id
 """
+REVERSE = """
+-- notifications.reverse
+SELECT reverse.id, reverse.source, reverse.source_type, reverse.target, reverse.target_type, reverse.formation_id
+FROM formation_assignment pair
+JOIN formation_assignment reverse ON reverse.formation_id = pair.formation_id
+    AND reverse.source = pair.target AND reverse.target = pair.source
+JOIN formation ON formation.id = pair.formation_id
+WHERE pair.id = %(assignment)s AND formation.state = 'READY'
+    AND pair.state NOT IN ('DELETING', 'DELETE_ERROR') AND reverse.state NOT IN ('DELETING', 'DELETE_ERROR')
+"""
 AUDIENCE = """
 -- notifications.audience
 WITH pair AS (
@@ -138,6 +154,14 @@ WITH pair AS (
     SELECT pair.*, webhook.id AS webhook_id FROM pair JOIN webhook ON webhook.application_id = pair.application
     WHERE pair.holder = 'APPLICATION' AND webhook.type = %(type)s
     UNION ALL
+    -- An application without one of its own is reached by its template's.
+    SELECT pair.*, webhook.id FROM pair
+    JOIN application lent ON lent.id = pair.application
+    JOIN webhook ON webhook.application_template_id = lent.application_template_id
+    WHERE pair.holder = 'APPLICATION' AND webhook.type = %(type)s AND NOT EXISTS (
+        SELECT FROM webhook own WHERE own.application_id = pair.application AND own.type = webhook.type
+    )
+    UNION ALL
     SELECT pair.*, webhook.id FROM pair JOIN webhook ON webhook.runtime_id = pair.runtime
     WHERE pair.holder = 'RUNTIME' AND webhook.type = %(type)s
 )
@@ -145,6 +169,7 @@ SELECT told.ordinality, webhook.id AS webhook, webhook.mode, webhook.url, webhoo
     webhook.url_template, webhook.input_template, webhook.header_template,
     CASE told.holder WHEN 'APPLICATION' THEN application.tenant_id ELSE runtime.tenant_id END AS tenant,
     application.name AS application_name, runtime.name AS runtime_name, formation.name AS formation_name,
+    assignment.id AS assignment,
     CASE WHEN num_nonnulls(webhook.url_template, webhook.input_template, webhook.header_template) > 0 THEN
         jsonb_build_object(
             'application', to_jsonb(application.*),
@@ -195,6 +220,7 @@ class Notifications:
             (FormationAssigned, self.assigned),
             (FormationUnassigned, self.unassigned),
             (FormationResynchronized, self.resynchronized),
+            (ConfigurationReceived, self.configured),
         ]
 
     async def connected(self, tx: Tx, event: RuntimeConnected) -> None:
@@ -244,6 +270,20 @@ class Notifications:
         await self._tell(tx, Operation.ASSIGN, beginning)
         await self._part(tx, event.formation, [(pair.application, pair.runtime) for pair in ending], None)
         await formation_assignment.untold(tx, [row["id"] for row in still if row["source_type"] == row["target_type"]])
+
+    async def configured(self, tx: Tx, event: ConfigurationReceived) -> None:
+        """One side of a pair has a new configuration for the other, which is told of it."""
+        row = await tx.row(REVERSE, assignment=event.assignment)
+        if row is None:
+            return  # one of them left in the meantime
+        if row["source_type"] == row["target_type"]:
+            await formation_assignment.untold(tx, [row["id"]])
+            return
+        application, runtime = _sides(row)
+        pair = Pair(
+            application, runtime, row["target_type"], row["formation_id"], (row["id"],), awaited=True, depth=event.depth
+        )
+        await self._tell(tx, Operation.ASSIGN, [pair])
 
     async def _tell_sharing(self, tx: Tx, operation: Operation, runtime: str) -> None:
         """Tell every application that shares a group with the runtime, once however many groups they share."""
@@ -302,7 +342,7 @@ class Notifications:
             ],
         )
         links = [
-            {"delivery": delivery, "assignment": assignment, "awaited": pair.awaited}
+            {"delivery": delivery, "assignment": assignment, "awaited": pair.awaited, "depth": pair.depth}
             for delivery, pair in zip(ids, told, strict=True)
             for assignment in pair.assignments
         ]
@@ -369,6 +409,9 @@ class Notifications:
         name = row["formation_name"] or remembered.formation_name
         if pair.formation is not None and name is not None:
             data["formation"] = {"id": pair.formation, "name": name}
+        if row["mode"] == "ASYNC_CALLBACK" and row["assignment"] is not None:
+            # What it reports about, see director/assignment_status.py.
+            data["formationAssignment"] = {"id": row["assignment"]}
         return {
             "specversion": "1.0",
             "id": str(uuid.uuid4()),
@@ -387,10 +430,14 @@ def _recordset(pairs: Iterable[Sequence[str]]) -> list[dict[str, str]]:
 
 def _pair(row: asyncpg.Record, formation: str) -> Pair:
     """The pair that one direction of an assignment tells its target about."""
-    application, runtime = row["source"], row["target"]
-    if row["source_type"] == "RUNTIME":
-        application, runtime = runtime, application
+    application, runtime = _sides(row)
     return Pair(application, runtime, row["target_type"], formation, (row["id"],), row["state"] != "READY")
+
+
+def _sides(row: asyncpg.Record) -> tuple[str, str]:
+    """The application and the runtime of a row with a source and a target."""
+    source, target = row["source"], row["target"]
+    return (target, source) if row["source_type"] == "RUNTIME" else (source, target)
 
 
 def _template_data(operation: Operation, pair: Pair, data: Mapping[str, Any], remembered: Remembered) -> Record:

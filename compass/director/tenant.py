@@ -258,6 +258,42 @@ LEAVE_GROUPS = f"""
 )
 DELETE FROM formation WHERE tenant_id IN (SELECT id FROM down)
 """
+FORGET_GRANTS = f"""
+-- tenant.forget_grants
+{_DOWN}, applications AS (
+    UPDATE application_tenant SET granted = NULL
+    WHERE granted IS NOT NULL AND tenant_id IN (SELECT id FROM down)
+    RETURNING application_id
+), runtimes AS (
+    UPDATE runtime_tenant SET granted = NULL
+    WHERE granted IS NOT NULL AND tenant_id IN (SELECT id FROM down)
+    RETURNING runtime_id
+)
+SELECT ARRAY(SELECT application_id FROM applications) AS applications,
+    ARRAY(SELECT runtime_id FROM runtimes) AS runtimes
+"""
+# What ancestors of a tenant that goes saw only because it was granted to that tenant.
+SETTLE_GRANTS = """
+-- tenant.settle_grants
+WITH applications AS (
+    DELETE FROM application_tenant access WHERE access.application_id = ANY (%(applications)s::uuid[])
+        AND access.tenant_id NOT IN (SELECT due.tenant_id FROM application_access_v1(access.application_id) due)
+), runtimes AS (
+    DELETE FROM runtime_tenant access WHERE access.runtime_id = ANY (%(runtimes)s::uuid[])
+        AND access.tenant_id NOT IN (SELECT due.tenant_id FROM runtime_access_v1(access.runtime_id) due)
+), only_granted_applications AS (
+    UPDATE application_tenant access SET owner = false
+    WHERE access.application_id = ANY (%(applications)s::uuid[]) AND access.owner AND EXISTS (
+        SELECT 1 FROM application_access_v1(access.application_id) due
+        WHERE due.tenant_id = access.tenant_id AND NOT due.owner
+    )
+)
+UPDATE runtime_tenant access SET owner = false
+WHERE access.runtime_id = ANY (%(runtimes)s::uuid[]) AND access.owner AND EXISTS (
+    SELECT 1 FROM runtime_access_v1(access.runtime_id) due
+    WHERE due.tenant_id = access.tenant_id AND NOT due.owner
+)
+"""
 DELETE = f"""
 -- tenant.delete
 {_DOWN}
@@ -330,6 +366,9 @@ async def delete(tx: Tx, _caller: Caller, external_ids: Sequence[str] | None) ->
     """
     given = list(external_ids or ())
     await tx.run(LEAVE_GROUPS, external_ids=given)
+    granted = await tx.row(FORGET_GRANTS, external_ids=given)
+    if granted is not None and (granted["applications"] or granted["runtimes"]):
+        await tx.run(SETTLE_GRANTS, applications=granted["applications"], runtimes=granted["runtimes"])
     await tx.run(DELETE, external_ids=given)
     await append(tx, TenantsChanged(None))
     return len(given)

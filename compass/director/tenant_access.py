@@ -152,13 +152,11 @@ async def add(tx: Tx, _caller: Caller, new: NewTenantAccess) -> dict[str, Any]:
     if owner is None:
         raise InvalidOperation(object="tenantAccess", reason="The referenced entity does not exists")
     await append(tx, TenantsChanged(None))
-    return _shown(new.tenant_id, new.resource_type, new.resource_id, owner)
+    return _shown(new.tenant_id, new.resource_type, new.resource_id, owner=owner)
 
 
 @command("removeTenantAccess", scope="tenant_access:write")
-async def remove(
-    tx: Tx, _caller: Caller, external_tenant: str, resource: str, resource_type: str
-) -> dict[str, Any]:
+async def remove(tx: Tx, _caller: Caller, external_tenant: str, resource: str, resource_type: str) -> dict[str, Any]:
     """Take back what was granted to a tenant, and what its ancestors saw only because of it.
 
     Raises NotFound (tenant, or access), InvalidOperation for access that comes from registering. Emits TenantsChanged.
@@ -178,7 +176,7 @@ async def remove(
     if before["granted"] is None:
         raise InvalidOperation(reason="the access was not granted: it comes from what the tenant or one below it has")
     await append(tx, TenantsChanged(None))
-    return _shown(external_tenant, resource_type, resource, before["owner"])
+    return _shown(external_tenant, resource_type, resource, owner=before["owner"])
 
 
 async def _tenant(tx: Tx, external_id: str) -> TenantId:
@@ -188,5 +186,5 @@ async def _tenant(tx: Tx, external_id: str) -> TenantId:
     return TenantId(found)
 
 
-def _shown(tenant: str, kind: str, resource: str, owner: bool) -> dict[str, Any]:
+def _shown(tenant: str, kind: str, resource: str, *, owner: bool) -> dict[str, Any]:
     return {"tenantID": tenant, "resourceType": kind, "resourceID": resource, "owner": owner}

@@ -4,7 +4,7 @@ Also what the delivery engine asks of us: with which credentials to call, what a
 groups' assignments when it is settled. Source: contract/director.md §16; seeing and resending them is ours.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -28,7 +28,7 @@ from compass.delivery.enqueue import Delivery, DeliveryNotDead, State, resend_se
 from compass.delivery.signature import key_of
 from compass.director import formation_assignment, webhook, webhook_template
 from compass.director.auth import StoredAuth
-from compass.director.formation_assignment import CLIENT, TECHNICAL
+from compass.director.formation_assignment import CLIENT, REPORTED, TECHNICAL
 from compass.director.formation_assignment import State as Assignment
 from compass.director.sign_in import AccessTokens, sign_in
 from compass.director.webhook_template import Output
@@ -288,20 +288,8 @@ def _by_output(delivery: Delivery, answer: Response, output: Output) -> _Judged:
     return _Judged(Delivered(), state=_taken(delivery), configuration=output.configuration)
 
 
-_EXPLICIT: Final[Mapping[tuple[bool, str], Assignment]] = {
-    (False, "READY"): Assignment.READY,
-    (False, "CREATE_READY"): Assignment.READY,
-    (False, "CONFIG_PENDING"): Assignment.CONFIG_PENDING,
-    (False, "CREATE_ERROR"): Assignment.CREATE_ERROR,
-    (True, "READY"): Assignment.READY,
-    (True, "DELETE_READY"): Assignment.READY,
-    (True, "DELETE_ERROR"): Assignment.DELETE_ERROR,
-}
-"""What a receiver may say itself, at an end and otherwise, and what it comes to."""
-
-
 def _explicit(delivery: Delivery, output: Output) -> _Judged:
-    state = _EXPLICIT.get((_is_end(delivery), output.state))
+    state = REPORTED.get((_is_end(delivery), output.state))
     if state is None:
         kind = "unassign" if _is_end(delivery) else "assign"
         return _Judged(Delivered(), f"Invalid transition from state {kind} to {output.state[:100]}", CLIENT)

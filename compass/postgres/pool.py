@@ -170,6 +170,8 @@ class Database:
                     server_settings={
                         "application_name": "compass-read",
                         "plan_cache_mode": "force_generic_plan",
+                        # The data of a plane fit into memory, so a page out of order costs hardly more than the next.
+                        "random_page_cost": "1.1",
                         "statement_timeout": "15s",
                         "default_transaction_read_only": "on",
                         "jit": "off",

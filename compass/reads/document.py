@@ -79,12 +79,12 @@ class Schema:
         """The name of a field's type, without list and non-null marks."""
         return str(graphql.get_named_type(self.fields(type_name)[field_name].type).name)
 
-    def input_fields(self, type_name: str) -> list[str]:
-        """The names of an input type's fields."""
+    def input_fields(self, type_name: str) -> dict[str, str]:
+        """The fields of an input type, each with the name of its type without list and non-null marks."""
         kind = self.graphql.type_map[type_name]
         if not isinstance(kind, graphql.GraphQLInputObjectType):
             raise TypeError(f"{type_name} is no input type")
-        return list(kind.fields)
+        return {name: str(graphql.get_named_type(field.type).name) for name, field in kind.fields.items()}
 
     def type_names(self) -> list[str]:
         """The object types, without the library's own."""

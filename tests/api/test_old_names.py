@@ -20,38 +20,54 @@ def old_names() -> OldNames:
     return OldNames(Schema(SDL))
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        (
-            '{ application(id: "packages") { packages(first: 1) { data { id } } package(id: "package") { name } } }',
-            '{ application(id: "packages") { packages: bundles(first: 1) { data { id } } '
-            'package: bundle(id: "package") { name } } }',
-        ),
-        ("{ application(id: 1) { mine: packages { totalCount } } }", "{ application(id: 1) { mine: bundles { totalCount } } }"),
-        (
-            "mutation ($packageID: ID!, $in: PackageInstanceAuthRequestInput!) "
-            "{ result: requestPackageInstanceAuthCreation(packageID: $packageID, in: $in) { ...packageAuth } } "
-            "fragment packageAuth on PackageInstanceAuth { id package: context }",
-            "mutation ($packageID: ID!, $in: BundleInstanceAuthRequestInput!) "
-            "{ result: requestBundleInstanceAuthCreation(bundleID: $packageID, in: $in) { ...packageAuth } } "
-            "fragment packageAuth on BundleInstanceAuth { id package: context }",
-        ),
-        (
-            'mutation { registerApplication(in: {name: """packages""", labels: {packages: {package: 1}}, '
-            'packages: [{name: "package", documents: [{title: "packages: [{}]"}]}]}) { id } } # packages',
-            'mutation { registerApplication(in: {name: """packages""", labels: {packages: {package: 1}}, '
-            'bundles: [{name: "package", documents: [{title: "packages: [{}]"}]}]}) { id } } # packages',
-        ),
-    ],
-)
+OLD_AND_NEW = {
+    "fields": (
+        '{ application(id: "packages") { packages(first: 1) { id } package(id: "p") { id } } }',
+        '{ application(id: "packages") { packages: bundles(first: 1) { id } package: bundle(id: "p") { id } } }',
+    ),
+    "an alias": (
+        "{ application(id: 1) { mine: packages { totalCount } } }",
+        "{ application(id: 1) { mine: bundles { totalCount } } }",
+    ),
+    "types, arguments and what the client named": (
+        """mutation ($packageID: ID!, $in: PackageInstanceAuthRequestInput!) {
+          result: requestPackageInstanceAuthCreation(packageID: $packageID, in: $in) { ...packageAuth }
+        } fragment packageAuth on PackageInstanceAuth { id package: context }""",
+        """mutation ($packageID: ID!, $in: BundleInstanceAuthRequestInput!) {
+          result: requestBundleInstanceAuthCreation(bundleID: $packageID, in: $in) { ...packageAuth }
+        } fragment packageAuth on BundleInstanceAuth { id package: context }""",
+    ),
+    "keys of inputs": (
+        """mutation { registerApplication(in: {
+          name: "packages", labels: {packages: {package: 1}},
+          packages: [{name: "package", documents: [{title: "packages: [{}]"}]}]
+        }) { id } } # packages""",
+        """mutation { registerApplication(in: {
+          name: "packages", labels: {packages: {package: 1}},
+          bundles: [{name: "package", documents: [{title: "packages: [{}]"}]}]
+        }) { id } } # packages""",
+    ),
+    "texts in blocks": (
+        'mutation { setRuntimeLabel(runtimeID: 1, key: "k", value: """{ packages }""") { key } } { package: packages }',
+        'mutation { setRuntimeLabel(runtimeID: 1, key: "k", value: """{ packages }""") { key } } { package: bundles }',
+    ),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), OLD_AND_NEW.values(), ids=OLD_AND_NEW.keys())
 def test_names_are_rewritten_and_nothing_else(old_names: OldNames, old: str, new: str) -> None:
     assert old_names.rewritten(old, {})[0] == new
 
 
 def test_the_keys_of_variables_are_rewritten_where_they_are_those_of_an_input(old_names: OldNames) -> None:
-    text = "mutation ($in: ApplicationRegisterInput!, $package: ID) { registerApplication(in: $in) { packages { totalCount } } }"
-    given = {"name": "packages", "labels": {"packages": ["package"]}, "packages": [{"name": "package"}], "odd": {"package": 1}}
+    text = """mutation ($in: ApplicationRegisterInput!, $package: ID) {
+      registerApplication(in: $in) { packages { totalCount } } }"""
+    given = {
+        "name": "packages",
+        "labels": {"packages": ["package"]},
+        "packages": [{"name": "package"}],
+        "odd": {"package": 1},
+    }
 
     _, variables = old_names.rewritten(text, {"in": given, "package": "packages", "undeclared": {"packages": 1}})
 
@@ -73,8 +89,10 @@ def test_the_keys_of_variables_are_rewritten_where_they_are_those_of_an_input(ol
     [
         "{ viewer { id } }",
         '{ application(id: "package") { name } }',
-        "mutation ($in: IntegrationDependencyInput!) { addIntegrationDependencyToApplication(appID: 1, in: $in) { partOfPackage } }",
-        "query package($packages: ID!) { package: application(id: $packages) { ...package } } fragment package on Application { id }",
+        """mutation ($in: IntegrationDependencyInput!) {
+          addIntegrationDependencyToApplication(appID: 1, in: $in) { partOfPackage } }""",
+        """query package($packages: ID!) { package: application(id: $packages) { ...package } }
+        fragment package on Application { id }""",
         "{ application(id: 1) { packages ",
         "{ packages " + "{ packages " * 3000,
         "{ packages(a: " + "[" * 5000,
@@ -91,9 +109,8 @@ def test_deep_variables_cost_nothing(old_names: OldNames) -> None:
     for _ in range(100_000):
         deep = [deep]
 
-    text, variables = old_names.rewritten(
-        "mutation ($in: ApplicationRegisterInput!) { registerApplication(in: $in) { packages { totalCount } } }", {"in": deep}
-    )
+    document = "mutation ($in: ApplicationRegisterInput!) { registerApplication(in: $in) { packages { totalCount } } }"
+    text, variables = old_names.rewritten(document, {"in": deep})
 
     assert "bundles" in text
     assert len(variables["in"]) == 1

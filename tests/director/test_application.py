@@ -668,9 +668,13 @@ async def test_a_runtime_finds_applications_of_its_groups_only_whatever_it_asks_
 
 
 async def test_all_applications_are_listed_with_the_tenants_that_see_them(director: Any) -> None:
-    child = 'mutation { writeTenant(in: {name: "c", externalTenant: "below", type: "subaccount", provider: "t", parents: ["tenant-mine"]}) }'
+    child = """mutation { writeTenant(in: {
+      name: "c", externalTenant: "below", type: "subaccount", provider: "t", parents: ["tenant-mine"]
+    }) }"""
     below = replace(director.caller, tenant=(await director.data(child))["writeTenant"], external_tenant="below")
-    theirs = (await director.data(REGISTER, caller=director.other, **{"in": {"name": "theirs", "labels": {"a": 1}}}))["result"]
+    theirs = (await director.data(REGISTER, caller=director.other, **{"in": {"name": "theirs", "labels": {"a": 1}}}))[
+        "result"
+    ]
     ours = (await director.data(REGISTER, caller=below, **{"in": {"name": "ours"}}))["result"]
     tenantless = replace(director.caller, tenant=None, external_tenant=None)
     expected = {theirs["id"]: ["tenant-other"], ours["id"]: ["below", "tenant-mine"]}
@@ -722,7 +726,9 @@ async def test_each_of_these_is_one_statement(director: Any, monkeypatch: pytest
         return await read(sql, parameters)
 
     monkeypatch.setattr(director.database, "read", counting)
-    templates = "{ applicationTemplates { data { name applicationInput placeholders { name } webhooks { id } labels } totalCount } }"
+    templates = """{ applicationTemplates {
+      data { name applicationInput placeholders { name } webhooks { id } labels } totalCount
+    } }"""
 
     for document, variables in (
         (BY_NUMBER, {"n": "1"}), (BY_TENANT, {"n": "x"}), (BY_TENANT_AND_TEMPLATE, {"n": "x", "template": NOBODY}),

@@ -33,7 +33,13 @@ async def template(director: Any, name: str = "Shop", **more: Any) -> None:
 
 
 async def register(
-    director: Any, name: str, *, of: str = "Shop", labels: dict[str, Any] | None = None, caller: Any = None, **fields: Any
+    director: Any,
+    name: str,
+    *,
+    of: str = "Shop",
+    labels: dict[str, Any] | None = None,
+    caller: Any = None,
+    **fields: Any,
 ) -> str:
     given = {"templateName": of, "values": [{"placeholder": "name", "value": name}], "labels": labels}
     made = (await director.data(REGISTER, caller=caller, **{"in": given}))["r"]["id"]
@@ -45,7 +51,9 @@ async def register(
 async def system_number(director: Any, application: str, number: str | None) -> None:
     async with director.database.transaction() as tx:
         await tx.run(
-            "-- test\nUPDATE application SET system_number = %(number)s WHERE id = %(id)s", id=application, number=number
+            "-- test\nUPDATE application SET system_number = %(number)s WHERE id = %(id)s",
+            id=application,
+            number=number,
         )
 
 
@@ -58,10 +66,16 @@ async def test_the_destination_takes_what_it_lacks_and_the_source_is_gone(direct
     )  # fmt: skip
     gone = await register(
         director, "gone", labels={"both": "gone", "only": [1], "managed": "true"}, description="gone", providerName="P",
-        healthCheckURL="https://health.example", applicationNamespace="ns", integrationSystemID=system, localTenantID="t",
-        baseUrl="https://shop.example//",
+        healthCheckURL="https://health.example", applicationNamespace="ns", integrationSystemID=system,
+        localTenantID="t", baseUrl="https://shop.example//",
     )  # fmt: skip
     await system_number(director, gone, "7")
+    async with director.database.transaction() as tx:
+        await tx.run(
+            "-- test\nINSERT INTO application_label VALUES (%(id)s, 'scenarios', %(value)s)",
+            id=gone,
+            value=["left over"],
+        )
     before = len(await announced())
 
     result = (await director.data(MERGE, destination=kept.upper(), source=gone))["result"]
@@ -109,7 +123,9 @@ async def test_a_name_and_number_that_a_third_one_has_are_refused(director: Any)
 async def test_a_group_of_the_destination_stays_and_a_source_in_one_is_refused(director: Any) -> None:
     await template(director)
     kept, gone = await register(director, "kept"), await register(director, "gone")
-    join = 'mutation ($id: ID!) { assignFormation(objectID: $id, objectType: APPLICATION, formation: {name: "g"}) { id } }'
+    join = (
+        'mutation ($id: ID!) { assignFormation(objectID: $id, objectType: APPLICATION, formation: {name: "g"}) { id } }'
+    )
     await director.data('mutation { createFormation(formation: {name: "g"}) { id } }')
     await director.data(join, id=kept)
 
@@ -120,7 +136,7 @@ async def test_a_group_of_the_destination_stays_and_a_source_in_one_is_refused(d
         "The operation is not allowed [reason=System kept is part of the following formations : g]"
     )
     assert result["id"] == kept
-    members = "{ formationByName(name: \"g\") { formationAssignments { data { source } } } }"
+    members = '{ formationByName(name: "g") { formationAssignments { data { source } } } }'
     assert (await director.data(members))["formationByName"]["formationAssignments"]["data"] == [{"source": kept}]
 
 
@@ -168,7 +184,9 @@ async def test_an_application_is_not_merged_with_itself(director: Any) -> None:
     assert "cannot be merged with itself" in error["message"]
 
 
-async def test_a_foreign_and_an_unknown_one_are_not_there_and_one_that_is_only_seen_is_not_changed(director: Any) -> None:
+async def test_a_foreign_and_an_unknown_one_are_not_there_and_one_that_is_only_seen_is_not_changed(
+    director: Any,
+) -> None:
     await template(director)
     mine = await register(director, "mine")
     foreign = await register(director, "theirs", caller=director.other)
@@ -203,7 +221,10 @@ async def test_merging_takes_seven_statements_whatever_the_number_of_labels(
     director: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await template(director)
-    kept, gone = await register(director, "kept"), await register(director, "gone", labels={f"l{n}": n for n in range(99)})
+    kept, gone = (
+        await register(director, "kept"),
+        await register(director, "gone", labels={f"l{n}": n for n in range(99)}),
+    )
 
     with counted(monkeypatch) as ran:
         await director.data(MERGE, destination=kept, source=gone)

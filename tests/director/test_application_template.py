@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 
 from compass.access.caller import Caller, Consumer, Flow
+from compass.director import application
+from compass.director.catalogue import Draft
+from compass.errors import NotFound
+from compass.ids import ApplicationTemplateId
 from tests.director.catalogue import counted, without
 
 CREATE = """
@@ -46,7 +50,9 @@ mutation ($template: ID!, $in: WebhookInput!) {
   result: addWebhook(applicationTemplateID: $template, in: $in) { id type url applicationTemplateID applicationID }
 }
 """
-SHOWN = "query ($id: ID!) { result: application(id: $id) { webhooks { type url applicationID applicationTemplateID } } }"
+SHOWN = (
+    "query ($id: ID!) { result: application(id: $id) { webhooks { type url applicationID applicationTemplateID } } }"
+)
 PLAIN: Mapping[str, Any] = {"name": "Orders", "applicationInput": {"name": "orders"}, "accessLevel": "GLOBAL"}
 FORM: Mapping[str, Any] = {
     "name": "Shop",
@@ -161,7 +167,10 @@ async def test_an_unknown_template_is_an_error_everywhere(director: Any) -> None
         ({"applicationInput": {"name": ""}}, "applicationInput.name=cannot be blank"),
         (
             {"applicationInput": {"name": "a", "healthCheckURL": "x", "webhooks": [{"type": "CONFIGURATION_CHANGED"}]}},
-            "applicationInput.healthCheckURL=must be a valid URL; applicationInput.webhooks.0.reason=missing webhook url",
+            (
+                "applicationInput.healthCheckURL=must be a valid URL; "
+                "applicationInput.webhooks.0.reason=missing webhook url"
+            ),
         ),
         ({"webhooks": [{"type": "CONFIGURATION_CHANGED"}]}, "webhooks.0.reason=missing webhook url"),
         ({"placeholders": [{"name": "1a"}]}, "placeholders.0.name=must be in a valid format"),
@@ -172,13 +181,14 @@ async def test_an_unknown_template_is_an_error_everywhere(director: Any) -> None
             "placeholders=placeholder a is defined twice",
         ),
         (
-            {"applicationInput": {"name": "{{a}}", "labels": {"x": [{"y": "{{other}}"}]}}, "placeholders": [{"name": "a"}]},
+            {"applicationInput": {"name": "{{a}}", "labels": {"x": ["{{other}}"]}}, "placeholders": [{"name": "a"}]},
             "placeholders=placeholder other is used in applicationInput and not defined",
         ),
         (
             {"applicationInput": {"name": "{{a}}"}, "placeholders": [{"name": "a", "jsonPath": "$..a"}]},
             (
-                "placeholders.0.jsonPath=the JSONPath is not supported from '..a' on: use $, .name, ['name'] and [0] only"
+                "placeholders.0.jsonPath=the JSONPath is not supported from '..a' on: "
+                "use $, .name, ['name'] and [0] only"
             ),
         ),
     ],
@@ -198,13 +208,19 @@ async def test_an_input_that_is_nested_without_end_is_refused(director: Any) -> 
     for _ in range(80):
         deep = [deep]
 
-    error = await director.refusal(CREATE, **{"in": {**PLAIN, "applicationInput": {"name": "a", "labels": {"x": deep}}}})
+    error = await director.refusal(
+        CREATE, **{"in": {**PLAIN, "applicationInput": {"name": "a", "labels": {"x": deep}}}}
+    )
 
     assert "applicationInput=it is nested deeper than 64 levels" in error["message"]
 
 
 async def test_words_in_braces_of_a_go_template_are_no_placeholders(director: Any) -> None:
-    hook = {**HOOK, "url": None, "urlTemplate": '{"method": "POST", "path": "https://x.example/{{if .Operation}}a{{end}}"}'}
+    hook = {
+        **HOOK,
+        "url": None,
+        "urlTemplate": '{"method": "POST", "path": "https://x.example/{{if .Operation}}a{{end}}"}',
+    }
 
     await create(director, applicationInput={"name": "a", "webhooks": [hook]})
 
@@ -263,7 +279,12 @@ async def test_the_label_of_the_groups_cannot_be_given(director: Any) -> None:
     template = await create(director)
     labels = {"scenarios": ["x"]}
 
-    for document, more in ((CREATE, {"in": {**PLAIN, "labels": labels}}), (UPDATE, {"id": template, "in": {**PLAIN, "labels": labels}}), (REGISTER, {"in": {"templateName": "Orders", "values": [], "labels": labels}})):  # fmt: skip
+    for document, more in (
+        (CREATE, {"in": {**PLAIN, "labels": labels}}),
+        (CREATE, {"in": {**PLAIN, "applicationInput": {"name": "a", "labels": labels}}}),
+        (UPDATE, {"id": template, "in": {**PLAIN, "labels": labels}}),
+        (REGISTER, {"in": {"templateName": "Orders", "values": [], "labels": labels}}),
+    ):
         error = await director.refusal(document, **more)
         assert "label with key scenarios cannot be set explicitly" in error["message"]
 
@@ -300,18 +321,18 @@ async def test_labels_are_changed_with_a_scope_of_their_own(director: Any) -> No
     assert "required=application_template.labels:write" in error["message"]
 
 
-async def test_applications_follow_when_their_template_is_renamed_unless_they_are_of_another_type(director: Any) -> None:
+async def test_applications_follow_when_their_template_is_renamed_unless_they_are_of_another_type(
+    director: Any,
+) -> None:
     template = await create(director, FORM)
     follows = await register(director, values=values(name="a", region="eu"))
     differs = await register(director, values=values(name="b", region="eu"), labels={"applicationType": "own"})
 
     await director.data(UPDATE, id=template, **{"in": {**FORM, "name": "Market"}})
 
-    types = [
-        (await director.data("query ($id: ID!) { r: application(id: $id) { labels(key: \"applicationType\") } }", id=app["id"]))["r"]["labels"]["applicationType"]
-        for app in (follows, differs)
-    ]  # fmt: skip
-    assert types == ["Market", "own"]
+    query = 'query ($id: ID!) { r: application(id: $id) { labels(key: "applicationType") } }'
+    types = [(await director.data(query, id=made["id"]))["r"]["labels"] for made in (follows, differs)]
+    assert types == [{"applicationType": "Market"}, {"applicationType": "own"}]
 
 
 async def test_applications_outlive_their_template(director: Any, announced: Announced) -> None:
@@ -321,7 +342,9 @@ async def test_applications_outlive_their_template(director: Any, announced: Ann
     gone = (await director.data(DELETE, id=template))["result"]
 
     assert gone == {"id": template, "name": "Shop", "webhooks": [{"type": "CONFIGURATION_CHANGED"}]}
-    left = "query ($id: ID!) { r: application(id: $id) { applicationTemplateID applicationTemplate { id } webhooks { id } } }"
+    left = """query ($id: ID!) {
+      r: application(id: $id) { applicationTemplateID applicationTemplate { id } webhooks { id } }
+    }"""
     assert (await director.data(left, id=made["id"]))["r"] == {
         "applicationTemplateID": None,
         "applicationTemplate": None,
@@ -386,7 +409,9 @@ async def test_webhooks_of_a_template_are_hidden_without_their_scope_and_the_tem
     hidden = without(director.caller, "application_template.webhooks:read")
     assert (await director.data(ONE, caller=hidden, id=template))["result"]["webhooks"] is None
     query = "query ($id: ID!) { r: application(id: $id) { name applicationTemplate { id } } }"
-    answer = await director(query, caller=without(director.caller, "application.application_template:read"), id=made["id"])
+    answer = await director(
+        query, caller=without(director.caller, "application.application_template:read"), id=made["id"]
+    )
     assert answer["errors"][0]["extensions"]["error_code"] == 23
     assert answer["errors"][0]["path"] == ["r", "applicationTemplate"]
 
@@ -439,7 +464,9 @@ async def test_webhooks_of_templates_are_changed_and_removed_by_people_of_any_te
 
     change = "mutation ($id: ID!, $in: WebhookInput!) { r: updateWebhook(webhookID: $id, in: $in) { url } }"
     remove = "mutation ($id: ID!) { r: deleteWebhook(webhookID: $id) { url } }"
-    changed = await director.data(change, caller=director.other, id=added, **{"in": {**HOOK, "url": "https://new.example"}})
+    changed = await director.data(
+        change, caller=director.other, id=added, **{"in": {**HOOK, "url": "https://new.example"}}
+    )
     removed = await director.data(remove, caller=tenantless, id=added)
 
     assert changed == removed == {"r": {"url": "https://new.example"}}
@@ -461,7 +488,9 @@ async def test_a_program_neither_adds_nor_changes_what_a_template_tells_all_its_
     added = await director.refusal(ADD_WEBHOOK, caller=program, template=template, **{"in": HOOK})
     assert added["message"] == "Invalid data [reason=cannot add Webhook due to not existing reference entity]"
     for document in (
-        'mutation ($id: ID!) { updateWebhook(webhookID: $id, in: {type: CONFIGURATION_CHANGED, url: "https://x.example"}) { id } }',
+        """mutation ($id: ID!) {
+          updateWebhook(webhookID: $id, in: {type: CONFIGURATION_CHANGED, url: "https://x.example"}) { id }
+        }""",
         "mutation ($id: ID!) { deleteWebhook(webhookID: $id) { id } }",
     ):
         error = await director.refusal(document, caller=program, id=hook)
@@ -483,7 +512,8 @@ async def test_a_filled_in_template_is_registered(director: Any, announced: Anno
     assert made["baseUrl"] == "https://north.example"
     # A label that is nothing but an optional placeholder without a value is left out.
     assert made["labels"] == {
-        "region": "given", "mixed": "is ", "tier": 1, "applicationType": "Shop", "managed": "false", "name": "mp-shop-north",
+        "region": "given", "mixed": "is ", "tier": 1, "applicationType": "Shop", "managed": "false",
+        "name": "mp-shop-north",
     }  # fmt: skip
     assert made["applicationTemplateID"] == template
     assert made["applicationTemplate"] == {"id": template, "name": "Shop"}
@@ -558,7 +588,7 @@ async def test_a_small_form_does_not_become_a_huge_application(director: Any) ->
         REGISTER, **{"in": {"templateName": "Orders", "placeholdersPayload": json.dumps({"a": "x" * 100})}}
     )
 
-    assert "has over 5242880 characters" in error["message"]
+    assert "adds more than 5242880 characters" in error["message"]
 
 
 async def test_a_name_that_is_taken_in_the_tenant_is_refused_and_not_in_another(director: Any) -> None:
@@ -582,29 +612,42 @@ async def test_an_integration_system_that_is_gone_is_refused(director: Any) -> N
     assert error["message"] == f"Object not found [ID={NOBODY}; object=integrationSystem]"
 
 
+async def test_a_template_that_went_while_it_was_filled_in_is_refused(director: Any) -> None:
+    gone = ApplicationTemplateId(NOBODY)
+    with pytest.raises(NotFound, match="applicationTemplate"):
+        async with director.database.transaction() as tx:
+            await application.add(
+                tx,
+                director.caller.tenant,
+                application.NewApplication("a"),
+                labels={},
+                draft=Draft(director.vault),
+                vault=director.vault,
+                template=gone,
+            )
+
+
 async def test_the_template_is_the_callers_own_before_that_of_all_and_never_another_callers(director: Any) -> None:
     def broker(name: str) -> Caller:
-        return replace(
-            director.caller, consumer=Consumer.INTEGRATION_SYSTEM, consumer_id=name, flow=Flow.CERTIFICATE
-        )
+        caller: Caller = director.caller
+        return replace(caller, consumer=Consumer.INTEGRATION_SYSTEM, consumer_id=name, flow=Flow.CERTIFICATE)
 
     for_all = await create(director)
-    own = (
-        await director.data(CREATE, caller=broker("one"), **{"in": {**PLAIN, "labels": {"region": "eu", "global_subaccount_id": "forged"}}})
-    )["result"]  # fmt: skip
+    labels = {"region": "eu", "global_subaccount_id": "forged"}
+    own = (await director.data(CREATE, caller=broker("one"), **{"in": {**PLAIN, "labels": labels}}))["result"]
     assert own["labels"] == {"region": "eu", "global_subaccount_id": "one"}
     given = {"in": {"templateName": "Orders", "values": []}}
 
     first = (await director.data(REGISTER, caller=broker("one"), **given))["result"]
-    second = (await director.data(REGISTER, caller=replace(broker("two"), tenant=director.other.tenant), **given))["result"]
+    second = (await director.data(REGISTER, caller=replace(broker("two"), tenant=director.other.tenant), **given))[
+        "result"
+    ]
     await director.data(DELETE, id=for_all)
     absent = await director.refusal(REGISTER, caller=broker("two"), **given)
 
     assert (first["applicationTemplateID"], second["applicationTemplateID"]) == (own["id"], for_all)
     digest = hashlib.sha256(b"two").hexdigest()
-    assert (
-        f'application template with name "Orders" and consumer id REDACTED_{digest} not found' in absent["message"]
-    )
+    assert f'application template with name "Orders" and consumer id REDACTED_{digest} not found' in absent["message"]
     assert absent["extensions"]["error_code"] == 10
 
 

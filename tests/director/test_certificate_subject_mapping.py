@@ -26,9 +26,7 @@ async def create(director: Any, **more: Any) -> Any:
     return (await director.data(CREATE, **{"in": {**GIVEN, **more}}))["result"]
 
 
-async def test_a_mapping_belongs_to_no_tenant_and_is_shown_as_it_was_given(
-    director: Any, announced: Announced
-) -> None:
+async def test_a_mapping_belongs_to_no_tenant_and_is_shown_as_it_was_given(director: Any, announced: Announced) -> None:
     tenantless = replace(director.caller, tenant=None, external_tenant=None)
 
     made = (await director.data(CREATE, caller=tenantless, **{"in": {**GIVEN, "internalConsumerID": "x"}}))["result"]

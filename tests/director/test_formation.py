@@ -72,10 +72,10 @@ async def test_a_new_group_is_ready_empty_and_of_the_default_template(director: 
         ({"name": "a", "templateName": "nope"}, "Object not found [object=formationTemplate]"),
         ({"name": "taken"}, "Object is not unique [object=formations]"),
         (
-            {"name": "a", "state": "DRAFT"},
+            {"name": "a", "state": "DELETING"},
             (
                 "The operation is not allowed "
-                "[reason=creating a formation in state DRAFT is not offered yet; leave the state out]"
+                "[reason=a formation cannot be created in state DELETING, only in READY or DRAFT]"
             ),
         ),
     ],

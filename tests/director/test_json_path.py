@@ -41,8 +41,8 @@ def test_a_path_leads_to_one_value_or_to_nothing(path: str, value: Any) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "", "a.b", " $.a", "$.", "$..a", "$.*", "$[*]", "$[-1]", "$[0:2]", "$[0,1]", "$[?(@.a)]", "$[?@.a=='b']", "$.a b",
-        "$['a", "$['']", "$['a']]", "$[01]", "$[99999999]", "$.a()", "$.1a", "$@.a", "$['a\\'b']", "$.a\n",
+        "", "a.b", " $.a", "$.", "$..a", "$.*", "$[*]", "$[-1]", "$[0:2]", "$[0,1]", "$[?(@.a)]", "$[?@.a=='b']",
+        "$.a b", "$['a", "$['']", "$['a']]", "$[01]", "$[99999999]", "$.a()", "$.1a", "$@.a", "$['a\\'b']", "$.a\n",
     ],
 )  # fmt: skip
 def test_what_leads_to_several_values_or_is_no_path_is_refused_with_what_is_allowed(path: str) -> None:

@@ -365,7 +365,8 @@ async def test_the_seed_is_written_once_and_leaves_what_its_owner_changed(direct
 
 BY_INTERNAL_ID = "query ($id: ID!) { result: tenantByInternalID(id: $id) { id internalID name } }"
 ROOTS = "query ($id: String!) { result: rootTenants(externalTenant: $id) { id } }"
-SET_LABEL = "mutation ($id: ID!, $k: String!, $v: Any!) { result: setTenantLabel(tenantID: $id, key: $k, value: $v) { key value } }"
+SET_LABEL = """mutation ($id: ID!, $k: String!, $v: Any!) {
+  result: setTenantLabel(tenantID: $id, key: $k, value: $v) { key value } }"""
 
 
 async def test_a_tenant_by_its_internal_id_is_for_the_planes_own_components(director: Any) -> None:

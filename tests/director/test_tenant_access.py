@@ -54,7 +54,7 @@ async def access(director: Any, kind: str, id_: str) -> dict[str, bool]:
     async with director.database.transaction() as tx:
         rows = await tx.rows(
             f"""SELECT tenant.external_id AS name, access.owner FROM {kind.lower()}_tenant access
-            JOIN tenant ON tenant.id = access.tenant_id WHERE access.{kind.lower()}_id = %(id)s""",  # noqa: S608  # ours
+            JOIN tenant ON tenant.id = access.tenant_id WHERE access.{kind.lower()}_id = %(id)s""",  # ours
             id=id_,
         )
         return {row["name"]: row["owner"] for row in rows}
@@ -170,6 +170,23 @@ async def test_a_grant_moves_with_its_tenant(director: Any, kind: str) -> None:
     await write(director, "child", "second")
 
     assert await access(director, kind, id_) == {"tenant-mine": True, "child": False, "second": False}
+
+
+@KINDS
+async def test_a_grant_ends_with_its_tenant_for_the_ancestors_too(director: Any, kind: str) -> None:
+    await write(director, "root")
+    await write(director, "child", "root")
+    await write(director, "stays", "root")
+    id_ = await registered(director, kind)
+    other = await registered(director, kind, director.other)
+    await add(director, "child", kind, id_, owner=True)
+    await add(director, "stays", kind, id_, owner=False)
+    await add(director, "child", kind, other)
+
+    await director.data('mutation { deleteTenants(in: ["child"]) }')
+
+    assert await access(director, kind, id_) == {"tenant-mine": True, "stays": False, "root": False}
+    assert await access(director, kind, other) == {"tenant-other": True}
 
 
 @KINDS

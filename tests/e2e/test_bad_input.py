@@ -194,6 +194,20 @@ async def test_neither_an_unknown_tenant_nor_none_is_served(plane: Plane, unchan
     assert none.body == refusal("TenantRequired", 24, "Tenant is required", "result")
 
 
+async def test_a_mutation_that_is_refused_halfway_leaves_nothing_of_its_first_half(
+    plane: Plane, unchanged: Unchanged
+) -> None:
+    entry = '{name: "%s", externalTenant: "%s", type: "account", provider: "t", parents: ["%s"]}'
+    entries = ", ".join([entry % ("first", "first", "second"), entry % ("second", "second", "first")])
+    async with unchanged():
+        answer = await plane.post("mutation { result: writeTenants(in: [%s]) }" % entries)
+
+    assert answer.status == 200
+    assert answer.body == refusal(
+        "InvalidData", 22, "Invalid data [reason=tenant first cannot be its own ancestor]", "result"
+    )
+
+
 # Wrong types
 
 BODIES: Final = {
@@ -482,7 +496,7 @@ async def test_a_signing_request_of_50_megabytes_is_refused_before_it_is_read(
 ) -> None:
     size, piece = 50 * 1024 * 1024, b"A" * 65536
     before = plane.resident_kilobytes
-    async with unchanged():
+    async with unchanged(), asyncio.timeout(20):
         reader, writer = await asyncio.open_connection(
             "localhost", int(plane.token_url.rpartition(":")[2]), ssl=plane.trust.context()
         )
@@ -678,7 +692,10 @@ async def test_a_webhook_at_an_internal_address_is_never_connected_to(plane: Pla
                 await asyncio.sleep(0.05)
         assert inside.connections == 0
         await plane.post("mutation ($id: ID!) { deleteWebhook(webhookID: $id) { id } }", {"id": hook["id"]})
-        assert (await _delivery(plane, application))["state"] == "CANCELLED"
+        async with asyncio.timeout(20):
+            while (await _delivery(plane, application))["state"] != "CANCELLED":
+                await asyncio.sleep(0.05)
+        assert inside.connections == 0
 
 
 TEMPLATES: Final = {

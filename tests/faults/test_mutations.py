@@ -4,6 +4,8 @@ import asyncio
 import random
 from pathlib import Path
 
+import pytest
+
 from compass.client.graphql import PlaneAnswerUnreadable, PlaneRefused, PlaneUnreachable
 from tests.e2e.plane import Plane
 from tests.faults.chaos import kills, persistently, struck
@@ -14,6 +16,7 @@ NAMES = (
 WRITERS = 4
 
 
+@pytest.mark.timeout(600)
 async def test_every_acknowledged_registration_survives(tmp_path: Path, moments: random.Random) -> None:
     """On the embedded database, with the durability it has for everybody."""
     acknowledged: set[str] = set()

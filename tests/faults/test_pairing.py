@@ -4,6 +4,7 @@ import asyncio
 import random
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
@@ -23,6 +24,7 @@ FROM certificate WHERE kind = 'client' ORDER BY intended_at
 """
 
 
+@pytest.mark.timeout(600)
 async def test_whenever_the_plane_is_killed_every_client_ends_with_one_key_or_a_clean_refusal(
     tmp_path: Path, shared_dsn: str, moments: random.Random
 ) -> None:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.delivery.receiver import Call, answer, receiving
 from tests.e2e.field import CONFIGURATION, SIGN, FieldClient
-from tests.e2e.plane import ADD_WEBHOOK, CONNECTOR, Plane, Tables
+from tests.e2e.plane import ADD_WEBHOOK, ASSIGN, CONNECTOR, Plane, Tables
 from tests.faults.chaos import strike
 
 CLIENTS = 32
@@ -22,7 +22,10 @@ REFUSED = "Failed to authenticate with one time token."
 LABEL = """mutation ($id: ID!, $value: Any!) {
   setRuntimeLabel(runtimeID: $id, key: "runtime_eventServiceUrl", value: $value) { key } }"""
 
-DELIVERIES = "SELECT id::text, state, facts ->> 'operation' AS operation FROM delivery ORDER BY sequence"
+COUNTED = "SELECT count(*) FROM delivery"
+DELIVERIES = """
+SELECT id::text, state, facts ->> 'operation' AS operation FROM delivery WHERE receiver = $1::uuid ORDER BY sequence
+"""
 
 
 @dataclass
@@ -109,7 +112,7 @@ async def test_changes_at_both_planes_are_told_once_each_and_in_order_while_one_
     async with receiving(unreliable) as receiver:
         application, runtime = await a.application("told"), await a.runtime("edge")
         webhook = {"type": "CONFIGURATION_CHANGED", "url": receiver.url()}
-        await a.post(ADD_WEBHOOK, {"id": application, "in": webhook})
+        hook = (await a.post(ADD_WEBHOOK, {"id": application, "in": webhook})).data["result"]["id"]
         await a.group("both", applications=[application], runtimes=[runtime])
 
         async def change(first: int, last: int, plane: Plane) -> None:
@@ -124,7 +127,7 @@ async def test_changes_at_both_planes_are_told_once_each_and_in_order_while_one_
         await cut
         await replicas.tables.settled()
 
-    known = await replicas.tables.rows(DELIVERIES)
+    known = await replicas.tables.rows(DELIVERIES, hook)
     assert [row["operation"] for row in known] == ["assign", *["changed"] * changes]
     assert {row["state"] for row in known} == {"DELIVERED"}
     # At least once each, under one id, and never one before its predecessor.
@@ -133,6 +136,31 @@ async def test_changes_at_both_planes_are_told_once_each_and_in_order_while_one_
     for call in receiver.calls:
         bodies.setdefault(call.id, set()).add(call.body)
     assert all(len(seen) == 1 for seen in bodies.values())
+
+
+async def test_only_one_relays_at_a_time_so_a_backlog_is_told_in_the_order_of_its_causes(replicas: Replicas) -> None:
+    names = [f"backlog-{number}" for number in range(20)]
+    async with receiving() as receiver:
+        application, runtime = await replicas.a.application("behind"), await replicas.b.runtime("behind")
+        webhook = {"type": "CONFIGURATION_CHANGED", "url": receiver.url()}
+        await replicas.a.post(ADD_WEBHOOK, {"id": application, "in": webhook})
+        for name in names:
+            await replicas.a.group(name, applications=[application], runtimes=[])
+        await replicas.tables.settled()
+        before = await replicas.tables.value(COUNTED)
+
+        # As a third replica would have it while it relays.
+        await replicas.tables.value("SELECT pg_advisory_lock(hashtext('compass.outbox.relay'))")
+        for number, name in enumerate(names):
+            plane = (replicas.a, replicas.b)[number % 2]
+            await plane.ask(ASSIGN, id=runtime, type="RUNTIME", name=name)
+        assert await replicas.tables.value(COUNTED) == before
+        await replicas.tables.value("SELECT pg_advisory_unlock(hashtext('compass.outbox.relay'))")
+
+        await replicas.tables.settled()
+        told = [json.loads(call.body)["data"] for call in receiver.calls]
+
+    assert [(data["operation"], data["formation"]["name"]) for data in told] == [("assign", name) for name in names]
 
 
 async def test_both_planes_serve_what_either_wrote_and_issue_for_one_authority(replicas: Replicas) -> None:

@@ -220,8 +220,8 @@ class _Maker:
         for definition in range(self.chance.randint(0, 2)):
             self.definition("api", application, None, definition)
             self.definition("event", application, None, definition)
-        for number in range(self.chance.randint(0, 2)):
-            self.integration_dependency(application, number)
+        for dependency in range(self.chance.randint(0, 2)):
+            self.integration_dependency(application, dependency)
         return application
 
     def integration_dependency(self, application: str, number: int) -> None:

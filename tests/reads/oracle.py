@@ -597,7 +597,7 @@ field("Application.operations")(lambda _row, _asking: [])
 
 
 @field("Query.certificateSubjectMapping")
-def certificate_subject_mapping(_row: Row, asking: Asking, id: str) -> Row:  # noqa: A002  # the schema's name
+def certificate_subject_mapping(_row: Row, asking: Asking, id: str) -> Row:
     found = asking.world.get("certificate_subject_mapping", id)
     if found is None:
         raise Refusal(20)
@@ -652,7 +652,7 @@ def tenant_by_external_id(_row: Row, asking: Asking, id: str) -> Row:  # the sch
 
 
 @field("Query.tenantByInternalID")
-def tenant_by_internal_id(_row: Row, asking: Asking, id: str) -> Row:  # noqa: A002  # the schema's name
+def tenant_by_internal_id(_row: Row, asking: Asking, id: str) -> Row:
     found = asking.world.get("tenant", id)
     if found is None or found["status"] != "Active":
         raise Refusal(20)
@@ -660,7 +660,7 @@ def tenant_by_internal_id(_row: Row, asking: Asking, id: str) -> Row:  # noqa: A
 
 
 @field("Query.rootTenants")
-def root_tenants(_row: Row, asking: Asking, externalTenant: str) -> list[Row]:  # noqa: N803  # the schema's name
+def root_tenants(_row: Row, asking: Asking, externalTenant: str) -> list[Row]:
     waiting = [one["id"] for one in asking.world.where("tenant", external_id=externalTenant, status="Active")]
     if not waiting:
         raise Refusal(20)
@@ -676,7 +676,7 @@ def root_tenants(_row: Row, asking: Asking, externalTenant: str) -> list[Row]:  
 
 
 @field("Query.tenantByLowestOwnerForResource")
-def tenant_by_lowest_owner(_row: Row, asking: Asking, id: str, resource: str) -> str:  # noqa: A002  # the schema's name
+def tenant_by_lowest_owner(_row: Row, asking: Asking, id: str, resource: str) -> str:
     if resource not in ("application", "runtime"):
         raise Refusal(22)
     access = asking.world.where(f"{resource}_tenant", **{f"{resource}_id": _id(id)})

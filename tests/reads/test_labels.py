@@ -51,6 +51,8 @@ async def test_several_filters_are_all_met(shop: Shop) -> None:
     assert await matched(shop, {"key": "a"}, {"key": "b", "query": "2"}) == ["both"]
     assert await matched(shop, {"key": "a"}, {"key": "a", "query": "1"}) == ["both", "one"]
     assert await matched(shop, {"key": "a"}, {"key": "b", "query": "3"}) == []
+    assert await matched(shop, {"key": "a", "query": "1"}, {"key": "b", "query": "2"}) == ["both"]
+    assert await matched(shop, {"key": "a", "query": "1"}, {"key": "a", "query": "2"}) == []
 
 
 async def test_no_filters_match_everything(shop: Shop) -> None:
