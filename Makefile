@@ -40,7 +40,7 @@ docs: $(READY) ## Write docs/reference anew from the code
 lint: $(READY) ## Check style, format and the import contracts
 	@$(BIN)/ruff check --quiet --output-format concise
 	@$(BIN)/ruff format --check --quiet
-	@$(BIN)/lint-imports --no-logo --quiet
+	@$(BIN)/lint-imports --no-logo
 
 types: $(READY) ## Check the types
 	@$(BIN)/mypy --no-error-summary

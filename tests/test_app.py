@@ -32,6 +32,13 @@ VIEWER = "{ viewer { id type } }"
 APPLICATION = """
 query ($id: ID!) { result: application(id: $id) { status { condition } auths { id auth { certCommonName } } } }
 """
+ASSIGN = """
+mutation ($id: ID!) {
+  result: assignFormation(objectID: $id, objectType: APPLICATION, formation: {name: "g"}) {
+    id formationAssignments { data { id } }
+  }
+}
+"""
 UNREACHABLE = "the plane cannot reach its database; nothing was changed, try again in a moment"
 
 
@@ -182,6 +189,34 @@ async def test_an_application_pairs_and_is_known_by_its_certificate(dsn: str, tm
         shown = (await admin.data(APPLICATION, id=application))["result"]
         assert shown["status"] == {"condition": "CONNECTED"}
         assert shown["auths"] == [{"id": connection.client_id, "auth": {"certCommonName": connection.client_id}}]
+
+
+async def test_an_application_reports_how_far_an_assignment_is_at_both_ports(dsn: str, tmp_path: Path) -> None:
+    async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
+        application, connection = await paired(started, admin, tmp_path / "app")
+        await admin.data('mutation { createFormation(formation: {name: "g"}) { id } }')
+        assigned = await admin.data(ASSIGN, id=application)
+        formation = assigned["result"]["id"]
+        [assignment] = [row["id"] for row in assigned["result"]["formationAssignments"]["data"]]
+        path = f"/v1/businessIntegrations/{formation}/assignments/{assignment}/status"
+
+        async with client(started.mtls_url, started.ca_pem, certificate=connection) as app:
+            replies = [
+                await each.request(
+                    "PATCH", f"{prefix}{path}{suffix}", json={"state": "READY", "configuration": {"a": 1}}
+                )
+                for each in (app, admin)
+                for prefix in ("", "/director")
+                for suffix in ("", "/reset")
+            ]
+            refused = await app.request("PATCH", path, json={"state": "DELETE_READY"}, headers={"X-Request-Id": "r-1"})
+        async with client(started.token_url, started.ca_pem) as anonymous:
+            unknown = await anonymous.request("PATCH", path, json={"state": "READY"})
+
+    assert [(reply.status, reply.text) for reply in replies] == [(200, "")] * 8
+    assert refused.status == 400
+    assert refused.json["error"].endswith("does not go with the operation ASSIGN]. X-Request-Id: r-1")
+    assert unknown.status == 401
 
 
 async def test_a_paired_client_renews_and_both_certificates_work(dsn: str, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ class Authenticator:
         """The paired client that holds this certificate. Raises Unauthorized, TenantNotFound, Unavailable."""
         if await self._revoked.is_revoked(fingerprint):
             raise Unauthorized(reason="the certificate was revoked")
-        row = await self._database.read(SYSTEM_AUTH, [common_name, headers.get("tenant")])
+        row = await self._database.read(SYSTEM_AUTH, [common_name, (headers.get("tenant") or None)])
         if row["id"] is None:
             raise Unauthorized(reason="the certificate belongs to nobody")
         identified = _client(row, Flow.CERTIFICATE, None, headers, request_id)
@@ -84,7 +84,7 @@ class Authenticator:
         if scheme.lower() != "bearer" or not text:
             raise NoBearer()
         bearer = self._tokens.verify(text.strip())
-        wanted = headers.get("tenant")
+        wanted = (headers.get("tenant") or None)
         if not bearer.is_account:
             row = await self._database.read(SYSTEM_AUTH, [bearer.client, wanted])
             if row["id"] is None or row["client_secret_digest"] is None:
@@ -139,7 +139,7 @@ def _client(
     row: Any, flow: Flow, scopes: frozenset[str] | None, headers: Mapping[str, str], request_id: str
 ) -> Identified:
     consumer, object_id = _consumer(row)
-    wanted = headers.get("tenant")
+    wanted = (headers.get("tenant") or None)
     if consumer is Consumer.INTEGRATION_SYSTEM:
         tenant, external = _wanted_tenant(row, wanted), wanted
     elif wanted is not None and wanted != row["external_id"]:

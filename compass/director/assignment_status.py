@@ -193,7 +193,7 @@ async def report(tx: Tx, caller: Caller, formation: str, assignment: str, given:
 
 
 async def reset(tx: Tx, caller: Caller, formation: str, assignment: str, given: Report) -> None:
-    """Begin anew with another configuration what both sides were done with. At most six statements.
+    """Begin anew with another configuration what both sides were done with. Five statements.
 
     Raises NotFound, Unauthorized, InvalidData (other than READY or CONFIG_PENDING with a configuration),
     InvalidOperation (one of the two directions is not READY). Emits ConfigurationReceived.

@@ -371,16 +371,12 @@ async def unassign(tx: Tx, tenant: TenantId, participant: str, kind: str, named:
     return await _unassign(tx, tenant, participant, kind, await _lock(tx, tenant, name=named.name))
 
 
-async def _unassign(
-    tx: Tx, tenant: TenantId, participant: str, kind: str, group: asyncpg.Record
-) -> FormationId:
+async def _unassign(tx: Tx, tenant: TenantId, participant: str, kind: str, group: asyncpg.Record) -> FormationId:
     _require_offered(kind)
     await _lock_object(tx, tenant, participant, kind)
     others = await tx.row(LOCK_PARTICIPANTS, formation=group["id"])
     formation = FormationId(group["id"])
-    left = await formation_assignment.leave(
-        tx, formation, member=participant, silently=group["state"] == _DRAFT
-    )
+    left = await formation_assignment.leave(tx, formation, member=participant, silently=group["state"] == _DRAFT)
     if not left.was_member:
         return formation
     await _write_label(tx, participant, kind)
@@ -390,7 +386,7 @@ async def _unassign(
 
 
 @command("unassignFormationGlobal", scope="formation:global_write")
-async def unassign_global(tx: Tx, caller: Caller, participant: str, kind: str, formation: FormationId) -> FormationId:
+async def unassign_global(tx: Tx, _caller: Caller, participant: str, kind: str, formation: FormationId) -> FormationId:
     """Take an application or a runtime out of a group of any tenant, as `unassign` does in the group's own.
 
     Raises NotFound (the group, the object). Emits FormationUnassigned when it is news.

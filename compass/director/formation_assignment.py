@@ -53,8 +53,8 @@ CLIENT: Final = 2
 """The error code of a receiver that says itself what is wrong."""
 
 DEEPEST_EXCHANGE: Final = 10
-"""So many configurations, each the answer to the one before, are passed on; then the two sides do not agree by themselves.
-Source: contract/director.md §14."""
+"""So many configurations, each the answer to the one before, are passed on; then the two sides will not agree by
+themselves. Source: contract/director.md §14."""
 _LONGEST_MESSAGE_BYTES: Final = 1024
 
 # Events

@@ -10,11 +10,11 @@ import pytest
 
 from compass.access.authenticate import NoBearer
 from compass.access.caller import Caller, Consumer, Flow
-from compass.api.http import App, Request, Response, graphql
+from compass.api.http import App, Request, Response, graphql, patch
 from compass.api.request import Endpoint
 from compass.api.schema import surface
 from compass.commands import command
-from compass.errors import TenantNotFound, Unauthorized, Unavailable
+from compass.errors import CompassError, InvalidData, NotFound, TenantNotFound, Unauthorized, Unavailable
 from compass.postgres.pool import Database, Tx
 from compass.reads.plan import Filling, Hole, Query
 
@@ -64,13 +64,29 @@ class Site:
         self.identified: list[Request] = []
         self.received = 0
         endpoint = Endpoint(surface(SDL, [noun], {}), database)
-        self.app.open({"/graphql": graphql(endpoint, self.identify, max_body_bytes=MOST), "/broken": self.broken})
+        self.changed: list[tuple[str, Mapping[str, str], bytes]] = []
+        self.app.open(
+            {
+                "/graphql": graphql(endpoint, self.identify, max_body_bytes=MOST),
+                "/broken": self.broken,
+                "/v1/{group}/things/{thing}": patch(self.change, self.identify, max_body_bytes=MOST),
+            }
+        )
 
     async def identify(self, request: Request) -> Caller:
         self.identified.append(request)
         if self.refusal is not None:
             raise self.refusal
         return CALLER
+
+    async def change(self, caller: Caller, parts: Mapping[str, str], body: bytes) -> None:
+        if body == b"bad":
+            raise InvalidData(reason="no")
+        if body == b"absent":
+            raise NotFound(object="thing")
+        if body == b"defect":
+            raise ValueError("the password is geheim")
+        self.changed.append((caller.consumer_id, parts, body))
 
     async def broken(self, _request: Request) -> Response:
         raise ValueError("the password is geheim")
@@ -316,3 +332,84 @@ async def test_repeated_headers_are_joined_so_that_neither_alone_is_believed(sit
     await site.post({"query": "{ who }"}, headers=[("tenant", "a"), ("tenant", "b")])
 
     assert site.identified[0].headers["tenant"] == "a,b"
+
+
+# Paths with parts, and PATCH
+
+
+PATCHED = [("content-type", "application/json; charset=utf-8"), ("x-request-id", "r-1")]
+
+
+async def test_the_parts_of_a_path_and_the_body_reach_the_handler(site: Site) -> None:
+    answer = await site.post(b"{}", method="PATCH", path="/v1/a b/things/{thing}", headers=PATCHED)
+
+    assert (answer.status, answer.body) == (200, b"")
+    assert site.changed == [("me", {"group": "a b", "thing": "{thing}"}, b"{}")]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/a/things",
+        "/v1/a/things/b/",
+        "/v1/a/things/b/c",
+        "/v2/a/things/b",
+        "//v1/a/things/b",
+        "/v1" + "/a" * 100_000,
+    ],
+)
+async def test_a_path_that_only_resembles_one_with_parts_is_not_there(site: Site, path: str) -> None:
+    answer = await site.post(b"{}", method="PATCH", path=path, headers=PATCHED)
+
+    assert answer.status == 404
+    assert site.changed == []
+
+
+@pytest.mark.parametrize(
+    ("body", "more", "refusal", "status", "text"),
+    [
+        (b"bad", {}, None, 400, "Invalid data [reason=no]"),
+        (b"absent", {}, None, 404, "Object not found [object=thing]"),
+        (
+            b"x" * (MOST + 1),
+            {},
+            None,
+            413,
+            f"Invalid data [reason=the body has more than the {MOST} bytes that are read]",
+        ),
+        (b"{}", {"method": "POST"}, None, 405, "Invalid data [reason=POST is not understood here; send a PATCH]"),
+        (
+            b"{}",
+            {"headers": [("x-request-id", "r-1"), ("content-type", "text/plain")]},
+            None,
+            415,
+            "Invalid data [reason=the Content-Type must be application/json]",
+        ),
+        (
+            b"{}",
+            {"headers": [("x-request-id", "r-1")]},
+            None,
+            415,
+            "Invalid data [reason=the Content-Type must be application/json]",
+        ),
+        (b"{}", {}, Unauthorized(reason="no"), 401, "Unauthorized [reason=no]"),
+        (b"{}", {}, NoBearer(), 401, "Unauthorized [reason=invalid bearer token]"),
+        (b"{}", {}, Unavailable(), 503, Unavailable().wire_text()),
+    ],
+)
+async def test_a_patch_that_is_refused_says_why_and_which_request_it_was(
+    site: Site, body: bytes, more: Any, refusal: CompassError | None, status: int, text: str
+) -> None:
+    site.refusal = refusal
+
+    answer = await site.post(body, **({"method": "PATCH", "path": "/v1/a/things/b", "headers": PATCHED} | more))
+
+    assert (answer.status, answer.json) == (status, {"error": f"{text}. X-Request-Id: r-1"})
+    assert site.changed == []
+
+
+async def test_a_defect_in_a_patch_tells_nothing_internal(site: Site) -> None:
+    answer = await site.post(b"defect", method="PATCH", path="/v1/a/things/b", headers=PATCHED)
+
+    assert answer.status == 500
+    assert b"geheim" not in answer.body

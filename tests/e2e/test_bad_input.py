@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from compass.settings import LimitSettings
 from tests.delivery.receiver import Call, receiving
 from tests.delivery.receiver import answer as answered
 from tests.delivery.receiver import hangs as hangs_up
@@ -517,10 +518,11 @@ async def test_a_signing_request_of_50_megabytes_is_refused_before_it_is_read(
         writer.transport.abort()
 
     assert head.startswith(b"HTTP/1.1 413 ")
-    known = f"{size} bytes, at most 1048576 are" if announced else "more than the 1048576 bytes that are"
+    most = LimitSettings().max_request_bytes
+    known = f"{size} bytes, at most {most} are" if announced else f"more than the {most} bytes that are"
     assert json.loads(body) == refusal("InvalidData", 22, f"Invalid data [reason=the body has {known} read]")
     assert sent < size / 2  # the rest was never taken
-    assert plane.resident_kilobytes - before < 8 * 1024
+    assert plane.resident_kilobytes - before < 8 * 1024 + (0 if announced else 2 * most // 1024)
     good = encoded(request_pem(asking.client.key, asking.parts))
     assert "result" in (await asking.client.call(SIGN % good, token=asking.token)).data
 
@@ -629,12 +631,18 @@ async def test_an_internal_address_is_never_connected_to(plane: Plane, world: Wo
     }  # fmt: skip
 
 
+UNDER_WAY: Final = ("01", "02")
+"""Of the states in /proc/net/tcp: established, and asked for."""
+
+
 async def _connection_to(port: int) -> str:
     """Ends when the kernel shows an attempt to connect to that port, at whatever address."""
     tables = [Path("/proc/net/tcp"), Path("/proc/net/tcp6")]
     while True:
         for line in (line for table in tables for line in table.read_text().splitlines()[1:]):
-            if line.split()[2].endswith(f":{port:04X}"):
+            _, _, remote, state, *_ = line.split()
+            # At 127.0.0.1 somebody else may have the same port, and its last connections linger.
+            if remote.endswith(f":{port:04X}") and remote != f"0100007F:{port:04X}" and state in UNDER_WAY:
                 return line
         await asyncio.sleep(0.005)
 

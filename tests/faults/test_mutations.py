@@ -39,7 +39,7 @@ async def test_every_acknowledged_registration_survives(tmp_path: Path, moments:
     async with Plane(tmp_path / "plane") as plane:
         await plane.bearer()  # kept by the writers, and good for every start
         writers = [asyncio.create_task(write(plane, number)) for number in range(WRITERS)]
-        async with struck(plane, moments, times=kills(3)):
+        async with struck(plane, moments, times=kills(2)):
             pass
         over.set()
         await asyncio.gather(*writers)

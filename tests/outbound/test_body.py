@@ -30,7 +30,10 @@ def read(encoding: str, sent: bytes, *, piece: int = 1000, max_bytes: int = 1 <<
         ("identity", PLAIN),
         ("gzip", gzip.compress(PLAIN, mtime=0)),
         (" GZip ", gzip.compress(PLAIN, mtime=0)),
-        ("x-gzip", gzip.compress(PLAIN[:50], mtime=0) + gzip.compress(b"", mtime=0) + gzip.compress(PLAIN[50:], mtime=0)),
+        (
+            "x-gzip",
+            gzip.compress(PLAIN[:50], mtime=0) + gzip.compress(b"", mtime=0) + gzip.compress(PLAIN[50:], mtime=0),
+        ),
         ("deflate", zlib.compress(PLAIN)),
         ("deflate", raw_deflate(PLAIN)),
     ],
