@@ -65,7 +65,7 @@ def commands_in(*modules: types.ModuleType) -> list[Callable[..., Awaitable[Any]
     ]
 
 
-class SchemaMismatch(Exception):  # noqa: N818  # a mistake of ours, found at start, never sent
+class SchemaMismatch(Exception):  # a mistake of ours, found at start, never sent
     """The schema and the code disagree; the plane refuses to start."""
 
 
@@ -90,7 +90,7 @@ class Command:
         if len(positional) != len(self._arguments) + 2:
             raise SchemaMismatch(
                 f"{self.mutation}: the schema has {len(self._arguments)} arguments, "
-                f"{function.__module__}.{function.__name__} takes {len(positional) - 2} after the transaction and the caller"
+                f"{function.__module__}.{function.__name__} takes {len(positional) - 2} after transaction and caller"
             )
         self._wants_tenant = hints[positional[1].name] is TenantId
         self._inputs = [
@@ -168,9 +168,7 @@ def check_input(schema: Schema, kind: type, type_name: str, where: str) -> None:
             check_input(schema, inner, fields[name], where)
 
 
-def _wanted_parts(
-    function: Callable[..., Any] | None, parts: Mapping[type, Any], skip: set[str]
-) -> Mapping[str, Any]:
+def _wanted_parts(function: Callable[..., Any] | None, parts: Mapping[type, Any], skip: set[str]) -> Mapping[str, Any]:
     if function is None:
         return {}
     hints = typing.get_type_hints(function)

@@ -84,7 +84,7 @@ class Authenticator:
         if scheme.lower() != "bearer" or not text:
             raise NoBearer()
         bearer = self._tokens.verify(text.strip())
-        wanted = (headers.get("tenant") or None)
+        wanted = headers.get("tenant") or None
         if not bearer.is_account:
             row = await self._database.read(SYSTEM_AUTH, [bearer.client, wanted])
             if row["id"] is None or row["client_secret_digest"] is None:
@@ -139,7 +139,7 @@ def _client(
     row: Any, flow: Flow, scopes: frozenset[str] | None, headers: Mapping[str, str], request_id: str
 ) -> Identified:
     consumer, object_id = _consumer(row)
-    wanted = (headers.get("tenant") or None)
+    wanted = headers.get("tenant") or None
     if consumer is Consumer.INTEGRATION_SYSTEM:
         tenant, external = _wanted_tenant(row, wanted), wanted
     elif wanted is not None and wanted != row["external_id"]:

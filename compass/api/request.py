@@ -182,7 +182,7 @@ class Endpoint:
                     reply = await self._run(caller, operation, selected, values, errors)
                 except (CompassError, AtPath):
                     raise
-                except Exception as error:  # noqa: BLE001  # the edge, as in `answer`, with the path of the mutation
+                except Exception as error:  # the edge, as in `answer`, with the path of the mutation
                     raise translated(error) from error
             members.append(_member(selected, reply))
         data = b"{" + b",".join(members) + b"}"

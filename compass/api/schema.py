@@ -27,9 +27,7 @@ def surface(sdl: str, nouns: Sequence[types.ModuleType], parts: Mapping[type, An
     Raises SchemaMismatch when a command does not fit its mutation.
     """
     schema = Schema(sdl)
-    reads: dict[str, Read | Interface] = {
-        read.type: read for noun in nouns for read in getattr(noun, "READS", ())
-    }
+    reads: dict[str, Read | Interface] = {read.type: read for noun in nouns for read in getattr(noun, "READS", ())}
     queries = {query.name: query for noun in nouns for query in getattr(noun, "QUERIES", ())}
     commands = {command.mutation: command for command in (Command(schema, f, parts) for f in commands_in(*nouns))}
     return Surface(schema, reads, queries, commands, parts)
@@ -61,7 +59,9 @@ def disagreements(offered: Surface) -> Iterator[str]:
 def _fields_fit(offered: Surface, type_name: str, fields: Mapping[str, Field]) -> Iterator[str]:
     definitions = offered.schema.fields(type_name)
     yield from (f"{type_name}.{name} has no read plan" for name in definitions.keys() - fields.keys())
-    yield from (f"{type_name}.{name} has a read plan and is not in the schema" for name in fields.keys() - definitions.keys())
+    yield from (
+        f"{type_name}.{name} has a read plan and is not in the schema" for name in fields.keys() - definitions.keys()
+    )
     for name in fields.keys() & definitions.keys():
         how = fields[name]
         if isinstance(how, Object):
@@ -71,5 +71,7 @@ def _fields_fit(offered: Surface, type_name: str, fields: Mapping[str, Field]) -
 
 
 def _leads_somewhere(offered: Surface, place: str, how: Field) -> Iterator[str]:
-    targets = [how] if isinstance(how, One | Many | Page) else list(how.cases.values()) if isinstance(how, OneOf) else []
+    targets = (
+        [how] if isinstance(how, One | Many | Page) else list(how.cases.values()) if isinstance(how, OneOf) else []
+    )
     yield from (f"{place} leads to {t.type}, which has no read plan" for t in targets if t.type not in offered.reads)

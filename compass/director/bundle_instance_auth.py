@@ -250,6 +250,13 @@ UPDATE bundle_instance_auth SET
     status_reason = %(reason)s, status_message = %(message)s, status_timestamp = now()
 WHERE id = %(id)s
 """
+RELEASE = """
+-- bundle_instance_auth.release
+UPDATE bundle_instance_auth SET
+    runtime_id = NULL, status_condition = %(condition)s, status_reason = %(reason)s, status_message = %(message)s,
+    status_timestamp = now()
+WHERE runtime_id = %(runtime)s
+"""
 DELETE = """
 -- bundle_instance_auth.delete
 DELETE FROM bundle_instance_auth WHERE id = %(id)s
@@ -416,6 +423,12 @@ async def delete(tx: Tx, caller: Caller, subject: BundleInstanceAuthId) -> None:
     row = await _own(tx, caller, subject)
     await tx.run(DELETE, id=subject)
     await _announce(tx, caller, row, "DELETED")
+
+
+async def release(tx: Tx, runtime: RuntimeId) -> None:
+    """Leave all credentials of a runtime that is about to go to their applications, as UNUSED. One statement."""
+    condition, reason, message = _UNUSED
+    await tx.run(RELEASE, runtime=runtime, condition=condition, reason=reason, message=message)
 
 
 async def _own(tx: Tx, caller: Caller, subject: BundleInstanceAuthId) -> Row:

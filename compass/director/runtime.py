@@ -11,9 +11,9 @@ from compass.access import itself
 from compass.access.caller import Caller, Consumer
 from compass.access.tenancy import runtime_refusal
 from compass.commands import command
-from compass.director import eventing, label, webhook
+from compass.director import bundle_instance_auth, eventing, label, webhook
 from compass.director.webhook import NewWebhook
-from compass.ids import RuntimeId, TenantId
+from compass.ids import RuntimeId
 from compass.inputs import Length, Matches, label_keys
 from compass.outbox.append import append
 from compass.outbox.events import Event
@@ -184,9 +184,11 @@ WITH wanted AS (
     SELECT own.key, own.value FROM jsonb_each('{"isNormalized": "true"}'::jsonb || %(labels)s::jsonb) AS own
 ), kept AS (
     SELECT key FROM runtime_label WHERE runtime_id = %(runtime)s
-        AND (key = 'scenarios' OR key ~ '.*_defaultEventing$' OR key ~ '^xsappnameCMPClone$|^runtimeType$|^CMPSaaSAppName$')
+        AND (key = 'scenarios' OR key ~ '.*_defaultEventing$'
+            OR key ~ '^xsappnameCMPClone$|^runtimeType$|^CMPSaaSAppName$')
 ), before AS (
-    SELECT jsonb_object_agg(key, value) AS labels FROM runtime_label WHERE runtime_id = %(runtime)s AND key = ANY (%(announced)s::text[])
+    SELECT jsonb_object_agg(key, value) AS labels FROM runtime_label
+    WHERE runtime_id = %(runtime)s AND key = ANY (%(announced)s::text[])
 ), dropped AS (
     DELETE FROM runtime_label WHERE runtime_id = %(runtime)s
         AND key NOT IN (SELECT key FROM wanted) AND key NOT IN (SELECT key FROM kept)
@@ -206,13 +208,6 @@ SELECT runtime.name,
 FROM runtime JOIN runtime_tenant access ON access.runtime_id = runtime.id
 WHERE runtime.id = %(runtime)s AND access.tenant_id = %(tenant)s AND access.owner
 FOR UPDATE OF runtime
-"""
-RELEASE_CREDENTIALS = """
--- runtime.release_credentials
-UPDATE bundle_instance_auth SET
-    runtime_id = NULL, status_condition = 'UNUSED', status_timestamp = now(), status_reason = 'PendingDeletion',
-    status_message = 'Credentials for given Bundle Instance Auth are ready for being deleted by Application or Integration System.'
-WHERE runtime_id = %(runtime)s
 """
 COUNTERPARTS = """
 -- runtime.counterparts
@@ -319,7 +314,7 @@ async def unregister(tx: Tx, caller: Caller, runtime: RuntimeId) -> None:
         raise await runtime_refusal(tx, tenant, runtime)
     rows = await tx.rows(COUNTERPARTS, runtime=runtime)
     applications = {entry["application"]: entry["formation"] for entry in rows}
-    await tx.run(RELEASE_CREDENTIALS, runtime=runtime)
+    await bundle_instance_auth.release(tx, runtime)
     await tx.run(LEAVE_GROUPS, runtime=runtime)
     await tx.run(UNREGISTER, runtime=runtime)
     await eventing.settle(tx, list(applications))

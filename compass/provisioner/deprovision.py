@@ -17,7 +17,7 @@ from compass.postgres.pool import Database, Tx
 from compass.provisioner import cluster
 from compass.provisioner.cluster import Cluster
 from compass.provisioner.infrastructure import Absent, Drivers
-from compass.provisioner.refusals import tenant_of
+from compass.provisioner.refusals import OperationRunning, tenant_of
 
 REMOVAL_TIME: Final = timedelta(hours=1)
 """For an infrastructure that does not let go. Then the operation fails, visibly, and may be asked for again."""
@@ -112,4 +112,5 @@ WHERE NOT EXISTS (SELECT 1 FROM runtime WHERE runtime.id = cluster.runtime_id)
 async def remove_abandoned(tx: Tx) -> None:
     """Begin to remove every cluster whose runtime was unregistered; ten minutes after a removal failed, again."""
     for row in await tx.rows(ABANDONED):
-        await cluster.operate(tx, DEPROVISION, TenantId(row["tenant_id"]), RuntimeId(row["runtime_id"]))
+        with suppress(OperationRunning):  # another replica was faster
+            await cluster.operate(tx, DEPROVISION, TenantId(row["tenant_id"]), RuntimeId(row["runtime_id"]))

@@ -13,7 +13,7 @@ from compass.connector.authority import Authority
 from compass.errors import CompassError
 from compass.ids import RuntimeId, TenantId
 from compass.operations.operation import Done, Kind, Operation, OperationInProgress, Outcome, start, step
-from compass.postgres.pool import Database, Tx
+from compass.postgres.pool import AWAY, Database, Tx
 from compass.provisioner.agent import exchange_certificate
 from compass.provisioner.deprovision import remove_abandoned
 from compass.provisioner.infrastructure import Drivers, Infrastructure
@@ -70,6 +70,8 @@ class Supervision:
         while True:
             try:
                 await self.once()
+            except AWAY as error:
+                log.warning("a round over the clusters was broken off: %s: %s", type(error).__name__, error)
             except Exception:
                 log.exception("a round over the clusters was broken off")
             await asyncio.sleep(self._every.total_seconds())

@@ -86,14 +86,6 @@ class Schema:
             raise TypeError(f"{type_name} is no input type")
         return {name: str(graphql.get_named_type(field.type).name) for name, field in kind.fields.items()}
 
-    def type_names(self) -> list[str]:
-        """The object types, without the library's own."""
-        return [
-            name
-            for name, kind in self.graphql.type_map.items()
-            if isinstance(kind, graphql.GraphQLObjectType) and not name.startswith("__")
-        ]
-
     def possible(self, type_name: str) -> frozenset[str]:
         """The object types a value of this type may be: itself, or the members of a union or interface."""
         kind = self.graphql.type_map[type_name]

@@ -35,6 +35,7 @@ SCOPES = frozenset(
         "formation",
         "formation_template",
         "integration_system",
+        "label_definition",
     )
     for scope in (f"{area}:read", f"{area}:write")
 ) | {

@@ -293,7 +293,7 @@ async def test_a_first_start_that_was_killed_leaves_the_folder_as_good_as_new(
     tmp_path: Path, start_plane: StartPlane
 ) -> None:
     plane = start_plane("run", tmp_path / "pg")
-    while not (tmp_path / "pg" / "data.new" / "PG_VERSION").exists():  # noqa: ASYNC110  another process makes it
+    while not (tmp_path / "pg" / "data.new" / "PG_VERSION").exists():
         await asyncio.sleep(0.005)
     plane.kill()
     plane.wait()

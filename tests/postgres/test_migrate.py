@@ -170,7 +170,7 @@ async def test_killed_in_the_middle_it_leaves_whole_files_only_and_the_next_run_
     write(tmp_path, FIRST, ("0002_pre_endless", "CREATE TABLE half (id integer); SELECT pg_sleep(600);"))
     process = migrating(empty_dsn, tmp_path)
     asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
-    while await rows(empty_dsn, asleep) != [(1,)]:  # noqa: ASYNC110  another process's progress
+    while await rows(empty_dsn, asleep) != [(1,)]:
         await asyncio.sleep(0.02)
     process.kill()
     process.wait()

@@ -1123,6 +1123,31 @@ def formation_templates(
     return page(chosen, first, after)
 
 
+@field("Query.formationTemplatesByName")
+def formation_templates_by_name(
+    _row: Row, asking: Asking, name: str, first: int | None, after: str | None = None
+) -> Row:
+    visible = {None, *_own_and_above(asking)}
+    named = asking.world.where("formation_template", name=name)
+    return page(_sorted_by_id(row for row in named if row["tenant_id"] in visible), first, after)
+
+
+@field("Query.labelDefinitions")
+def label_definitions(_row: Row, asking: Asking) -> list[Row]:
+    names = sorted(row["name"] for row in asking.world.where("formation", tenant_id=asking.tenant))
+    pattern = r"^[A-Za-z0-9]([-_A-Za-z0-9\s]*[A-Za-z0-9])$"
+    # As the database writes objects: short names of members first.
+    items = {"enum": names, "type": "string", "pattern": pattern, "maxLength": 128}
+    schema = {"type": "array", "items": items, "minItems": 1, "uniqueItems": True}
+    return [{"key": "scenarios", "schema": json.dumps(schema, ensure_ascii=False)}] if names else []
+
+
+@field("Query.labelDefinition")
+def label_definition(row: Row, asking: Asking, key: str) -> Row | None:
+    return next((found for found in label_definitions(row, asking) if found["key"] == key), None)
+
+
+columns("LabelDefinition", key="key", schema="schema")
 columns(
     "FormationTemplate", id="id", name="name", applicationTypes="application_types", runtimeTypes="runtime_types",
     runtimeTypeDisplayName="runtime_type_display_name", runtimeArtifactKind="runtime_artifact_kind",
@@ -1156,6 +1181,8 @@ SCOPES = {
     "tenants": "tenant:read", "tenantByExternalID": "tenant:read", "systemAuth": "ory_internal",
     "formation": "formation:read", "formationByName": "formation:read", "formations": "formation:read",
     "formationsForObject": "formation:global_read", "formationTemplate": "formation_template:read",
+    "formationTemplatesByName": "formation_template:read", "labelDefinitions": "label_definition:read",
+    "labelDefinition": "label_definition:read",
     "formationTemplates": "formation_template:read", "healthChecks": "health_checks:read",
     "webhookDeliveries": "application.webhooks:read",
 }  # fmt: skip
@@ -1163,7 +1190,7 @@ WITHOUT_TENANT = frozenset(
     {"tenantByInternalID", "rootTenants", "tenantByLowestOwnerForResource", "operation", "certificateSubjectMapping",
      "certificateSubjectMappings",
      "applicationsGlobal", "applicationTemplates", "applicationTemplate", "integrationSystems", "integrationSystem", "viewer", "tenants", "tenantByExternalID", "systemAuth",
-     "formationsForObject", "formationTemplate", "formationTemplates", "healthChecks"}
+     "formationsForObject", "formationTemplate", "formationTemplates", "formationTemplatesByName", "healthChecks"}
 )  # fmt: skip
 
 

@@ -316,6 +316,8 @@ class Generator:
                 return Name(chance.choice(("PENDING", "DELIVERED", "DEAD"))), None
             case "types":
                 return ["MANAGEMENT_PLANE_APPLICATION_HEALTHCHECK"], None
+            case "name" if name == "formationTemplatesByName":
+                return chance.choice(("template-0", "template-1", "template-2", "no such template")), None
             case "name":
                 return chance.choice([*self._pool.formations, "no such group"]), None
             case "resource":
