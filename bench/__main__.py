@@ -4,7 +4,7 @@ Everything runs against a PostgreSQL of its own in a temporary folder, with the 
 Nothing is asserted but that the variants of a comparison answer the same JSON.
 
   a  compiled reads against the best statements by hand      e  pairing and token redemption over TLS
-  b  compiled reads against a resolver server                 f  from a commit to a webhook
+  b  compiled reads against a resolver server                 f  from a commit to a webhook, to an agent
   c  the Runtime Agent's own query                            g  start-up and memory
   d  the latency of a page in small and large tenants
 """
@@ -55,6 +55,7 @@ async def _reads(dsn: str, wanted: str) -> list[Line]:
     if set("abc") & set(wanted):
         async with _seeded(dsn, "bench", Size()) as database:
             for section, measure in (
+                ("a", reads.against_hand_served),
                 ("a", reads.against_hand),
                 ("b", reads.against_resolvers),
                 ("c", reads.of_an_agent),

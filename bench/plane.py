@@ -1,10 +1,11 @@
-"""(e) pairing and redemption over TLS, (f) from a commit to a webhook, (g) start-up: a plane process of its own."""
+"""(e) pairing and redemption over TLS, (f) from a commit to who is told, (g) start-up: a plane process of its own."""
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,8 +13,10 @@ import aiohttp
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from bench.table import Line, quantiles, shown
+from compass.agent.files import private_folder, write_private, write_private_json
+from compass.agent.loop import Agent, State
 from compass.agent.pair import signing_request
-from tests.e2e.plane import ADD_WEBHOOK, CONNECTOR, TOKEN_FOR_APPLICATION, Plane
+from tests.e2e.plane import ADD_WEBHOOK, CONNECTOR, DEFAULT_TENANT, TOKEN_FOR_APPLICATION, Plane
 
 CONFIGURATION: Final = "{ configuration { token { token } certificateSigningRequestInfo { subject } } }"
 SIGN: Final = "mutation ($csr: String!) { signCertificateSigningRequest(csr: $csr) { clientCertificate } }"
@@ -21,7 +24,15 @@ PAIRINGS: Final = 120
 AT_ONCE: Final = 8
 RACES: Final = 40
 RACERS: Final = 32
+ADD_API: Final = """mutation ($id: ID!, $url: String!) {
+    result: addBundle(applicationID: $id, in: {name: "sales", apiDefinitions: [{name: "orders", targetURL: $url}]}) {
+        apiDefinitions { data { id } } } }"""
+MOVE_API: Final = """mutation ($id: ID!, $url: String!) {
+    result: updateAPIDefinition(id: $id, in: {name: "orders", targetURL: $url}) { targetURL } }"""
 NOTIFICATIONS: Final = 150
+CHANGES: Final = 60
+SYNC_PERIOD: Final = timedelta(milliseconds=200)
+LOOK_EVERY: Final = timedelta(milliseconds=1)
 
 
 async def _connector(session: aiohttp.ClientSession, plane: Plane, token: str, text: str, **variables: Any) -> Any:
@@ -119,11 +130,15 @@ class _Receiver:
         writer.close()
 
 
-async def notifications(folder: Path) -> list[Line]:
+async def changes(folder: Path) -> list[Line]:
     """(f)"""
+    async with Plane(folder) as plane:
+        return [await _to_webhook(plane), *await _to_agent(plane, folder / "agent")]
+
+
+async def _to_webhook(plane: Plane) -> Line:
     receiver = _Receiver()
-    server = await asyncio.start_server(receiver, "127.0.0.1", 0)
-    async with server, Plane(folder) as plane:
+    async with await asyncio.start_server(receiver, "127.0.0.1", 0) as server:
         application, runtime = await plane.application("told"), await plane.runtime("moving")
         webhook = {"type": "CONFIGURATION_CHANGED", "url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"}
         variables: dict[str, Any] = {"id": application, "in": webhook}
@@ -140,14 +155,104 @@ async def notifications(folder: Path) -> list[Line]:
             arrived = await receiver.next()
             # It may arrive before the answer to the mutation does: the commit lies between the two moments.
             waits.append(max(arrived - answered, 0.0) if arrived > answered else arrived - begin)
-        return [
-            Line(
-                "f commit → webhook",
-                f"{NOTIFICATIONS} changes, one after the other",
-                quantiles(waits),
-                "after the mutation's answer",
-            )
-        ]
+    return Line(
+        "f commit → webhook",
+        f"{NOTIFICATIONS} changes, one after the other",
+        quantiles(waits),
+        "after the mutation's answer",
+    )
+
+
+async def _to_agent(plane: Plane, folder: Path) -> list[Line]:
+    """The agent as it is, in its own folder, over mTLS; nothing is measured before it took the first address over."""
+    application, runtime = await plane.application("moved"), await plane.runtime("following")
+    api = (await plane.ask(ADD_API, id=application, url=_address(0)))["apiDefinitions"]["data"][0]["id"]
+    await plane.group("followed", applications=[application], runtimes=[runtime])
+    _prepare(folder, plane, runtime, await plane.token(runtime=runtime))
+    agent = Agent(folder, labels=_no_labels, apply=lambda _: None)
+    try:
+        passes, waits = await _passes(plane, agent, api), await _polled(plane, agent, api)
+    finally:
+        await agent.close()
+    return [
+        Line(
+            "f one pass of an agent",
+            f"{CHANGES} changes, a pass after each",
+            quantiles(passes),
+            "first question → applied.json, without waiting for a turn",
+        ),
+        Line(
+            "f commit → applied",
+            f"{CHANGES} changes, an agent that polls every {shown(SYNC_PERIOD.total_seconds())}",
+            quantiles(waits),
+            "mutation's answer → applied.json; the period dominates",
+        ),
+    ]
+
+
+def _prepare(folder: Path, plane: Plane, runtime: str, token: str) -> None:
+    private_folder(folder)
+    told = {
+        "connector_url": f"{plane.token_url}{CONNECTOR}",
+        "token": token,
+        "runtime_id": runtime,
+        "tenant": DEFAULT_TENANT,
+        "sync_period_seconds": SYNC_PERIOD.total_seconds(),
+    }
+    write_private_json(folder / "configuration.json", told)
+    write_private(folder / "plane_ca.pem", plane.anchor.read_bytes())
+
+
+async def _passes(plane: Plane, agent: Agent, api: str) -> list[float]:
+    """How long the pass takes that takes a change over."""
+    await _taking_over(agent, 0)
+    durations = []
+    for number in range(1, CHANGES + 1):
+        await plane.ask(MOVE_API, id=api, url=_address(number))
+        durations.append(await _taking_over(agent, number))
+    return durations
+
+
+async def _taking_over(agent: Agent, number: int) -> float:
+    begin = time.perf_counter()
+    status = await agent.once()
+    elapsed = time.perf_counter() - begin
+    if status.state is not State.SYNCHRONIZED or not _applied(agent, number):
+        raise AssertionError(status)
+    return elapsed
+
+
+async def _polled(plane: Plane, agent: Agent, api: str) -> list[float]:
+    """How long a change takes to reach an agent that looks by itself."""
+    stop = asyncio.Event()
+    running = asyncio.ensure_future(agent.run(stop))
+    waits = []
+    try:
+        for number in range(CHANGES + 1, 2 * CHANGES + 1):
+            # Right after a pass every change would wait for a whole period: they are spread evenly over one.
+            await asyncio.sleep(SYNC_PERIOD.total_seconds() * (number % CHANGES) / CHANGES)
+            await plane.ask(MOVE_API, id=api, url=_address(number))
+            answered = time.perf_counter()
+            async with asyncio.timeout(30):
+                while not _applied(agent, number):  # noqa: ASYNC110  a file sets no event
+                    await asyncio.sleep(LOOK_EVERY.total_seconds())
+            waits.append(time.perf_counter() - answered)
+    finally:
+        stop.set()
+        await running
+    return waits
+
+
+def _address(number: int) -> str:
+    return f"https://orders-{number}.example/"
+
+
+def _applied(agent: Agent, number: int) -> bool:
+    return _address(number) in (agent.folder / "applied.json").read_text()
+
+
+async def _no_labels() -> Mapping[str, str]:
+    return {}
 
 
 async def start_up(folder: Path) -> list[Line]:
@@ -171,6 +276,6 @@ async def start_up(folder: Path) -> list[Line]:
 
 SECTIONS: Final[Sequence[tuple[str, Callable[[Path], Awaitable[list[Line]]]]]] = (
     ("e", pairing),
-    ("f", notifications),
+    ("f", changes),
     ("g", start_up),
 )

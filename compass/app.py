@@ -29,7 +29,7 @@ from compass.api.request import Endpoint
 from compass.api.schema import Surface, require_agreement, surface
 from compass.api.tls import Identity, MutualDoor, TokenDoor
 from compass.api.tls import serve as listen
-from compass.connector import certificate, pairing
+from compass.connector import certificate, one_time_token, pairing
 from compass.connector.authority import Authority
 from compass.connector.revocation import Revocations
 from compass.connector.urls import PublicUrls
@@ -165,7 +165,7 @@ async def serve(settings: Settings, *, ready: Callable[[Started], None]) -> None
     """Run the plane until cancelled; `ready` is called once it answers.
 
     Raises CompassError subclasses for what an operator can put right: a taken port, a folder that cannot be written,
-    a database that is away or newer.
+    a database that is away or newer, or one of its own that ended.
     """
     began = time.monotonic()
     async with plane(settings) as started:
@@ -175,14 +175,18 @@ async def serve(settings: Settings, *, ready: Callable[[Started], None]) -> None
 
 @asynccontextmanager
 async def plane(settings: Settings) -> AsyncIterator[Started]:
-    """The plane, up while the block runs."""
+    """The plane, up while the block runs.
+
+    A database of its own is migrated; that of `database.dsn` has to be, by whoever decides when its tables change.
+    """
     async with AsyncExitStack() as stack:
         _make(settings.data_folder)
         vault = Vault.at(settings.data_folder / "vault.keys")
         dsn = settings.database.dsn
+        failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if dsn is None:
-            dsn = await stack.enter_async_context(running(settings.data_folder / "postgres"))
-        await migrate(dsn)
+            dsn = await stack.enter_async_context(running(settings.data_folder / "postgres", failed=failed))
+            await migrate(dsn)
         database = await stack.enter_async_context(Database.open(dsn, connections=settings.database.connections))
         async with database.transaction() as tx:
             await tenant.seed(tx)
@@ -254,6 +258,7 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
             lambda: _tidy(database, relay),
             lambda: _operations(database, steps, settings).run(asyncio.Event()),
             supervision.Supervision(database, drivers).run,
+            lambda: _wait(failed),
         )
         async with _working(work):
             # Last: the secret is shown once, so it must not be made by a start that then fails.
@@ -347,14 +352,20 @@ async def _working(work: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> A
         raise
 
 
+async def _wait(failed: asyncio.Future[None]) -> None:
+    """Raise what `failed` is told: without a database of its own there is nothing that the plane could come back to."""
+    await failed
+
+
 async def _tidy(database: Database, relay: Relay) -> None:
-    """Forget, every hour, what was told long ago: relayed events and finished deliveries."""
+    """Forget, every hour, what is long over: relayed events, finished deliveries and replaced one-time tokens."""
     while True:
         await asyncio.sleep(_TIDY_EVERY_SECONDS)
         try:
             await relay.purge()
             while await database.run(purge_deliveries):
                 pass
+            await database.run(one_time_token.forget_replaced)
         except AWAY as error:
             _log.warning("what is old was not forgotten, the next hour tries again: %s", type(error).__name__)
 

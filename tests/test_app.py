@@ -4,6 +4,8 @@ import asyncio
 import base64
 import hashlib
 import io
+import os
+import signal
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
@@ -21,7 +23,8 @@ from compass.agent.pair import Connection, TokenRefused, pair, renew
 from compass.api.tls import PortTaken
 from compass.app import Started, _working, plane
 from compass.client.graphql import ClientCertificate, Trust
-from compass.postgres.embedded import FolderNotWritable, running
+from compass.postgres.embedded import FolderNotWritable, PostgresFailed, running
+from compass.postgres.migrate import MIGRATIONS, migrate, pending
 from compass.settings import DatabaseSettings, LimitSettings, ListenSettings, Settings
 
 TENANT = "3e64ebae-38b5-46a0-b1ed-9ccee153a0ae"
@@ -571,6 +574,22 @@ async def test_what_goes_wrong_while_it_is_up_is_raised_as_itself(dsn: str, tmp_
             raise LookupError("ours")
 
 
+async def test_the_tables_of_an_external_database_are_left_to_its_operator(empty_dsn: str, tmp_path: Path) -> None:
+    with pytest.raises(asyncpg.UndefinedTableError):
+        async with plane(settings(tmp_path, empty_dsn)):
+            pytest.fail("it came up")
+
+    assert await pending(empty_dsn) == sorted(path.stem for path in MIGRATIONS.glob("*.sql"))
+
+
+async def test_a_plane_whose_own_database_ends_says_so_and_ends(tmp_path: Path) -> None:
+    with pytest.raises(PostgresFailed, match="ended while the plane was up"):
+        async with plane(settings(tmp_path, None)), asyncio.timeout(30):
+            pid = (tmp_path / "data" / "postgres" / "data" / "postmaster.pid").read_text().split()[0]
+            os.kill(int(pid), signal.SIGKILL)
+            await asyncio.get_running_loop().create_future()
+
+
 async def test_background_work_that_fails_ends_the_plane_with_its_error() -> None:
     ended: list[str] = []
 
@@ -683,6 +702,7 @@ async def test_without_its_database_the_plane_refuses_and_it_heals_when_the_data
         postgres = running(folder, settings={"fsync": "off"})
         dsn = await postgres.__aenter__()
         try:
+            await migrate(dsn)
             async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
                 application, connection = await paired(started, admin, tmp_path / "app")
                 async with client(started.mtls_url, started.ca_pem, certificate=connection) as app:

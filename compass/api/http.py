@@ -174,6 +174,8 @@ def refused(error: CompassError) -> Response:
         case WrongMethod():
             status = 405
             headers = {"allow": "GET, POST"}
+        case WrongContentType():
+            status = 415
         case NoBearer():
             status = 400
         case _:
@@ -215,9 +217,7 @@ def patch(change: Change, identify: Callable[[Request], Awaitable[Caller]], *, m
         try:
             if request.method != "PATCH":
                 raise WrongMethod(reason=f"{request.method} is not understood here; send a PATCH")
-            if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
-                raise WrongContentType(reason=f"the Content-Type must be {JSON}")
-            body = await request.body(max_body_bytes)
+            body = await _json_body(request, max_body_bytes)
             await change(await identify(request), request.parts, body)
         except Exception as error:  # noqa: BLE001  # the edge: this path has its own form of an error
             return _not_patched(request, translated(error))
@@ -249,15 +249,23 @@ async def _asked(request: Request, max_body_bytes: int) -> tuple[str, Mapping[st
         if "variables" in asked:
             asked["variables"] = _json(asked["variables"].encode())
     elif request.method == "POST":
-        asked = _json(await request.body(max_body_bytes))
+        asked = _json(await _json_body(request, max_body_bytes))
     else:
         raise WrongMethod(reason=f"{request.method} is not understood here; send a POST")
     if not isinstance(asked, dict) or not isinstance(asked.get("query"), str):
         raise RequestRefused(reason='the body must be a JSON object with the document as the text "query"')
-    variables, operation_name = asked.get("variables") or {}, asked.get("operationName") or None
-    if not isinstance(variables, dict) or not isinstance(operation_name, str | None):
+    variables, operation_name = asked.get("variables"), asked.get("operationName")
+    if not isinstance(variables, dict | None) or not isinstance(operation_name, str | None):
         raise RequestRefused(reason='"variables" must be a JSON object and "operationName" a text')
-    return asked["query"], variables, operation_name
+    return asked["query"], variables or {}, operation_name or None
+
+
+async def _json_body(request: Request, max_body_bytes: int) -> bytes:
+    """A body that says that it is JSON: a browser sends no such body for a page of another site, but any other one."""
+    body = await request.body(max_body_bytes)
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
+        raise WrongContentType(reason=f"the Content-Type must be {JSON}")
+    return body
 
 
 def _json(body: bytes) -> Any:

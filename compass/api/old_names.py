@@ -7,7 +7,6 @@ one module that reads the syntax tree. Source: contract/director.md §6, "Compat
 """
 
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,12 +15,12 @@ import graphql
 from graphql import language as syntax
 
 from compass.reads.document import Schema
+from compass.reads.kept import Kept
 from compass.reads.limits import DocumentLimits, DocumentTooCostly, check
 
 _MENTIONED: Final = re.compile("package", re.IGNORECASE)
 _LONGEST: Final = 200_000
 """Characters of a document that is looked at; the longest of the original's clients has 23,000."""
-_REMEMBERED: Final = 200
 _Edit = tuple[int, int, str]
 """From where to where, and what is written there instead."""
 
@@ -38,7 +37,7 @@ class OldNames:
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
-        self._known: OrderedDict[str, _Rewritten] = OrderedDict()
+        self._known: Kept[str, _Rewritten] = Kept()
         today = set(_names(schema.graphql))
         # A name that is in use today keeps its meaning.
         self._new = {old: name for name in today if (old := _as_it_was(name)) != name and old not in today}
@@ -52,9 +51,8 @@ class OldNames:
             return text, variables
         known = self._known.get(text)
         if known is None:
-            known = self._known[text] = self._rewrite(text)
-            if len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
+            known = self._rewrite(text)
+            self._known.keep(text, known, len(text))
         if known.text == text:
             return text, variables
         return known.text, {name: self._renamed(known.kinds.get(name), value) for name, value in variables.items()}

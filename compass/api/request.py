@@ -6,7 +6,6 @@ own, together with the read of its reply; the first that is refused ends the doc
 
 import logging
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -30,13 +29,13 @@ from compass.errors import (
 )
 from compass.postgres.pool import Database, Tx
 from compass.reads.compile import AtPath, Binding, Compiler, Complete, Plan, at, projected
-from compass.reads.document import DocumentRefused, Operation, Selected, introspect
+from compass.reads.document import DocumentRefused, Operation, Selected, Variables, introspect
+from compass.reads.kept import Kept
 from compass.reads.limits import DocumentTooCostly
 from compass.reads.plan import Hole, Query
 
 _log = logging.getLogger(__name__)
 
-_CACHED_PLANS: Final = 500
 _NOT_KEPT: Final = frozenset({"22000", "22021", "22P05"})
 """The database's numbers for values that it has no form for; 22000 is also what its driver says of them."""
 _INTROSPECTION: Final = frozenset({"__schema", "__type"})
@@ -62,7 +61,7 @@ class Endpoint:
         self._offered = offered
         self._database = database
         self._extend = extend
-        self._plans: OrderedDict[object, Plan] = OrderedDict()
+        self._plans: Kept[object, Plan] = Kept()
         self._old_names = OldNames(offered.schema)
         self._acting_queries = offered.commands.keys() & offered.schema.fields("Query").keys()
 
@@ -77,18 +76,18 @@ class Endpoint:
     ) -> Answer:
         """Run one operation. Never raises for what the client or the database did: that is in the answer.
 
-        `queries_only` refuses a mutation: a request that a browser may send by itself must change nothing.
+        `queries_only` refuses what acts: a request that a browser may send by itself must change nothing.
         """
         try:
             text, given = self._old_names.rewritten(text, variables or {})
             operation = self._offered.schema.document(text).operation(operation_name)
             values = operation.variables(given)
-            if queries_only and operation.kind != "query":
-                raise DocumentRefused("a mutation must be sent with POST")
         except (DocumentRefused, DocumentTooCostly) as refusal:
             return Answer(self._envelope([AtPath((), refusal)]), status=422)
         try:
-            if operation.kind == "mutation" or self._acts(operation, values):
+            if self._acts(operation, values):
+                if queries_only:
+                    raise DocumentRefused("what changes something must be sent with POST")
                 body = await self._act(caller, operation, values, given)
             else:
                 body = await self._query(caller, operation, values, given)
@@ -103,7 +102,7 @@ class Endpoint:
     def _envelope(self, errors: Sequence[AtPath], data: bytes = b"null") -> bytes:
         return envelope(errors, data, self._extend)
 
-    async def _query(self, caller: Caller, operation: Operation, values: Any, raw: Mapping[str, Any]) -> bytes:
+    async def _query(self, caller: Caller, operation: Operation, values: Variables, raw: Mapping[str, Any]) -> bytes:
         plan = self._query_plan(caller, operation, values, raw)
         tenant = caller.tenant
         binding = Binding(tenant, caller.runtime, values, itself=itself.only(caller))
@@ -116,7 +115,7 @@ class Endpoint:
             return self._envelope(plan.errors, data=body)
         return b'{"data":' + body + b"}"
 
-    def _query_plan(self, caller: Caller, operation: Operation, values: Any, raw: Mapping[str, Any]) -> Plan:
+    def _query_plan(self, caller: Caller, operation: Operation, values: Variables, raw: Mapping[str, Any]) -> Plan:
         key = (
             operation.document.text,
             operation.name,
@@ -127,7 +126,6 @@ class Endpoint:
         )
         known = self._plans.get(key)
         if known is not None:
-            self._plans.move_to_end(key)
             return known
         compiler = Compiler(self._offered.schema, self._offered.reads, caller.scopes)
         roots = [
@@ -135,7 +133,9 @@ class Endpoint:
             for selected in operation.walk(values).roots("Query")
         ]
         plan = compiler.queries(roots)
-        self._keep(key, plan)
+        # What the schema says of itself is an answer, to these variables, and may be far larger than the document.
+        if not any(selected.name in _INTROSPECTION for selected, _ in roots):
+            self._plans.keep(key, plan, len(operation.document.text))
         return plan
 
     def _query_for(self, caller: Caller, selected: Selected, operation: Operation, raw: Mapping[str, Any]) -> Query:
@@ -156,18 +156,14 @@ class Endpoint:
             return query.for_runtime
         return query
 
-    def _keep(self, key: object, plan: Plan) -> None:
-        self._plans[key] = plan
-        if len(self._plans) > _CACHED_PLANS:
-            self._plans.popitem(last=False)
-
-    def _acts(self, operation: Operation, values: Any) -> bool:
-        """Whether a query has a root field that is a command."""
-        return bool(self._acting_queries) and any(
-            selected.name in self._acting_queries for selected in operation.walk(values).roots("Query")
+    def _acts(self, operation: Operation, values: Variables) -> bool:
+        """Whether it is a mutation, or a query that has a root field that is a command."""
+        return operation.kind != "query" or (
+            not self._acting_queries.isdisjoint(operation.root_names)
+            and any(selected.name in self._acting_queries for selected in operation.walk(values).roots("Query"))
         )
 
-    async def _act(self, caller: Caller, operation: Operation, values: Any, raw: Mapping[str, Any]) -> bytes:
+    async def _act(self, caller: Caller, operation: Operation, values: Variables, raw: Mapping[str, Any]) -> bytes:
         members: list[bytes] = []
         errors: list[AtPath] = []
         for selected in operation.walk(values).roots(operation.root_type):
@@ -189,7 +185,7 @@ class Endpoint:
         return self._envelope(errors, data=data) if errors else b'{"data":' + data + b"}"
 
     async def _run(
-        self, caller: Caller, operation: Operation, selected: Selected, values: Any, errors: list[AtPath]
+        self, caller: Caller, operation: Operation, selected: Selected, values: Variables, errors: list[AtPath]
     ) -> bytes:
         command = self._offered.commands[selected.name]
         command.allowed(caller)
@@ -219,7 +215,7 @@ class Endpoint:
         caller: Caller,
         operation: Operation,
         selected: Selected,
-        values: Any,
+        values: Variables,
         subject: str,
         errors: list[AtPath],
     ) -> bytes:
@@ -234,15 +230,15 @@ class Endpoint:
         plan = self._plans.get(key)
         if plan is None:
             plan = Compiler(self._offered.schema, self._offered.reads, caller.scopes).reply(selected)
-            self._keep(key, plan)
+            self._plans.keep(key, plan, len(operation.document.text))
         binding = Binding(caller.tenant, caller.runtime, values, subject, itself.only(caller))
         row = await tx.read(plan.sql, plan.bind(binding))
         errors.extend(plan.errors)
         return b"null" if row[0] is None else plan.fill(row[0], binding, caller, self._offered.parts)
 
 
-def _decisions(operation: Operation, values: Any) -> tuple[Any, ...]:
-    if not operation.decisive or values is None:
+def _decisions(operation: Operation, values: Variables) -> tuple[Any, ...]:
+    if not operation.decisive:
         return ()
     return tuple(values.coerced.get(name) for name in operation.decisive)
 

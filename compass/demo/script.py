@@ -21,7 +21,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from compass.agent import pair
-from compass.client.graphql import ClientCertificate, Endpoint, Trust
+from compass.client.graphql import ClientCertificate, Endpoint, Plane, PlaneRefused, Trust
 from compass.demo.narration import Narration, StepNotVerified, eventually, expect
 from compass.demo.orders_process import OrdersProcess, OrdersRefused
 from compass.demo.plane_process import PlaneProcess
@@ -325,6 +325,8 @@ class Demo:
                 return f"runtime-{self._runtime}" if f"runtime-{self._runtime}" in stored.read_text() else ""
 
             user = await eventually(configured, "the Runtime did not get its own credentials")
+            # By now a second notice of the same news would have come.
+            expect(len(await self._told("ready")) == 1, "the Application was told more than once that it is ready")
             auths = (await self._bundle())["instanceAuths"]
             expect([entry["runtimeID"] for entry in auths] == [self._runtime], f"the Director has {auths}")
             evidence.append(f"the Runtime's configuration names user {user}, not the default")
@@ -460,6 +462,7 @@ class Demo:
             await self._revoked(evidence)
         async with self._tell.step("Deprovisioned: process, folder, registration and token are gone") as evidence:
             pid, place = self._status()["pid"], self._folder_of_runtime()
+            kept = self._keep_identity()
             await self._finished(await self._provisioner(DEPROVISION, id=self._runtime))
             gone = (await self._ask(RUNTIME, id=self._runtime))["runtime"]
             expect(gone is None, "the Director still knows the Runtime")
@@ -468,6 +471,28 @@ class Demo:
             await eventually(lambda: self._told("unregister"), "the Application was not told that the Runtime is gone")
             evidence.append(f"process {pid} ended, {place.name} removed, the Director knows no such Runtime")
             evidence.append("notification unregister received")
+            evidence.append(f"its certificate, kept aside: {await self._refused_at_the_director(kept)}")
+
+    def _keep_identity(self) -> ClientCertificate:
+        """A copy of the Runtime's certificate and key, as a thief would have taken it."""
+        place = self._folder / "kept"
+        place.mkdir(mode=0o700)
+        for name in ("chain.crt", "client.key"):
+            (place / name).write_bytes((self._folder_of_runtime() / name).read_bytes())
+        return ClientCertificate(place / "chain.crt", place / "client.key")
+
+    async def _refused_at_the_director(self, identity: ClientCertificate) -> str:
+        trust = Trust.to(self._plane.anchor.read_text())
+
+        async def look() -> str:
+            try:
+                async with Plane(self._plane.mtls_url, trust=trust, credentials=identity) as plane:
+                    await plane.ask(Endpoint.DIRECTOR, "{ viewer { id } }")
+            except PlaneRefused as refusal:
+                return str(refusal) if refusal.unauthorized else ""
+            return ""
+
+        return str(await eventually(look, "what the Runtime was known by still works", within=REVOKED_WITHIN))
 
     async def _revoked(self, evidence: list[str]) -> None:
         await self._orders.revoke_certificate()

@@ -225,6 +225,15 @@ def shown_from(payload: str) -> Hole:
     return Hole(payload, _shown)
 
 
+def kept_from_neighbours(owner: str) -> str:
+    """SQL that is true unless the caller is another application than `owner`, which is SQL for an application's id.
+
+    An application sees the other applications of its tenant, and must not be able to sign in as or at them. What a
+    runtime may see is decided by its groups, elsewhere.
+    """
+    return f"({{itself}} IS NULL OR {{runtime}} IS NOT NULL OR {owner} = {{itself}})"
+
+
 @dataclass(frozen=True)
 class StoredAuth:
     """A stored Auth, opened to be used for a call. Never logged: its repr says nothing."""

@@ -88,15 +88,16 @@ def drafted(draft: Draft, new: NewBundle) -> BundleId:
 
 # How it is read
 
-_OWN = "{c}.bundle_id = {t}.id AND ({runtime} IS NULL OR {c}.runtime_id = {runtime})"
-"""A runtime sees its own credentials and nobody else's; the original showed it those of its neighbours too."""
+_NO_NEIGHBOURS = auth.kept_from_neighbours("{t}.application_id")
+_OWN = "{c}.bundle_id = {t}.id AND ({runtime} IS NULL OR {c}.runtime_id = {runtime}) AND " + _NO_NEIGHBOURS
+"""A runtime sees its own credentials, an application those for itself; the original showed both their neighbours'."""
 _CREDENTIALS = (
-    "coalesce((SELECT "
+    f"CASE WHEN {_NO_NEIGHBOURS} THEN coalesce((SELECT "
     + auth.sealed_in("bundle_instance_auth", "own", "auth_sealed")
     + " FROM bundle_instance_auth own WHERE own.bundle_id = {t}.id AND own.runtime_id = {runtime} "
     "AND own.status_condition = 'SUCCEEDED' AND own.auth_sealed IS NOT NULL ORDER BY own.created_at, own.id LIMIT 1), "
     + auth.sealed_in("bundle", "{t}", "default_instance_auth_sealed")
-    + ")"
+    + ") END"
 )
 """A runtime that has credentials of its own gets the first of them instead of the default ones."""
 

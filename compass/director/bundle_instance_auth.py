@@ -155,6 +155,7 @@ BUNDLE_INSTANCE_AUTH = Read(
     },
 )
 READS = (BUNDLE_INSTANCE_AUTH,)
+_NO_NEIGHBOURS = auth.kept_from_neighbours("(SELECT application_id FROM bundle WHERE bundle.id = {c}.bundle_id)")
 QUERIES = (
     Query(
         "bundleInstanceAuth",
@@ -163,6 +164,7 @@ QUERIES = (
             "BundleInstanceAuth",
             on=(
                 "{c}.id = {arg:id}::uuid AND ({runtime} IS NULL OR {c}.runtime_id = {runtime}) "
+                f"AND {_NO_NEIGHBOURS} "
                 "AND ({c}.owner_tenant_id = {tenant} OR EXISTS (SELECT 1 FROM bundle "
                 "JOIN application_tenant access ON access.application_id = bundle.application_id "
                 "WHERE bundle.id = {c}.bundle_id AND access.tenant_id = {tenant}))"

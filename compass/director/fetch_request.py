@@ -50,12 +50,21 @@ class NewFetchRequest:
 
 # How it is read
 
+_APPLICATION = """coalesce(
+    (SELECT coalesce(api.application_id, event.application_id) FROM spec
+     LEFT JOIN api_definition api ON api.id = spec.api_definition_id
+     LEFT JOIN event_definition event ON event.id = spec.event_definition_id WHERE spec.id = {t}.spec_id),
+    (SELECT document.application_id FROM document WHERE document.id = {t}.document_id)
+)"""
 FETCH_REQUEST = Read(
     "FetchRequest",
     table="fetch_request",
     fields={
         "url": "url",
-        "auth": auth.shown("fetch_request", "auth_sealed"),
+        "auth": auth.shown_from(
+            f"CASE WHEN {auth.kept_from_neighbours(_APPLICATION)} "
+            f"THEN {auth.sealed_in('fetch_request', '{t}', 'auth_sealed')} END"
+        ),
         "mode": "mode",
         "filter": "filter",
         "status": Object(

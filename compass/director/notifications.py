@@ -175,6 +175,9 @@ SELECT told.ordinality, webhook.id AS webhook, webhook.mode, webhook.url, webhoo
             'application', to_jsonb(application.*),
             'application_labels', (SELECT jsonb_object_agg(key, value) FROM application_label
                                    WHERE application_id = application.id),
+            'application_template', to_jsonb(template.*) - 'application_input_sealed',
+            'application_template_labels', (SELECT jsonb_object_agg(key, value) FROM application_template_label
+                                            WHERE application_template_id = template.id),
             'runtime', to_jsonb(runtime.*),
             'runtime_labels', (SELECT jsonb_object_agg(key, value) FROM runtime_label WHERE runtime_id = runtime.id),
             'tenant', to_jsonb(tenant.*),
@@ -189,6 +192,7 @@ SELECT told.ordinality, webhook.id AS webhook, webhook.mode, webhook.url, webhoo
 FROM told
 JOIN webhook ON webhook.id = told.webhook_id
 LEFT JOIN application ON application.id = told.application
+LEFT JOIN application_template template ON template.id = application.application_template_id
 LEFT JOIN runtime ON runtime.id = told.runtime
 LEFT JOIN formation ON formation.id = told.formation
 LEFT JOIN tenant
@@ -446,6 +450,9 @@ def _template_data(operation: Operation, pair: Pair, data: Mapping[str, Any], re
     ended = {"id": pair.formation, "name": remembered.formation_name}
     return webhook_template.configuration_changed(
         operation.for_templates,
+        application_template=webhook_template.application_template(
+            data["application_template"] or {}, data["application_template_labels"] or {}
+        ),
         application=webhook_template.application(
             data["application"] or {"id": pair.application}, data["application_labels"] or {}, tenant
         ),

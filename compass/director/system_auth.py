@@ -51,9 +51,10 @@ class SystemAuthUpdated(Event):
 
 # How it is read
 
-_STATE = """
-    CASE WHEN {t}.cert_common_name <> '' OR {t}.client_secret_digest IS NOT NULL OR {t}.auth_sealed IS NOT NULL
-        OR EXISTS (SELECT 1 FROM one_time_token known WHERE known.system_auth_id = {t}.id)
+_NO_NEIGHBOURS = auth.kept_from_neighbours("{t}.application_id")
+_WHOLE = """
+    AND ({t}.cert_common_name <> '' OR {t}.client_secret_digest IS NOT NULL OR {t}.auth_sealed IS NOT NULL
+        OR EXISTS (SELECT 1 FROM one_time_token known WHERE known.system_auth_id = {t}.id))
     THEN replace(encode(convert_to(json_build_object(
         'id', {t}.id, 'name', {t}.cert_common_name, 'secret', {t}.client_secret_digest IS NOT NULL,
         'sealed', {t}.auth_sealed, 'application', {t}.application_id IS NOT NULL,
@@ -64,6 +65,7 @@ _STATE = """
             ) FROM one_time_token token WHERE token.system_auth_id = {t}.id AND token.replaced_at IS NULL)
     )::text, 'UTF8'), 'base64'), E'\\n', '') END
 """
+_STATE = f"CASE WHEN {_NO_NEIGHBOURS} {_WHOLE}"
 
 
 def _shown(filling: Filling, payload: str) -> dict[str, Any]:

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import asyncpg
+
 from compass.access.caller import Caller
 from compass.commands import command
 from compass.director import label
-from compass.errors import InvalidData, NotFound
+from compass.errors import InvalidData, InvalidOperation, NotFound
 from compass.ids import TenantId
 from compass.outbox.append import append
 from compass.outbox.events import Event
@@ -362,14 +364,20 @@ async def update(tx: Tx, _caller: Caller, tenant: TenantId, changes: NewTenant) 
 async def delete(tx: Tx, _caller: Caller, external_ids: Sequence[str] | None) -> int:
     """Remove tenants with their children and everything registered in them; unknown ids are ignored.
 
-    Answers how many ids were given. A cost object's children stay. Emits TenantsChanged.
+    Answers how many ids were given. A cost object's children stay. Raises InvalidOperation while one that stays has a
+    group of a formation template that would go. Emits TenantsChanged.
     """
     given = list(external_ids or ())
     await tx.run(LEAVE_GROUPS, external_ids=given)
     granted = await tx.row(FORGET_GRANTS, external_ids=given)
     if granted is not None and (granted["applications"] or granted["runtimes"]):
         await tx.run(SETTLE_GRANTS, applications=granted["applications"], runtimes=granted["runtimes"])
-    await tx.run(DELETE, external_ids=given)
+    try:
+        await tx.run(DELETE, external_ids=given)
+    except asyncpg.ForeignKeyViolationError:
+        raise InvalidOperation(
+            object="tenant", reason="The record cannot be deleted because another record refers to it"
+        ) from None
     await append(tx, TenantsChanged(None))
     return len(given)
 

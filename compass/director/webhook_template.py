@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from compass.errors import Code, CompassError
-from compass.gotemplate import Record, TextMap, parse, render_json
+from compass.gotemplate import Absent, Record, TextMap, parse, render_json
 
 
 class TemplateResultUnusable(CompassError):
@@ -43,6 +43,19 @@ def application(row: Mapping[str, Any], labels: Mapping[str, Any], tenant: Recor
         Status=Record(Condition=row.get("status_condition")),
         Labels=_texts(labels),
         Tenant=tenant,
+    )
+
+
+def application_template(row: Mapping[str, Any], labels: Mapping[str, Any]) -> Record:
+    """What an application was made from. Made from nothing, it is false to `if` and all its fields are empty."""
+    kind = Record if row else Absent
+    return kind(
+        ID=row.get("id") or "",
+        Name=row.get("name") or "",
+        Description=row.get("description") or "",
+        ApplicationNamespace=row.get("application_namespace") or "",
+        AccessLevel=row.get("access_level") or "",
+        Labels=_texts(labels),
     )
 
 
@@ -109,6 +122,7 @@ def customer(ancestors: Mapping[str, str], path: str) -> Record:
 def configuration_changed(
     operation: str,
     *,
+    application_template: Record,
     application: Record,
     runtime: Record,
     formation: Record,
@@ -116,12 +130,12 @@ def configuration_changed(
     reverse: Record,
     customer: Record,
 ) -> Record:
-    """The data of a CONFIGURATION_CHANGED notification; runtime contexts and application templates not yet."""
+    """The data of a CONFIGURATION_CHANGED notification; runtime contexts not yet."""
     return Record(
         Operation=operation,
         FormationID=formation["ID"],
         Formation=formation,
-        ApplicationTemplate=None,
+        ApplicationTemplate=application_template,
         Application=application,
         Runtime=runtime,
         RuntimeContext=None,
@@ -140,12 +154,13 @@ def _texts(labels: Mapping[str, Any]) -> TextMap:
 
 _NOBODY: Final = tenant({}, {})
 _EMPTY_APPLICATION: Final = application({}, {}, _NOBODY)
-_EMPTY_TEMPLATE: Final = Record(ID="", Name="", ApplicationNamespace="", Labels=TextMap())
+_EMPTY_TEMPLATE: Final = application_template({"id": ""}, {})
 _EMPTY: Final[Mapping[str, Record]] = {
     # Other than when it is sent, everything is there: what a template reads behind an `if` is tried out as well.
     "CONFIGURATION_CHANGED": Record(
         configuration_changed(
             "",
+            application_template=_EMPTY_TEMPLATE,
             application=_EMPTY_APPLICATION,
             runtime=runtime({}, {}, _NOBODY),
             formation=formation({}),
@@ -153,7 +168,6 @@ _EMPTY: Final[Mapping[str, Record]] = {
             reverse=assignment({}),
             customer=customer({}, ""),
         ),
-        ApplicationTemplate=_EMPTY_TEMPLATE,
         RuntimeContext=Record(ID="", RuntimeID="", Key="", Value="", Labels=TextMap(), Tenant=_NOBODY),
     ),
     "APPLICATION_TENANT_MAPPING": Record(

@@ -16,9 +16,10 @@ from compass.gotemplate.errors import (
 )
 from compass.gotemplate.run import Limits
 from compass.gotemplate.template import Template, parse, render_json
-from compass.gotemplate.values import Record, TextMap
+from compass.gotemplate.values import Absent, Record, TextMap
 
 __all__ = [
+    "Absent",
     "Limits",
     "Record",
     "Template",

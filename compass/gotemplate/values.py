@@ -15,6 +15,10 @@ class Record(dict[str, object]):
     """
 
 
+class Absent(Record):
+    """A structure that is not there: `if` takes it for false, and whoever reads its fields all the same finds them."""
+
+
 class TextMap(dict[str, str]):
     """A map of texts: a key it lacks is the empty text instead of nil, as in Go's `map[string]string`."""
 
@@ -61,4 +65,6 @@ def kind_name(value: object) -> str:
 
 def is_true(value: object) -> bool:
     """Whether `if` takes the value for true: not false, zero, nil or empty."""
-    return isinstance(value, Record) or bool(value)
+    if isinstance(value, Record):
+        return not isinstance(value, Absent)
+    return bool(value)

@@ -2,6 +2,10 @@
 
 One relay works at a time over all replicas. A reaction runs in the transaction that marks the event as relayed, so
 its effects (delivery rows, operations) exist exactly once; the relay may be killed at any line.
+
+The order holds as long as no reaction fails. An event whose reaction fails waits for its next turn while the others go
+on, so those that follow it, also of its own subject, may be relayed before it. A database that is away or breaks a
+transaction off is no failure of a reaction: the event is tried again before any that follows.
 """
 
 import asyncio
@@ -12,14 +16,15 @@ from typing import Any, Final, Protocol
 
 from compass.outbox.append import CHANNEL
 from compass.outbox.events import Event
-from compass.postgres.pool import Database, Tx
+from compass.postgres.pool import LOST, Database, Tx
+from compass.postgres.queue import BROKEN_OFF
 
 _log = logging.getLogger(__name__)
 
 _POLL_SECONDS: Final = 1.0
 """How long an event can wait when its notification was missed."""
 _ATTEMPTS: Final = 8
-"""After so many failures of a reaction the event is parked, visible, and the others go on."""
+"""After so many failures of a reaction, two minutes, the event is parked until a plane starts; the others go on."""
 
 NEXT = """
 -- outbox.next
@@ -42,6 +47,16 @@ SET attempts = attempts + 1, error = %(error)s,
     next_at = clock_timestamp() + least(300, power(2, attempts)) * interval '1 second',
     parked_at = CASE WHEN attempts + 1 >= %(most)s THEN clock_timestamp() END
 WHERE id = %(id)s AND relayed_at IS NULL
+RETURNING parked_at IS NOT NULL AS parked
+"""
+PUT_BACK = """
+-- outbox.put_back
+UPDATE outbox_event SET parked_at = NULL, attempts = 0, next_at = clock_timestamp()
+WHERE parked_at IS NOT NULL AND relayed_at IS NULL
+"""
+PARKED = """
+-- outbox.parked
+SELECT count(*) FROM outbox_event WHERE parked_at IS NOT NULL AND relayed_at IS NULL
 """
 PURGE = """
 -- outbox.purge
@@ -63,13 +78,22 @@ class Relay:
         self._reactions = reactions
 
     async def run(self) -> None:
-        """Relay until cancelled."""
+        """Relay until cancelled. Parked events have their turn again: what they failed of may have been put right."""
+        ready = False
         while True:
             try:
+                if not ready:
+                    await self._put_back()
+                    ready = True
                 await self._listen_and_relay()
             except Exception as error:  # noqa: BLE001  # the edge: a relay that ended would take the plane along
                 _log.warning("the relay was broken off and begins again: %s: %s", type(error).__name__, error)
             await asyncio.sleep(_POLL_SECONDS)
+
+    async def _put_back(self) -> None:
+        async with self._database.transaction() as tx:
+            if count := await tx.run(PUT_BACK):
+                _log.warning("%s parked outbox events are tried again", count)
 
     async def _listen_and_relay(self) -> None:
         waiting = asyncio.Event()
@@ -82,7 +106,10 @@ class Relay:
                     await asyncio.wait_for(waiting.wait(), _POLL_SECONDS)
 
     async def relay_one(self) -> bool:
-        """Relay the next event. False when none waits, or another replica relays."""
+        """Relay the next event. False when none waits, or another replica relays.
+
+        Raises what the database raises when it is away or broke the transaction off; the event is as it was.
+        """
         failure: tuple[int, str] | None = None
         try:
             async with self._database.transaction() as tx:
@@ -94,7 +121,7 @@ class Relay:
                 failure = (row["id"], "")
                 await self._react(tx, row["name"], {"tenant": row["tenant_id"], **row["facts"]})
                 await tx.run(RELAYED, id=row["id"])
-        except (OSError, ConnectionError):
+        except (*LOST, *BROKEN_OFF):
             raise
         except Exception as error:
             if failure is None:
@@ -102,7 +129,10 @@ class Relay:
             # A defect of ours in a reaction: the event is kept, tried later, and must not hold up the others.
             _log.exception("a reaction to outbox event %s failed", failure[0])
             async with self._database.transaction() as tx:
-                await tx.run(FAILED, id=failure[0], error=f"{type(error).__name__}: {error}"[:500], most=_ATTEMPTS)
+                told = f"{type(error).__name__}: {error}"[:500]
+                parked = await tx.value(FAILED, id=failure[0], error=told, most=_ATTEMPTS)
+            if parked:
+                _log.error("outbox event %s is parked: nobody hears of it until the plane starts again", failure[0])
         return True
 
     async def _react(self, tx: Tx, name: str, facts: dict[str, Any]) -> None:
@@ -115,6 +145,12 @@ class Relay:
         """Forget events that were relayed a week ago."""
         async with self._database.transaction() as tx:
             return await tx.run(PURGE)
+
+
+async def parked(database: Database) -> int:
+    """How many events wait for the next start because reactions to them failed again and again."""
+    async with database.transaction() as tx:
+        return int(await tx.value(PARKED))
 
 
 def reactions(*pairs: tuple[type[Event], Callable[..., Awaitable[None]]]) -> dict[type[Event], list[Reaction]]:

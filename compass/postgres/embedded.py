@@ -76,6 +76,7 @@ SETTINGS: Final[Mapping[str, str]] = {
 
 _PR_SET_PDEATHSIG: Final = 1
 _POLL_SECONDS: Final = 0.01
+_WATCH_SECONDS: Final = 0.5
 _PORT: Final = 5432
 """Only a part of the socket's file name: nothing listens on a port."""
 _FIRST_WITH_BUILTIN_LOCALE: Final = 17
@@ -162,12 +163,15 @@ class Account:
 
 
 @asynccontextmanager
-async def running(folder: Path, *, settings: Mapping[str, str] | None = None) -> AsyncIterator[str]:
+async def running(
+    folder: Path, *, settings: Mapping[str, str] | None = None, failed: asyncio.Future[None] | None = None
+) -> AsyncIterator[str]:
     """Run PostgreSQL on the folder while the block runs. Yields the DSN of the plane's database.
 
     The first time takes about half a second, later ones some hundredths. `settings` are PostgreSQL's own, by
     name, and override `SETTINGS`. When the plane dies without leaving the block, PostgreSQL notices (Linux) and stops
-    in good order; the next start waits for that.
+    in good order; the next start waits for that. When PostgreSQL ends before the block does, `failed` gets a
+    PostgresFailed within a second.
 
     Raises NoPostgres, FolderInUse, FolderNotWritable, FolderFromNewerVersion, FolderFromOlderVersion, PostgresFailed.
     """
@@ -201,9 +205,15 @@ async def running(folder: Path, *, settings: Mapping[str, str] | None = None) ->
             lock=postgres_lock,
             end_with=signal.SIGINT,
         )
+        watch: asyncio.Task[None] | None = None
         try:
-            yield await _answering(process, run_folder / "s", folder)
+            dsn = await _answering(process, run_folder / "s", folder)
+            if failed is not None:
+                watch = asyncio.create_task(_watch(process, folder, failed))
+            yield dsn
         finally:
+            if watch is not None:
+                watch.cancel()
             await _stop(process)
 
 
@@ -600,6 +610,14 @@ def _dsn(role: str, database: str, sockets: Path) -> str:
 async def _ended(process: subprocess.Popen[bytes]) -> None:
     while process.poll() is None:  # noqa: ASYNC110  a child process sets no event
         await asyncio.sleep(_POLL_SECONDS / 2)
+
+
+async def _watch(process: subprocess.Popen[bytes], folder: Path, failed: asyncio.Future[None]) -> None:
+    while process.poll() is None:  # noqa: ASYNC110  a child process sets no event
+        await asyncio.sleep(_WATCH_SECONDS)
+    if not failed.done():
+        why = f"it ended while the plane was up (code {process.returncode})"
+        failed.set_exception(PostgresFailed(program="postgres", why=why, log=str(folder / "postgres.log")))
 
 
 async def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -7,6 +7,7 @@ the digest of each, and a database that does not fit the files is refused, never
 
 import hashlib
 import re
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,11 +17,14 @@ from typing import Final
 import asyncpg
 
 from compass.errors import Code, CompassError, Unavailable
+from compass.postgres.embedded import OLDEST_MAJOR
 
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 _NAME: Final = re.compile(r"(\d{4})_(pre|post)_[a-z0-9_]+\.sql")
 _LOCK: Final = 7_071_905_216_000_001
 """The advisory lock of whoever migrates. Any number that nobody else uses in the database."""
+_SINCE_14: Final = "client_connection_check_interval"
+"""A setting we make, by which a server older than PostgreSQL 14 refuses the connection before it says its version."""
 
 
 class MigrationMisnamed(CompassError):
@@ -65,6 +69,20 @@ class DatabaseFromNewerVersion(CompassError):
     )
 
 
+class DatabaseRefused(CompassError):
+    """The database answers, and does not let the plane in; or the address cannot be one."""
+
+    code = Code.INVALID_OPERATION
+    message = "the database does not let the plane in: {why}; check database.dsn"
+
+
+class DatabaseTooOld(CompassError):
+    """The server is a PostgreSQL whose SQL is older than the plane's."""
+
+    code = Code.INVALID_OPERATION
+    message = "the database is older than PostgreSQL {oldest}; upgrade it, or set database.dsn to a newer one"
+
+
 @dataclass(frozen=True)
 class Migration:
     """One file."""
@@ -83,7 +101,7 @@ async def migrate(dsn: str, *, folder: Path = MIGRATIONS) -> list[str]:
     applied so far are in and the present one is not.
 
     Raises MigrationMisnamed, MigrationChanged, MigrationOutOfOrder, DatabaseFromNewerVersion, MigrationFailed,
-    Unavailable.
+    DatabaseRefused, DatabaseTooOld, Unavailable.
     """
     known = _read(folder)
     async with _connected(dsn) as connection:
@@ -100,7 +118,8 @@ async def migrate(dsn: str, *, folder: Path = MIGRATIONS) -> list[str]:
 async def pending(dsn: str, *, folder: Path = MIGRATIONS) -> list[str]:
     """The names of what `migrate` would apply. Changes nothing and waits for nobody.
 
-    Raises MigrationMisnamed, MigrationChanged, MigrationOutOfOrder, DatabaseFromNewerVersion, Unavailable.
+    Raises MigrationMisnamed, MigrationChanged, MigrationOutOfOrder, DatabaseFromNewerVersion, DatabaseRefused,
+    DatabaseTooOld, Unavailable.
     """
     known = _read(folder)
     async with _connected(dsn) as connection:
@@ -163,12 +182,27 @@ async def _connected(dsn: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Reco
                 "application_name": "compass-migrate",
                 # When we are killed the server gives up our statement and our lock within a second, however long
                 # the statement would have run.
-                "client_connection_check_interval": "1s",
+                _SINCE_14: "1s",
             },
         )
+    except ssl.SSLCertVerificationError as error:
+        raise DatabaseRefused(why=f"its certificate is not trusted ({error.verify_message})") from error
     except (OSError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError) as error:
         raise Unavailable from error
+    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InsufficientPrivilegeError) as error:
+        raise DatabaseRefused(why="role, password or kind of connection (TLS) is refused") from error
+    except asyncpg.InvalidCatalogNameError as error:
+        raise DatabaseRefused(why="there is no such database") from error
+    except asyncpg.UndefinedObjectError as error:
+        if _SINCE_14 in str(error):
+            raise DatabaseTooOld(oldest=str(OLDEST_MAJOR)) from error
+        raise DatabaseRefused(why="it does not know an option of the address") from error
+    except ValueError:
+        # Its words may hold any part of the DSN, the password too.
+        raise DatabaseRefused(why="the address, or an option in it such as sslmode, is malformed") from None
     try:
+        if connection.get_server_version().major < OLDEST_MAJOR:
+            raise DatabaseTooOld(oldest=str(OLDEST_MAJOR))
         yield connection
     finally:
         await connection.close(timeout=5)

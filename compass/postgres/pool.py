@@ -26,6 +26,16 @@ AWAY: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceEr
 
 The last is what the driver says, now and then, of a connection that was ended while it was being used.
 """
+LOST: Final = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+)
+"""Those of `AWAY` that say the connection is gone, and nothing about the statement that was sent over it."""
 
 _PLACEHOLDER: Final = re.compile(r"%\((\w+)\)s")
 _NIL: Final = bytes(16)

@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -18,7 +18,7 @@ from compass.access.caller import Caller
 from compass.errors import CompassError, InsufficientScopes
 from compass.ids import RuntimeId, TenantId
 from compass.reads import labels, paging
-from compass.reads.document import Schema, Selected
+from compass.reads.document import Schema, Selected, Variables
 from compass.reads.plan import Field, Filling, Hole, Interface, Many, Object, One, OneOf, Page, Parts, Query, Read
 
 _TOKEN: Final = re.compile(r"\{(\w+)(?::(\w+))?\}")
@@ -45,19 +45,15 @@ class Binding:
 
     tenant: TenantId | None
     runtime: RuntimeId | None
-    variables: Any
+    variables: Variables
     subject: str | None = None
     """The object whose reply is read, for the answer of a mutation."""
     itself: str | None = None
     """The application or runtime that asks; None for people and integration systems."""
-    _arguments: dict[Selected, Mapping[str, Any]] = field(default_factory=dict)
 
     def arguments(self, of: Selected) -> Mapping[str, Any]:
-        """The arguments of a field, worked out once per request."""
-        known = self._arguments.get(of)
-        if known is None:
-            known = self._arguments[of] = of.arguments(self.variables)
-        return known
+        """The arguments of a field."""
+        return self.variables.arguments(of)
 
 
 Parameter = Callable[[Binding], Any]

@@ -5,18 +5,23 @@ on as `Selected` fields, so that neither the compiler nor the API depends on the
 """
 
 import re
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import graphql
+import orjson
 from graphql import language as syntax
 
 from compass.errors import Refused
+from compass.reads.kept import Kept
 from compass.reads.limits import DocumentLimits, check
 
-_CACHED_DOCUMENTS: Final = 1000
+_KNOWN_VARIABLES: Final = 32
+"""Values of variables that are remembered per operation; a client that pages has a few."""
+_SMALL_VARIABLES: Final = 256
+"""Bytes of JSON up to which they are."""
+_KNOWN_ARGUMENTS: Final = 256
 _EMPTY_PARENTHESES: Final = re.compile(r"(\w)\s*\(\s*\)")
 
 
@@ -65,7 +70,7 @@ class Schema:
             scalar = self.graphql.type_map.get(name)
             if isinstance(scalar, graphql.GraphQLScalarType):
                 _strict(scalar, coerce)
-        self._documents: OrderedDict[str, Document] = OrderedDict()
+        self._documents: Kept[str, Document] = Kept()
 
     def fields(self, type_name: str) -> Mapping[str, graphql.GraphQLField]:
         """The fields of an object or interface type, by name."""
@@ -100,12 +105,9 @@ class Schema:
         """
         known = self._documents.get(text)
         if known is not None:
-            self._documents.move_to_end(text)
             return known
         document = Document(self, text)
-        self._documents[text] = document
-        if len(self._documents) > _CACHED_DOCUMENTS:
-            self._documents.popitem(last=False)
+        self._documents.keep(text, document, len(text))
         return document
 
 
@@ -181,6 +183,24 @@ def _where(error: graphql.GraphQLError) -> str:
     return f"{error.message} (line {place.line}, column {place.column})"
 
 
+class Variables:
+    """Coerced variables, and the arguments that were made of them. `coerced` is by name."""
+
+    def __init__(self, values: Any = None) -> None:
+        self.values = values
+        self.coerced: Mapping[str, Any] = {} if values is None else values.coerced
+        self._arguments: dict[Selected, dict[str, Any]] = {}
+
+    def arguments(self, of: "Selected") -> dict[str, Any]:
+        """The coerced arguments of a field that belongs to a plan, worked out once. Raises DocumentRefused."""
+        known = self._arguments.get(of)
+        if known is None:
+            if len(self._arguments) >= _KNOWN_ARGUMENTS:
+                self._arguments.clear()
+            known = self._arguments[of] = of.arguments(self)
+        return known
+
+
 class Operation:
     """One operation of a document, ready to be walked once its variables are known."""
 
@@ -194,21 +214,35 @@ class Operation:
         self.decisive = _decisive_variables(document.syntax)
         """The variables that some `@include` or `@skip` reads: with their values they select the plan."""
 
-    def variables(self, given: Mapping[str, Any]) -> Any:
+        self.root_names = frozenset(_root_names(document, node.selection_set))
+        """The fields that may be at its root, whatever `@include` and `@skip` decide."""
+        self._known: dict[bytes, Variables] = {}
+
+    def variables(self, given: Mapping[str, Any]) -> "Variables":
         """The variables, coerced to their declared types with defaults applied.
 
+        Clients ask the same question again and again: small variables that came before are not coerced again.
         Raises DocumentRefused naming the variable and what was expected.
         """
         if not self.node.variable_definitions:
-            return None
+            return Variables()
+        text = orjson.dumps(given)
+        known = self._known.get(text)
+        if known is not None:
+            return known
         values = graphql.get_variable_values(
             self.document.schema.graphql, self.node.variable_definitions, dict(given), max_errors=1
         )
         if isinstance(values, list):
             raise DocumentRefused(_where(values[0]))
-        return values
+        made = Variables(values)
+        if len(text) <= _SMALL_VARIABLES:
+            if len(self._known) >= _KNOWN_VARIABLES:
+                self._known.clear()
+            self._known[text] = made
+        return made
 
-    def walk(self, variables: Any) -> "Walk":
+    def walk(self, variables: "Variables") -> "Walk":
         """The selection under given variables: `@include` and `@skip` are decided here."""
         return Walk(self.document, self.node, variables)
 
@@ -255,12 +289,13 @@ class Selected:
         declared = self.definition.args.get(argument)
         return not self.given(argument) and (declared is None or declared.default is None)
 
-    def arguments(self, variables: Any) -> dict[str, Any]:
+    def arguments(self, variables: Variables | None) -> dict[str, Any]:
         """The coerced arguments, defaults applied. Raises DocumentRefused."""
         if self.definition is None:  # what every type has without declaring it: __typename, __schema, __type
             return {}
         try:
-            return graphql.get_argument_values(self.definition, self.nodes[0], variables)
+            values = None if variables is None else variables.values
+            return graphql.get_argument_values(self.definition, self.nodes[0], values)
         except graphql.GraphQLError as error:
             raise DocumentRefused(_where(error)) from None
 
@@ -285,7 +320,7 @@ def _mentions_variable(value: syntax.ValueNode) -> bool:
 class Walk:
     """A walk over one operation's selection with its variables."""
 
-    def __init__(self, document: Document, node: syntax.OperationDefinitionNode, variables: Any) -> None:
+    def __init__(self, document: Document, node: syntax.OperationDefinitionNode, variables: Variables) -> None:
         self.document = document
         self.variables = variables
         self._node = node
@@ -332,12 +367,26 @@ class Walk:
             values = graphql.get_directive_values(
                 graphql.GraphQLIncludeDirective if directive.name.value == "include" else graphql.GraphQLSkipDirective,
                 node,
-                self.variables,
+                self.variables.values,
             )
             wanted = bool(values and values["if"])
             if wanted != (directive.name.value == "include"):
                 return False
         return True
+
+
+def _root_names(document: Document, chosen: syntax.SelectionSetNode) -> Iterator[str]:
+    waiting, seen = [chosen], set[str]()
+    while waiting:
+        for node in waiting.pop().selections:
+            match node:
+                case syntax.FieldNode():
+                    yield node.name.value
+                case syntax.InlineFragmentNode():
+                    waiting.append(node.selection_set)
+                case syntax.FragmentSpreadNode() if node.name.value not in seen:
+                    seen.add(node.name.value)
+                    waiting.append(document.fragments[node.name.value].selection_set)
 
 
 def _decisive_variables(document: syntax.DocumentNode) -> tuple[str, ...]:

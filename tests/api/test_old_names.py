@@ -104,6 +104,15 @@ def test_what_has_no_old_names_or_cannot_be_parsed_is_left_as_it_is(old_names: O
     assert old_names.rewritten(text, variables) == (text, variables)
 
 
+def test_what_was_rewritten_is_kept_up_to_a_bound() -> None:
+    names = OldNames(Schema("type Query { bundles: Int }"))
+    for number in range(1_001):
+        assert names.rewritten(f"{{ a{number}: packages }}", {})[0] == f"{{ a{number}: bundles }}"
+    names.rewritten("{ packages }" + " " * 64_000, {})
+
+    assert len(names._known) == 1_000
+
+
 def test_deep_variables_cost_nothing(old_names: OldNames) -> None:
     deep: Any = []
     for _ in range(100_000):

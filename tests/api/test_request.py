@@ -177,7 +177,19 @@ async def test_a_mutation_is_refused_where_only_queries_may_come(pots: Pots) -> 
     answered = await pots.endpoint.answer(ME, 'mutation { makePot(name: "a") { id } }', queries_only=True)
 
     assert answered.status == 422
+    assert b"what changes something must be sent with POST" in answered.body
     assert await pots.names() == []
+
+
+@pytest.mark.parametrize("text", ["{ spend }", "{ __typename ...F } fragment F on Query { a: spend }"])
+async def test_a_query_that_acts_is_refused_where_only_queries_may_come(pots: Pots, text: str) -> None:
+    await pots('mutation { makePot(name: "a") { id } }')
+
+    answered = await pots.endpoint.answer(ME, text, queries_only=True)
+
+    assert answered.status == 422
+    assert b"what changes something must be sent with POST" in answered.body
+    assert await pots.names() == ["a"]
 
 
 async def test_a_query_may_be_one_that_acts(pots: Pots) -> None:
@@ -237,9 +249,23 @@ async def test_a_refused_document_is_answered_with_422_and_no_path(pots: Pots) -
 
 
 async def test_plans_of_queries_are_kept_up_to_a_bound(pots: Pots) -> None:
-    for number in range(520):
+    for number in range(1_001):
         await pots(f"{{ k{number}: __typename }}")
-    assert len(pots.endpoint._plans) == 500
+    assert len(pots.endpoint._plans) == 1_000
+
+
+async def test_the_plans_of_a_document_that_carries_its_own_data_are_not_kept(pots: Pots) -> None:
+    await pots("{ __typename }" + " " * 64_000)
+    await pots('mutation { makePot(name: "a") { id } }' + " " * 64_000)
+    assert len(pots.endpoint._plans) == 0
+
+
+async def test_what_the_schema_says_of_itself_is_said_anew_to_other_variables(pots: Pots) -> None:
+    text = "query ($name: String!) { __type(name: $name) { name } }"
+    assert [await pots(text, name=name) for name in ("Pot", "Query")] == [
+        {"data": {"__type": {"name": name}}} for name in ("Pot", "Query")
+    ]
+    assert len(pots.endpoint._plans) == 0
 
 
 async def test_eight_identical_registrations_at_once_make_one(pots: Pots) -> None:

@@ -1,5 +1,6 @@
 """`compass doctor`: each thing that can be wrong here is found, named and given a fix; nothing is changed."""
 
+import asyncio
 import json
 import os
 import socket
@@ -12,6 +13,7 @@ from compass.cli import context, doctor
 from compass.cli.context import Context
 from compass.cli.doctor import Check, State
 from compass.cli.main import run
+from compass.postgres.pool import Database
 from compass.settings import DatabaseSettings, Settings
 from tests.cli.conftest import Answering
 
@@ -97,6 +99,28 @@ def test_a_database_that_is_away_is_found() -> None:
 
     assert found.state is State.DEGRADED
     assert "geheim" not in found.detail
+
+
+async def test_parked_events_are_found(database: Database) -> None:
+    config = Settings(database=DatabaseSettings(dsn=database.dsn))
+    assert (await asyncio.to_thread(doctor.database, config)).state is State.OK
+    async with database.transaction() as tx:
+        await tx.run(
+            """
+            -- test
+            INSERT INTO outbox_event (name, facts, parked_at, relayed_at)
+            VALUES ('A', '{}', now(), NULL), ('A', '{}', now(), NULL), ('A', '{}', NULL, NULL),
+                ('A', '{}', now(), now())
+            """
+        )
+
+    found = await asyncio.to_thread(doctor.database, config)
+
+    assert (found.state, found.detail) == (
+        State.DEGRADED,
+        "answers, and holds 2 parked events, of which nobody was told",
+    )
+    assert found.fix.endswith("restart the plane")
 
 
 def test_a_clock_that_was_never_set_is_found() -> None:

@@ -11,6 +11,7 @@ from compass.errors import NotFound
 from compass.ids import SystemAuthId
 from compass.postgres.pool import Database, Tx
 from compass.settings import TokenSettings
+from tests.director.catalogue import counted
 
 HOUR = timedelta(hours=1)
 KEY_1, KEY_2 = "1" * 64, "2" * 64
@@ -154,6 +155,26 @@ async def test_a_token_goes_with_its_system_auth(tx: Tx, system_auth: SystemAuth
     assert await one_time_token.latest(tx, system_auth) is None
 
 
+async def test_tokens_replaced_a_week_ago_are_forgotten_and_no_other(tx: Tx, system_auth: SystemAuthId) -> None:
+    first, second, third = [
+        await one_time_token.issue(tx, system_auth, purpose=Purpose.CSR, life=HOUR) for _ in range(3)
+    ]
+    for token, age in ((first, "7 days 1 minute"), (second, "6 days 23 hours")):
+        await tx.run(
+            "UPDATE one_time_token SET replaced_at = clock_timestamp() - %(age)s::text::interval "
+            "WHERE digest = %(digest)s",
+            age=age,
+            digest=one_time_token.digest(token),
+        )
+    await tx.run("UPDATE one_time_token SET created_at = created_at - interval '90 days'")
+
+    assert await one_time_token.forget_replaced(tx) == 1
+
+    kept = {row["digest"] for row in await tx.rows("SELECT digest FROM one_time_token")}
+    assert kept == {one_time_token.digest(second), one_time_token.digest(third)}
+    assert (await one_time_token.holder(tx, third)).system_auth == system_auth
+
+
 async def test_a_rolled_back_use_leaves_the_token_usable(
     database: Database, committed_system_auth: SystemAuthId
 ) -> None:
@@ -211,3 +232,28 @@ async def test_of_racing_requests_for_a_token_only_the_last_one_is_in_force(
                 continue
             usable.append(token)
         assert len(usable) == 1
+
+
+async def test_a_token_is_issued_in_three_statements_and_used_in_one(
+    tx: Tx, system_auth: SystemAuthId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(20):  # what was there before costs no statement more
+        await one_time_token.issue(tx, system_auth, purpose=Purpose.CSR, life=HOUR)
+
+    with counted(monkeypatch) as issuing:
+        spent = await one_time_token.issue(tx, system_auth, purpose=Purpose.CSR, life=HOUR)
+    with counted(monkeypatch) as spending:
+        await one_time_token.spend(tx, spent)
+    with counted(monkeypatch) as spending_again, pytest.raises(TokenRefused):
+        await one_time_token.spend(tx, spent)
+    redeemed = await one_time_token.issue(tx, system_auth, purpose=Purpose.CSR, life=HOUR)
+    with counted(monkeypatch) as redeeming:
+        await one_time_token.redeem(tx, redeemed, key_thumbprint=KEY_1)
+    with counted(monkeypatch) as redeeming_again:
+        await one_time_token.redeem(tx, redeemed, key_thumbprint=KEY_1)
+    with counted(monkeypatch) as redeeming_another_key, pytest.raises(TokenRefused):
+        await one_time_token.redeem(tx, redeemed, key_thumbprint=KEY_2)
+
+    assert issuing == [one_time_token.LOCK, one_time_token.REPLACE, one_time_token.ISSUE]
+    assert spending == spending_again == [one_time_token.SPEND]
+    assert redeeming == redeeming_again == redeeming_another_key == [one_time_token.REDEEM]

@@ -23,6 +23,7 @@ from compass.connector.urls import PublicUrls
 from compass.ids import SystemAuthId, TenantId
 from compass.postgres.pool import Database
 from compass.settings import TokenSettings
+from tests.director.catalogue import counted
 
 CONFIGURATION = """
 { result: configuration {
@@ -122,6 +123,11 @@ async def connector(
 
 def decoded(wire: str) -> list[x509.Certificate]:
     return x509.load_pem_x509_certificates(base64.b64decode(wire, validate=True))
+
+
+def named(statements: list[str]) -> list[str]:
+    """Each statement's own name, which begins it."""
+    return [statement.strip().splitlines()[0].removeprefix("-- ") for statement in statements]
 
 
 async def paired(connector: Connector, request_for: Any) -> tuple[Caller, x509.Certificate]:
@@ -333,6 +339,33 @@ async def test_racing_with_one_key_all_get_the_same_certificate(connector: Conne
     assert await connector.count("certificate WHERE kind = 'client'") == 1
 
 
+async def test_pairing_takes_four_statements_for_the_configuration_and_five_for_the_certificate(
+    connector: Connector, request_for: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(20):  # what was there before costs no statement more
+        await connector.token()
+    first = await connector.token()
+
+    with counted(monkeypatch) as configuring:
+        data = await connector.data(connector.holding(first), CONFIGURATION)
+    second = connector.holding(data["result"]["token"]["token"])
+    csr = request_for(connector.system_auth)
+    with counted(monkeypatch) as signing:
+        await connector.data(second, SIGN, csr=csr)
+    with counted(monkeypatch) as signing_again:
+        await connector.data(second, SIGN, csr=csr)
+
+    assert named(configuring) == [
+        "one_time_token.spend",
+        "one_time_token.lock",
+        "one_time_token.replace",
+        "one_time_token.issue",
+    ]
+    redeeming = ["one_time_token.holder", "one_time_token.redeem", "certificate.issued_for_token"]
+    assert named(signing) == [*redeeming, "certificate.intend_client", "certificate.record"]
+    assert named(signing_again) == redeeming
+
+
 # --- with a certificate ---
 
 
@@ -346,6 +379,24 @@ async def test_looking_at_the_configuration_with_a_certificate_writes_nothing(
 
     assert data["configuration"]["certificateSigningRequestInfo"]["subject"].endswith(f"CN={connector.system_auth}")
     assert await connector.state() == before
+
+
+async def test_with_a_certificate_looking_takes_no_statement_and_renewing_takes_two(
+    connector: Connector, request_for: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, _ = await paired(connector, request_for)
+    csr = request_for(connector.system_auth)
+
+    with counted(monkeypatch) as looking:
+        await connector.data(client, SUBJECT)
+    with counted(monkeypatch) as renewing:
+        await connector.data(client, SIGN, csr=csr)
+    with counted(monkeypatch) as revoking:
+        await connector.data(client, REVOKE)
+
+    assert looking == []
+    assert named(renewing) == ["certificate.intend_client", "certificate.record"]
+    assert named(revoking) == ["revocation.revoke"]
 
 
 async def test_a_client_with_a_certificate_gets_a_token_when_it_asks_for_one(

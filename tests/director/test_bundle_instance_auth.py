@@ -319,6 +319,43 @@ async def test_credentials_are_read_by_those_who_may(director: Any) -> None:
     assert application
 
 
+async def test_an_application_reads_the_credentials_for_itself_and_not_its_neighbours(
+    director: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+    read = director.database.read
+
+    async def counting(sql: str, parameters: Any) -> Any:
+        ran.append(sql)
+        return await read(sql, parameters)
+
+    application, bundle, _, caller = await made(director, defaultInstanceAuth=BASIC)
+    neighbour = await catalogue.register(director, "neighbour")
+    asked = await requested(director, bundle, caller)
+    shown = {"credential": {"username": "ann", "password": "planted-secret-1"}}
+    one = """query ($app: ID!, $b: ID!, $id: ID!) {
+      application(id: $app) { bundle(id: $b) { instanceAuth(id: $id) { id } } }
+    }"""
+
+    for who in (director.caller, caller, director.application(application)):
+        assert await director.data(READ, id=asked["id"], caller=who) == {"result": asked, "bundle": {"id": bundle}}
+        of_bundle = await director.data(OF_BUNDLE, app=application, b=bundle, caller=who)
+        assert of_bundle["application"]["bundle"] == {
+            "instanceAuths": [{"id": asked["id"]}],
+            "defaultInstanceAuth": shown,
+        }
+        single = await director.data(one, app=application, b=bundle, id=asked["id"], caller=who)
+        assert single["application"]["bundle"]["instanceAuth"] == {"id": asked["id"]}
+    other = director.application(neighbour)
+    assert (await director.data(READ, id=asked["id"], caller=other))["result"] is None
+    monkeypatch.setattr(director.database, "read", counting)
+    of_bundle = await director.data(OF_BUNDLE, app=application, b=bundle, caller=other)
+    assert of_bundle["application"]["bundle"] == {"instanceAuths": [], "defaultInstanceAuth": None}
+    assert len(ran) == 1
+    single = await director.data(one, app=application, b=bundle, id=asked["id"], caller=other)
+    assert single["application"]["bundle"]["instanceAuth"] is None
+
+
 @pytest.mark.parametrize(
     ("text", "given"), [(SET, {"in": {"auth": OWN}}), (DELETE, {}), (UPDATE, {"in": {"auth": OWN}}), (RELEASE, {})]
 )

@@ -137,6 +137,34 @@ async def test_what_the_plane_cannot_do_is_said_and_nothing_is_sent(
     assert spec["fetchRequest"]["status"]["condition"] == "FAILED"
 
 
+async def test_an_application_reads_how_its_own_sources_are_signed_in_at_and_not_its_neighbours(director: Any) -> None:
+    own, neighbour = await catalogue.register(director), await catalogue.register(director, "neighbour")
+    request = {"url": "http://127.0.0.1:9/", "auth": BASIC}
+    document = {"title": "t", "displayName": "t", "description": "d", "format": "MARKDOWN", "fetchRequest": request}
+    event = {"type": "ASYNC_API", "format": "JSON", "fetchRequest": request}
+    await catalogue.bundle(
+        director,
+        own,
+        apiDefinitions=[{**API, "spec": {"type": "OPEN_API", "format": "JSON", "fetchRequest": request}}],
+        eventDefinitions=[{"name": "e", "spec": event}],
+        documents=[document],
+    )
+    part = "fetchRequest { url auth { credential { ... on BasicCredentialData { password } } } }"
+    read = f"""query ($id: ID!) {{ application(id: $id) {{ bundles {{ data {{
+      apiDefinitions {{ data {{ spec {{ {part} }} }} }} eventDefinitions {{ data {{ spec {{ {part} }} }} }}
+      documents {{ data {{ {part} }} }} }} }} }} }}"""
+
+    async def shown(caller: Any) -> list[Any]:
+        [found] = (await director.data(read, id=own, caller=caller))["application"]["bundles"]["data"]
+        [api], [told], [text] = (found[name]["data"] for name in ("apiDefinitions", "eventDefinitions", "documents"))
+        return [one["fetchRequest"] for one in (api["spec"], told["spec"], text)]
+
+    visible = {"url": request["url"], "auth": {"credential": {"password": "planted-secret-1"}}}
+    for who in (director.caller, director.application(own)):
+        assert await shown(who) == [visible] * 3
+    assert await shown(director.application(neighbour)) == [{"url": request["url"], "auth": None}] * 3
+
+
 async def test_basic_credentials_headers_and_parameters_go_along(director: Any) -> None:
     auth = {
         **BASIC,

@@ -8,6 +8,7 @@ import pytest
 
 from compass.access.tokens import digest
 from compass.director import system_auth
+from tests.director import catalogue
 
 KINDS = {
     "application": ("Application", "AppSystemAuth", "APPLICATION"),
@@ -215,6 +216,21 @@ async def test_without_the_scope_auths_are_listed_and_their_content_is_null(dire
 
     assert shown["auth"] is None
     assert shown["referenceObjectId"] == id_
+
+
+async def test_an_application_reads_what_it_signs_in_with_and_not_what_its_neighbours_do(director: Any) -> None:
+    own, neighbour = await register(director, "application"), await catalogue.register(director, "neighbour")
+    await director.data(request("application"), id=own)
+    await director.data(request("application"), id=neighbour)
+    cluster = await register(director, "runtime")
+    await catalogue.group(director, own, cluster)
+    for who in (None, director.application(own), director.runtime(cluster)):
+        [shown] = await auths(director, "application", own, caller=who)
+        assert shown["auth"]["credential"]["clientId"] == shown["id"]
+
+    [of_neighbour] = await auths(director, "application", neighbour, caller=director.application(own))
+
+    assert (of_neighbour["auth"], of_neighbour["referenceObjectId"]) == (None, neighbour)
 
 
 async def test_a_single_system_auth_is_for_the_planes_own_components(director: Any) -> None:

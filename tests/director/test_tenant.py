@@ -435,3 +435,25 @@ async def test_a_tenants_label_that_breaks_a_rule_is_refused(
     without = replace(director.caller, scopes=director.caller.scopes - {"tenant:write"})
     refused = await director.refusal(SET_LABEL, id="tenant-mine", k="k", v=1, caller=without)
     assert refused["extensions"]["error_code"] == 23
+
+
+async def test_a_cost_object_whose_template_a_child_still_uses_is_not_deleted(director: Any) -> None:
+    above = await write(director, "costs", type="cost-object")
+    child = await write(director, "child", parents=["costs"])
+    template = await director.data(
+        """mutation { createFormationTemplate(in: {name: "own", applicationTypes: ["ANY"], runtimeTypes: ["ANY"],
+          runtimeTypeDisplayName: "Runtime", runtimeArtifactKind: ENVIRONMENT_INSTANCE}) { id } }""",
+        caller=inside(director, above),
+    )
+    async with director.database.transaction() as tx:
+        await tx.run(
+            "INSERT INTO formation (tenant_id, formation_template_id, name, state) "
+            "VALUES (%(tenant)s, %(template)s, 'kept', 'READY')",
+            tenant=child,
+            template=template["createFormationTemplate"]["id"],
+        )
+
+    error = await director.refusal('mutation { deleteTenants(in: ["costs"]) }')
+
+    assert error["extensions"]["error_code"] == 27
+    assert "another record refers to it" in error["message"]

@@ -322,6 +322,39 @@ async def test_a_receiver_that_calls_back_leaves_the_assignment_as_it_is(directo
     assert await condition(director, "g") == "IN_PROGRESS"
 
 
+async def test_what_an_application_was_made_from_is_told_and_empty_for_one_that_was_made_from_nothing(
+    director: Any,
+) -> None:
+    create = """mutation { r: createApplicationTemplate(in: {
+      name: "Shop", description: "all shops", accessLevel: GLOBAL, applicationNamespace: "example.shop",
+      labels: {tier: "gold"}, applicationInput: {name: "shop"} }) { id } }"""
+    template = (await director.data(create))["r"]["id"]
+    made = 'mutation { r: registerApplicationFromTemplate(in: {templateName: "Shop", values: []}) { id } }'
+    shop = (await director.data(made))["r"]["id"]
+    reading = {
+        "inputTemplate": (
+            '{"id": "{{.ApplicationTemplate.ID}}", "name": "{{.ApplicationTemplate.Name}}", '
+            '"description": "{{.ApplicationTemplate.Description}}", '
+            '"namespace": "{{.ApplicationTemplate.ApplicationNamespace}}", '
+            '"tier": "{{.ApplicationTemplate.Labels.tier}}"}'
+        )
+    }
+    async with receiving(Answers()) as receiver, working(director):
+        plain, cluster = await application(director, "plain"), await runtime(director, "cluster")
+        for app in (shop, plain):
+            url = receiver.url(f"/{app}")
+            await webhook(director, url, application=app, **reading)
+        await group(director, "g", applications=[shop, plain], runtimes=[cluster])
+        await idle(director)
+
+    told = {call.path: orjson.loads(call.body) for call in receiver.calls}
+    assert {d["state"] for d in await deliveries(director)} == {"DELIVERED"}
+    whole = {
+        "id": template, "name": "Shop", "description": "all shops", "namespace": "example.shop", "tier": "gold",
+    }  # fmt: skip
+    assert told == {f"/{shop}": whole, f"/{plain}": dict.fromkeys(whole, "")}
+
+
 async def test_a_template_that_fails_on_the_real_data_is_seen_and_sends_nothing(director: Any) -> None:
     async with receiving(Answers()) as receiver, working(director):
         app, cluster = await application(director, "one"), await runtime(director, "cluster")

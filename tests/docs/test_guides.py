@@ -311,7 +311,9 @@ def test_a_real_notification_has_the_form_that_the_guide_shows(home: Home, recei
     secret = json.loads((tmp_path / "webhook.json").read_text())["addWebhook"]["signingSecret"]
 
     [example] = [
-        json.loads(block.body) for block in blocks(ROOT / "docs/guide/notifications.md") if block.language == "json" and "specversion" in block.body
+        json.loads(block.body)
+        for block in blocks(ROOT / "docs/guide/notifications.md")
+        if block.language == "json" and "specversion" in block.body
     ]
     event = json.loads(body)
     assert shape(event) == shape(example)

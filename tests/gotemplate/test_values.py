@@ -1,4 +1,5 @@
-from compass.gotemplate.values import Record, TextMap, is_true, kind_name, type_name
+from compass.gotemplate import parse
+from compass.gotemplate.values import Absent, Record, TextMap, is_true, kind_name, type_name
 
 ALL: list[object] = [None, True, 1, 1.5, "a", [], {}, TextMap(), Record(), object()]
 
@@ -19,3 +20,11 @@ def test_zero_nil_and_empty_values_are_false_and_a_record_never_is() -> None:
 
     assert list(map(is_true, false)) == [False] * 8
     assert list(map(is_true, true)) == [True] * 7
+
+
+def test_a_structure_that_is_not_there_is_false_and_its_fields_are_found() -> None:
+    nobody = Absent(Name="")
+
+    assert not is_true(nobody)
+    assert is_true(Record(Name=""))
+    assert parse("{{if .A}}{{.A.Name}}{{else}}none{{end}}|{{.A.Name}}").render(Record(A=nobody)) == "none|"

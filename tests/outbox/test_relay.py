@@ -4,6 +4,7 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ import pytest
 from compass.ids import TenantId
 from compass.outbox.append import append
 from compass.outbox.events import Event
-from compass.outbox.relay import Relay, reactions
-from compass.postgres.pool import Database, Tx
+from compass.outbox.relay import Relay, parked, reactions
+from compass.postgres.pool import LOST, Database, Tx
+from compass.postgres.queue import BROKEN_OFF
 from tests.outbox.killed_relay import CREATE, MOMENTS, StepTaken
 
 ROOT = Path(__file__).parents[2]
@@ -101,7 +103,9 @@ async def test_a_reaction_that_fails_leaves_nothing_behind_and_holds_up_nobody(d
         assert [row["number"] for row in await tx.rows("-- test\nSELECT number FROM effect")] == [2]
 
 
-async def test_an_event_is_parked_after_eight_failures_and_stays_visible(database: Database) -> None:
+async def test_an_event_is_parked_after_eight_failures_and_stays_visible(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
     tried = 0
 
     async def react(_tx: Tx, _event: StepTaken) -> None:
@@ -115,10 +119,73 @@ async def test_an_event_is_parked_after_eight_failures_and_stays_visible(databas
         await hurry(database)
         await relay.relay_one()
 
-    (parked,) = await state(database)
+    (entry,) = await state(database)
     assert tried == 8
-    assert (parked["attempts"], parked["parked"], parked["relayed"]) == (8, True, False)
-    assert len(parked["error"]) == 500
+    assert (entry["attempts"], entry["parked"], entry["relayed"]) == (8, True, False)
+    assert len(entry["error"]) == 500
+    assert await parked(database) == 1
+    said = [record for record in caplog.records if "is parked" in record.message]
+    assert [(record.levelno, record.args) for record in said] == [(logging.ERROR, (1,))]
+
+
+async def test_a_parked_event_is_relayed_after_the_next_start(database: Database) -> None:
+    told = asyncio.Event()
+
+    async def broken(_tx: Tx, _event: StepTaken) -> None:
+        raise ValueError("mended by the upgrade")
+
+    async def react(_tx: Tx, event: StepTaken) -> None:
+        assert event.number == 1
+        told.set()
+
+    await announce(database, StepTaken(TENANT, 1))
+    before = Relay(database, reactions((StepTaken, broken)))
+    for _ in range(8):
+        await hurry(database)
+        await before.relay_one()
+    assert await parked(database) == 1
+
+    running = asyncio.create_task(Relay(database, reactions((StepTaken, react))).run())
+    try:
+        await asyncio.wait_for(told.wait(), 10)
+        while not (await state(database))[0]["relayed"]:
+            await asyncio.sleep(0.01)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert await parked(database) == 0
+
+
+BREAK_OFF = "-- test\nDO $$ BEGIN RAISE EXCEPTION 'for the sake of another' USING ERRCODE = '{code}'; END $$"
+CUT = "-- test\nSELECT pg_terminate_backend(pg_backend_pid())"
+
+
+@pytest.mark.parametrize(
+    "breaks",
+    [BREAK_OFF.format(code="40P01"), BREAK_OFF.format(code="40001"), BREAK_OFF.format(code="08006"), CUT],
+    ids=["deadlock", "serialisation", "connection failure", "connection cut"],
+)
+async def test_what_the_database_broke_off_is_no_failure_and_is_tried_again_in_order(
+    database: Database, breaks: str
+) -> None:
+    seen: list[int] = []
+    broken = False
+
+    async def react(tx: Tx, event: StepTaken) -> None:
+        nonlocal broken
+        if not broken:
+            broken = True
+            await tx.run(breaks)
+        seen.append(event.number)
+
+    relay = Relay(database, reactions((StepTaken, react)))
+    await announce(database, StepTaken(TENANT, 1), StepTaken(TENANT, 2))
+
+    with pytest.raises((*LOST, *BROKEN_OFF)):
+        await relay.relay_one()
+    assert [(entry["attempts"], entry["error"]) for entry in await state(database)] == [(0, None), (0, None)]
+    assert [await relay.relay_one() for _ in range(3)] == [True, True, False]
+    assert seen == [1, 2]
 
 
 async def test_waits_grow_between_failures(database: Database) -> None:

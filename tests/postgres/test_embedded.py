@@ -441,6 +441,25 @@ async def test_a_cancelled_plane_leaves_no_server_behind(tmp_path: Path) -> None
         assert await query(dsn, "SELECT 1") == 1
 
 
+async def test_a_server_that_ends_by_itself_is_told(tmp_path: Path) -> None:
+    failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async with running(tmp_path / "pg", settings=QUICK, failed=failed):
+        assert not failed.done()
+        os.kill(int((tmp_path / "pg" / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+
+        with pytest.raises(PostgresFailed, match=r"ended while the plane was up \(code -9\).*postgres\.log"):
+            await asyncio.wait_for(failed, 10)
+
+
+async def test_a_server_that_is_stopped_with_its_plane_is_no_failure(tmp_path: Path) -> None:
+    failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async with running(tmp_path / "pg", settings=QUICK, failed=failed):
+        pass
+
+    await asyncio.sleep(1)
+    assert not failed.done()
+
+
 async def test_an_error_of_the_caller_passes_unchanged(tmp_path: Path) -> None:
     with pytest.raises(PermissionError, match="mine"):
         async with running(tmp_path / "pg", settings=QUICK):

@@ -4,8 +4,11 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Protocol
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
@@ -15,6 +18,8 @@ from compass.postgres import migrate as module
 from compass.postgres.embedded import running
 from compass.postgres.migrate import (
     DatabaseFromNewerVersion,
+    DatabaseRefused,
+    DatabaseTooOld,
     MigrationChanged,
     MigrationFailed,
     MigrationMisnamed,
@@ -186,6 +191,97 @@ async def test_killed_in_the_middle_it_leaves_whole_files_only_and_the_next_run_
 async def test_a_database_that_is_away_is_told_as_such(tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
         await migrate(f"postgresql://compass@/compass?host={tmp_path}", folder=write(tmp_path, FIRST))
+
+
+def message(kind: bytes, body: bytes) -> bytes:
+    return kind + (len(body) + 4).to_bytes(4, "big") + body
+
+
+def refusal(code: str, words: str) -> bytes:
+    return message(b"E", f"SFATAL\0VFATAL\0C{code}\0M{words}\0\0".encode())
+
+
+WELCOME: Final = b"".join(
+    [
+        message(b"R", (0).to_bytes(4, "big")),
+        message(b"S", b"server_version\x0014.9\x00"),
+        message(b"Z", b"I"),
+    ]
+)
+
+
+@asynccontextmanager
+async def server(answer: bytes) -> AsyncIterator[str]:
+    """A server of another kind than we have here: it answers the first message of a connection, and nothing else."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        length = int.from_bytes(await reader.readexactly(4), "big")
+        await reader.readexactly(length - 4)
+        writer.write(answer)
+        await reader.read(1)  # the goodbye
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        yield f"postgresql://compass:geheim@127.0.0.1:{port}/compass?sslmode=disable"
+
+
+@pytest.mark.parametrize("ask", [migrate, pending])
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (refusal("28P01", 'password authentication failed for user "compass"'), "role, password or kind of connection"),
+        (refusal("28000", "no pg_hba.conf entry, no encryption"), "role, password or kind of connection"),
+        (refusal("42501", "permission denied for database"), "role, password or kind of connection"),
+        (refusal("3D000", 'database "compass" does not exist'), "there is no such database"),
+        (refusal("42704", 'unrecognized configuration parameter "geheim"'), "it does not know an option"),
+    ],
+)
+async def test_a_database_that_does_not_let_us_in_says_why(tmp_path: Path, ask: Ask, answer: bytes, why: str) -> None:
+    async with server(answer) as dsn:
+        with pytest.raises(DatabaseRefused, match=f"does not let the plane in: {why}.*; check database.dsn") as refused:
+            await ask(dsn, folder=write(tmp_path, FIRST))
+
+    assert "geheim" not in str(refused.value)
+
+
+async def test_a_database_that_does_not_exist_here_is_refused_and_not_made(empty_dsn: str, tmp_path: Path) -> None:
+    wrong = urlunsplit(urlsplit(empty_dsn)._replace(path="/nowhere"))
+
+    with pytest.raises(DatabaseRefused, match="there is no such database"):
+        await migrate(wrong, folder=write(tmp_path, FIRST))
+
+    assert await rows(empty_dsn, "SELECT 1 FROM pg_database WHERE datname = 'nowhere'") == []
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "mysql://compass:geheim@127.0.0.1/compass",
+        "postgresql://compass:geheim@127.0.0.1/compass?sslmode=geheim",
+        "postgresql://compass:geheim/more@127.0.0.1:5432/compass",
+        "postgresql://compass:geheim@127.0.0.1:port/compass",
+    ],
+)
+async def test_an_address_that_cannot_be_one_is_refused_and_not_repeated(tmp_path: Path, dsn: str) -> None:
+    with pytest.raises(DatabaseRefused, match=r"malformed; check database\.dsn") as refused:
+        await migrate(dsn, folder=write(tmp_path, FIRST))
+
+    assert "geheim" not in str(refused.value)
+    assert refused.value.__cause__ is None
+    assert refused.value.__suppress_context__
+
+
+@pytest.mark.parametrize("ask", [migrate, pending])
+@pytest.mark.parametrize(
+    "answer",
+    [WELCOME, refusal("42704", 'unrecognized configuration parameter "client_connection_check_interval"')],
+    ids=["14", "13"],
+)
+async def test_a_server_older_than_our_sql_is_refused(tmp_path: Path, ask: Ask, answer: bytes) -> None:
+    async with server(answer) as dsn:
+        with pytest.raises(DatabaseTooOld, match="older than PostgreSQL 15; upgrade it"):
+            await ask(dsn, folder=write(tmp_path, FIRST))
 
 
 async def test_the_migrations_of_the_plane_apply_to_the_oldest_and_the_newest_postgresql_of_this_machine(

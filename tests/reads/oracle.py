@@ -523,6 +523,8 @@ TOKEN_URL = "https://plane.test:8443/oauth2/token"
 
 def _shown_auth(row: Row, asking: Asking) -> Row | None:
     tokens = asking.world.where("one_time_token", system_auth_id=row["id"])
+    if _neighbours(asking, row["application_id"]):
+        return None
     known = (
         row["cert_common_name"] or row["client_secret_digest"] is not None or row["auth_sealed"] is not None or tokens
     )
@@ -762,7 +764,8 @@ columns(
 times("Bundle", createdAt="created_at", updatedAt="updated_at", deletedAt="deleted_at")
 
 
-# Ours, and stricter than the original: a runtime sees its own credentials only, and what its groups offer.
+# Ours, and stricter than the original: a runtime sees its own credentials only, and what its groups offer; an
+# application the credentials of its own only.
 
 
 def _reaches(asking: Asking, application_id: str) -> bool:
@@ -773,11 +776,15 @@ def _reaches(asking: Asking, application_id: str) -> bool:
 
 
 def _own_auths(row: Row, asking: Asking) -> list[Row]:
+    if _neighbours(asking, row["application_id"]):
+        return []
     auths = _oldest_first(asking.world.where("bundle_instance_auth", bundle_id=row["id"]))
     return [one for one in auths if asking.caller.runtime is None or one["runtime_id"] == asking.caller.runtime]
 
 
 def _default_auth(row: Row, asking: Asking) -> Row | None:
+    if _neighbours(asking, row["application_id"]):
+        return None
     given = [
         one
         for one in (_own_auths(row, asking) if asking.caller.runtime else ())
@@ -813,6 +820,8 @@ def bundle_instance_auth(_row: Row, asking: Asking, id: str) -> Row | None:  # t
     bundle = asking.world.get("bundle", found["bundle_id"]) if found is not None else None
     if found is None or bundle is None or not _may_use(asking, found):
         return None
+    if _neighbours(asking, bundle["application_id"]):
+        return None
     seen = _see(asking, "application", bundle["application_id"]) is not None
     return found if found["owner_tenant_id"] == asking.tenant or seen else None
 
@@ -824,6 +833,11 @@ def bundle_by_instance_auth(_row: Row, asking: Asking, authID: str) -> Row | Non
     if found is None or bundle is None or not _may_use(asking, found):
         return None
     return bundle if _reaches(asking, bundle["application_id"]) else None
+
+
+def _neighbours(asking: Asking, application_id: str | None) -> bool:
+    """Whether an application asks about something that is not its own."""
+    return asking.caller.consumer is Consumer.APPLICATION and asking.caller.consumer_id != application_id
 
 
 def _may_use(asking: Asking, auth: Row) -> bool:
@@ -908,7 +922,24 @@ columns(
 )  # fmt: skip
 times("Document", createdAt="created_at", updatedAt="updated_at", deletedAt="deleted_at")
 columns("FetchRequest", url="url", mode="mode", filter="filter")
-field("FetchRequest.auth")(guarded("fetch-request.auth:read", _sealed("fetch_request", "auth_sealed")))
+
+
+def _fetching_auth(row: Row, asking: Asking) -> Row | None:
+    world = asking.world
+    spec = world.get("spec", row["spec_id"]) or {}
+    about = (
+        world.get("document", row["document_id"])
+        or world.get("api_definition", spec.get("api_definition_id"))
+        or world.get("event_definition", spec.get("event_definition_id"))
+        or {}
+    )
+    if _neighbours(asking, about["application_id"]):
+        return None
+    found: Row | None = _sealed("fetch_request", "auth_sealed")(row, asking)
+    return found
+
+
+field("FetchRequest.auth")(guarded("fetch-request.auth:read", _fetching_auth))
 field("FetchRequest.status")(lambda row, _asking: row)
 columns("FetchRequestStatus", condition="status_condition", message="status_message")
 times("FetchRequestStatus", timestamp="status_timestamp")

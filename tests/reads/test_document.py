@@ -31,6 +31,13 @@ def test_only_so_many_documents_are_kept() -> None:
     assert schema.document("{ a }") is not first
 
 
+def test_a_document_that_carries_its_own_data_is_not_kept() -> None:
+    schema = Schema(CHOICES)
+    text = "{ a }" + " " * 64_000
+    assert schema.document(text) is not schema.document(text)
+    assert len(schema._documents) == 0
+
+
 @pytest.mark.parametrize(
     ("text", "wording"),
     [
