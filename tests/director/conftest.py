@@ -120,7 +120,7 @@ class _Director:
             for entry in tables:
                 name = entry["name"]
                 digests[name] = await tx.value(
-                    f"SELECT coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {name} t"  # names come from the catalogue
+                    f"SELECT coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {name} t"
                 )
             return digests
 
