@@ -39,6 +39,8 @@ LOST: Final = (
 
 _PLACEHOLDER: Final = re.compile(r"%\((\w+)\)s")
 _NIL: Final = bytes(16)
+_CLOSE_SECONDS: Final = 3.0
+"""For connections to take their leave when the process stops."""
 _RETRIES: Final = 5
 """How often a transaction that the database broke off (deadlock, serialisation) is run before the caller hears."""
 
@@ -136,6 +138,20 @@ class Tx:
         return row
 
 
+@asynccontextmanager
+async def _pool(**options: Any) -> AsyncIterator[asyncpg.Pool[asyncpg.Record]]:
+    """A pool that closes in bounded time, also when the database it leads to died or answers no more."""
+    pool = await asyncpg.create_pool(**options)
+    try:
+        yield pool
+    finally:
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await pool.close()
+        except AWAY:
+            pool.terminate()
+
+
 class Database:
     """The pools of one process on one database. Open with `async with Database.open(dsn) as database`."""
 
@@ -162,7 +178,7 @@ class Database:
         }
         async with AsyncExitStack() as stack:
             writes = await stack.enter_async_context(
-                asyncpg.create_pool(
+                _pool(
                     **common,
                     server_settings={
                         "application_name": "compass",
@@ -173,7 +189,7 @@ class Database:
                 )
             )
             reads = await stack.enter_async_context(
-                asyncpg.create_pool(
+                _pool(
                     **common,
                     # A compiled read is planned once per connection: planning costs more than running a small one.
                     # A statement of any size is cached, and for as long as the connection lives.
