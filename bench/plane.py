@@ -36,8 +36,8 @@ LOOK_EVERY: Final = timedelta(milliseconds=1)
 
 
 async def _connector(session: aiohttp.ClientSession, plane: Plane, token: str, text: str, **variables: Any) -> Any:
-    body = json.dumps({"query": text, "variables": variables})
-    async with session.post(f"{plane.token_url}{CONNECTOR}", data=body, headers={"Connector-Token": token}) as answer:
+    body = {"query": text, "variables": variables}
+    async with session.post(f"{plane.token_url}{CONNECTOR}", json=body, headers={"Connector-Token": token}) as answer:
         return json.loads(await answer.read())
 
 

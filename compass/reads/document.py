@@ -17,11 +17,11 @@ from compass.errors import Refused
 from compass.reads.kept import Kept
 from compass.reads.limits import DocumentLimits, check
 
-_KNOWN_VARIABLES: Final = 32
+_KNOWN_VARIABLES: Final = 16
 """Values of variables that are remembered per operation; a client that pages has a few."""
 _SMALL_VARIABLES: Final = 256
 """Bytes of JSON up to which they are."""
-_KNOWN_ARGUMENTS: Final = 256
+_KNOWN_ARGUMENTS: Final = 64
 _EMPTY_PARENTHESES: Final = re.compile(r"(\w)\s*\(\s*\)")
 
 
@@ -183,6 +183,15 @@ def _where(error: graphql.GraphQLError) -> str:
     return f"{error.message} (line {place.line}, column {place.column})"
 
 
+def _remembered_as(given: Mapping[str, Any]) -> bytes:
+    """What small variables are known by; nothing for large ones, and for those too deep to be written."""
+    try:
+        text = orjson.dumps(given)
+    except TypeError:
+        return b""
+    return text if len(text) <= _SMALL_VARIABLES else b""
+
+
 class Variables:
     """Coerced variables, and the arguments that were made of them. `coerced` is by name."""
 
@@ -226,7 +235,7 @@ class Operation:
         """
         if not self.node.variable_definitions:
             return Variables()
-        text = orjson.dumps(given)
+        text = _remembered_as(given)
         known = self._known.get(text)
         if known is not None:
             return known
@@ -236,7 +245,7 @@ class Operation:
         if isinstance(values, list):
             raise DocumentRefused(_where(values[0]))
         made = Variables(values)
-        if len(text) <= _SMALL_VARIABLES:
+        if text:
             if len(self._known) >= _KNOWN_VARIABLES:
                 self._known.clear()
             self._known[text] = made

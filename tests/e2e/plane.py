@@ -132,12 +132,13 @@ class Plane(PlaneProcess):
         *,
         certificate: ClientCertificate | None = None,
     ) -> Answer:
-        """Any bytes to a path; with a certificate to the port that demands one."""
+        """Any bytes to a path, a text as JSON; with a certificate to the port that demands one."""
+        sent = {**({"Content-Type": "application/json"} if isinstance(body, str) else {}), **(headers or {})}
         base = self.token_url if certificate is None else self.mtls_url
         context: ssl.SSLContext = self.trust.context(certificate)
         async with (
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session,
-            session.post(f"{base}{path}", data=body, headers=headers, timeout=_TIMEOUT) as answer,
+            session.post(f"{base}{path}", data=body, headers=sent, timeout=_TIMEOUT) as answer,
         ):
             received = {name.lower(): value for name, value in answer.headers.items()}
             return Answer(answer.status, received, await answer.text())

@@ -160,3 +160,28 @@ async def test_scalars_of_the_schema_are_as_strict_as_the_contract(shop: Shop, c
 def test_the_schema_of_these_tests_is_one() -> None:
     assert Schema(SDL).possible("Line") == {"Goods", "Service"}
     assert Schema(SDL).possible("Order") == {"Order"}
+
+
+def test_small_variables_are_coerced_once_and_large_or_deep_ones_each_time() -> None:
+    schema = Schema("scalar Labels type Query { a(n: Int, l: Labels): Int }")
+    operation = schema.document("query ($n: Int, $l: Labels) { a(n: $n, l: $l) }").operation(None)
+    deep: dict[str, object] = {}
+    for _ in range(400):
+        deep = {"a": deep}
+
+    assert operation.variables({"n": 1}) is operation.variables({"n": 1})
+    assert operation.variables({"n": 1}) is not operation.variables({"n": 2})
+    large = {"n": 1, "l": {"text": "x" * 1000}}
+    assert operation.variables(large) is not operation.variables(large)
+    assert operation.variables({"n": 1, "undeclared": deep}).coerced == {"n": 1}
+
+
+def test_no_more_than_some_variables_are_remembered() -> None:
+    schema = Schema("type Query { a(n: Int): Int }")
+    operation = schema.document("query ($n: Int) { a(n: $n) }").operation(None)
+    first = operation.variables({"n": 0})
+
+    for number in range(100):
+        operation.variables({"n": number})
+
+    assert operation.variables({"n": 0}) is not first
