@@ -130,10 +130,11 @@ async def test_a_client_whose_system_auth_is_deleted_ends_at_once(door: Door) ->
 
 
 async def test_a_paired_client_may_name_its_own_tenant_and_no_other(door: Door) -> None:
-    named = await door.authenticator.by_certificate(AUTH_OF_RUNTIME, "f", {"tenant": "mine"}, "")
-    assert named.caller.tenant == door.mine
+    for own in ("mine", ""):
+        named = await door.authenticator.by_certificate(AUTH_OF_RUNTIME, "f", {"tenant": own}, "")
+        assert (named.caller.tenant, named.caller.external_tenant) == (door.mine, "mine")
 
-    for wanted in ("other", "nowhere", ""):
+    for wanted in ("other", "nowhere"):
         with pytest.raises(TenantNotFound) as refused:
             await door.authenticator.by_certificate(AUTH_OF_RUNTIME, "f", {"tenant": wanted}, "")
         assert refused.value.facts == {"externalTenant": wanted}
