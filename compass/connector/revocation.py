@@ -121,7 +121,8 @@ class Revocations:
                     self._lost = lost
                     while not lost.is_set():
                         with suppress(TimeoutError):
-                            await asyncio.wait_for(lost.wait(), COUNT_EVERY_SECONDS)
+                            async with asyncio.timeout(COUNT_EVERY_SECONDS):
+                                await lost.wait()
                         await self._count()
             except AWAY as error:
                 log.warning("revocations are looked up one by one: %s", error)
@@ -148,7 +149,8 @@ class Revocations:
         self._counted_at = began
 
     async def _ask(self, sql: str) -> Any:
-        return await asyncio.wait_for(self._database.read(sql, []), FRESH_SECONDS)
+        async with asyncio.timeout(FRESH_SECONDS):
+            return await self._database.read(sql, [])
 
 
 IS_REVOKED = """

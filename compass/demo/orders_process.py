@@ -192,7 +192,8 @@ class OrdersProcess:
         if process.returncode is None:
             process.send_signal(number)
             try:
-                await asyncio.wait_for(process.wait(), STOP_TIMEOUT.total_seconds())
+                async with asyncio.timeout(STOP_TIMEOUT.total_seconds()):
+                    await process.wait()
             except TimeoutError:
                 process.kill()
                 await process.wait()

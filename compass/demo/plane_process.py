@@ -141,7 +141,8 @@ class PlaneProcess:
         if self._process.returncode is None:
             self._process.send_signal(how)
             try:
-                await asyncio.wait_for(self._process.wait(), _STOP_SECONDS)
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await self._process.wait()
             except TimeoutError:
                 self._process.kill()
                 await self._process.wait()

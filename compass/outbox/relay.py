@@ -103,7 +103,8 @@ class Relay:
                 while await self.relay_one():
                     pass
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(waiting.wait(), _POLL_SECONDS)
+                    async with asyncio.timeout(_POLL_SECONDS):
+                        await waiting.wait()
 
     async def relay_one(self) -> bool:
         """Relay the next event. False when none waits, or another replica relays.

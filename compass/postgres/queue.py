@@ -253,7 +253,8 @@ class Loop(Generic[Work]):
                 self._wake.clear()
                 rest = await self._take()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), rest.total_seconds())
+                    async with asyncio.timeout(rest.total_seconds()):
+                        await self._wake.wait()
         finally:
             await self._drain()
             for task in background:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -280,6 +281,27 @@ async def test_a_running_relay_hears_of_a_commit_at_once(database: Database) -> 
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_relay_ends_also_when_it_is_stopped_just_as_an_announcement_arrives(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listening = Database.listening
+
+    def stopped_as_it_hears(self: Database, channel: str, heard: Callable[[str], None]) -> Any:
+        def hear(payload: str) -> None:
+            heard(payload)
+            running.cancel()
+
+        return listening(self, channel, hear)
+
+    monkeypatch.setattr(Database, "listening", stopped_as_it_hears)
+    running = asyncio.create_task(Relay(database, {}).run())
+    await asyncio.sleep(0.3)
+    await announce(database, StepTaken(TENANT, 1))
+
+    ended, _ = await asyncio.wait({running}, timeout=5)
+    assert ended == {running}
 
 
 async def test_a_relay_goes_on_after_its_connections_were_cut(database: Database) -> None:

@@ -103,7 +103,8 @@ async def _work(
             except Exception:
                 log.exception("a step failed; it is tried again")
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(wake.wait(), poll_every.total_seconds())
+            async with asyncio.timeout(poll_every.total_seconds()):
+                await wake.wait()
 
 
 async def _listener(store: Store, wanted: int) -> socket.socket:
