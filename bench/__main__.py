@@ -3,32 +3,34 @@
 Everything runs against a PostgreSQL of its own in a temporary folder, with the settings of a real plane (fsync on).
 Nothing is asserted but that the variants of a comparison answer the same JSON.
 
-  a  compiled reads against the best statements by hand      e  pairing and token redemption over TLS
-  b  compiled reads against a resolver server                 f  from a commit to a webhook, to an agent
-  c  the Runtime Agent's own query                            g  start-up and memory
-  d  the latency of a page in small and large tenants
+  a  compiled reads against the best statements by hand      f  from a commit to a webhook, to an agent
+  b  compiled reads against a resolver server                 g  start-up and memory
+  c  the Runtime Agent's own query                            h  every list, of 1,000 and of 100,000 rows
+  d  the latency of a page in small and large tenants         i  filters by label, the same
+  e  pairing and token redemption over TLS                    j  registering applications; k joining groups
 """
 
 import argparse
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import uvloop
 
-from bench import plane, reads
+from bench import lists, plane, reads, writes
 from bench.landscape import Size, seed
 from bench.table import Line, table
 from compass.postgres.embedded import running
 from compass.postgres.migrate import migrate
 from compass.postgres.pool import Database
 
-SECTIONS = "abcdefg"
+SECTIONS = "abcdefghijk"
 
 
 def _say(text: str) -> None:
@@ -36,7 +38,7 @@ def _say(text: str) -> None:
 
 
 @asynccontextmanager
-async def _seeded(dsn: str, name: str, size: Size) -> AsyncIterator[Database]:
+async def _seeded(dsn: str, name: str, fill: Callable[[Database], Awaitable[None]]) -> AsyncIterator[Database]:
     """A database of its own in the cluster, filled."""
     connection = await asyncpg.connect(dsn)
     await connection.execute(f"CREATE DATABASE {name}")
@@ -45,15 +47,15 @@ async def _seeded(dsn: str, name: str, size: Size) -> AsyncIterator[Database]:
     await migrate(own)
     began = time.monotonic()
     async with Database.open(own) as database:
-        await seed(database, size)
-        _say(f"  {size.tenants * size.applications:,} applications in {time.monotonic() - began:.1f} s")
+        await fill(database)
+        _say(f"  the database {name} in {time.monotonic() - began:.1f} s")
         yield database
 
 
 async def _reads(dsn: str, wanted: str) -> list[Line]:
     lines: list[Line] = []
     if set("abc") & set(wanted):
-        async with _seeded(dsn, "bench", Size()) as database:
+        async with _seeded(dsn, "bench", partial(seed, size=Size())) as database:
             for section, measure in (
                 ("a", reads.against_hand_served),
                 ("a", reads.against_hand),
@@ -64,18 +66,31 @@ async def _reads(dsn: str, wanted: str) -> list[Line]:
                     _say(f"  section {section}")
                     lines += await measure(database)
     if "d" in wanted:
-        async with _seeded(dsn, "small", reads.SMALL) as small, _seeded(dsn, "large", reads.LARGE) as large:
+        async with (
+            _seeded(dsn, "small", partial(seed, size=reads.SMALL)) as small,
+            _seeded(dsn, "large", partial(seed, size=reads.LARGE)) as large,
+        ):
             lines += await reads.pages(small, large)
+    if set("hi") & set(wanted):
+        async with AsyncExitStack() as stack:
+            databases = {
+                name: await stack.enter_async_context(_seeded(dsn, f"rows_{rows}", partial(lists.seed, rows=rows)))
+                for name, rows in lists.ROWS.items()
+            }
+            for section, measure_both in (("h", lists.lists), ("i", lists.filters)):
+                if section in wanted:
+                    _say(f"  section {section}")
+                    lines += await measure_both(databases)
     return lines
 
 
 async def _measure(wanted: str) -> list[Line]:
     lines: list[Line] = []
     with tempfile.TemporaryDirectory(prefix="compass-bench-") as folder:
-        if set("abcd") & set(wanted):
+        if set("abcdhi") & set(wanted):
             async with running(Path(folder) / "postgres") as dsn:
                 lines += await _reads(dsn, wanted)
-        for section, measured in plane.SECTIONS:
+        for section, measured in (*plane.SECTIONS, *writes.SECTIONS):
             if section in wanted:
                 _say(f"  section {section}")
                 lines += await measured(Path(folder) / section)

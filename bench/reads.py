@@ -45,7 +45,9 @@ def administrator(tenant: TenantId) -> Caller:
     return Caller(Consumer.STATIC_USER, "admin", Flow.JWT, BY_CONSUMER[Consumer.STATIC_USER], tenant)
 
 
-def _compiled(director: Endpoint, caller: Caller, text: str, variables: dict[str, Any]) -> Callable[[], Any]:
+def asking(director: Endpoint, caller: Caller, text: str, variables: dict[str, Any]) -> Callable[[], Any]:
+    """What asks once. Raises AssertionError for an answer with errors."""
+
     async def once() -> bytes:
         answer = await director.answer(caller, text, variables)
         if b'"errors"' in answer.body[:12]:
@@ -109,7 +111,7 @@ async def against_hand(database: Database) -> list[Line]:
     ):
         for first in PAGES:
             parameters = (tenant_id(1), first, paging.cursor(first)) if name == "full" else (tenant_id(1), first)
-            hand, compiled = _by_hand(database, sql, *parameters), _compiled(director, caller, text, {"first": first})
+            hand, compiled = _by_hand(database, sql, *parameters), asking(director, caller, text, {"first": first})
             one, other = await hand(), await compiled()
             _require_equal(one, other)
             taken = await interleaved({"by hand": hand, "compiled": compiled}, seconds=5)
@@ -155,7 +157,7 @@ async def against_resolvers(database: Database) -> list[Line]:
         server = Server(sdl, pool, tenant_id(1))
         for name, text in (("lean", statements.LEAN), ("full", statements.FULL)):
             for first in PAGES:
-                compiled = _compiled(director, caller, text, {"first": first})
+                compiled = asking(director, caller, text, {"first": first})
 
                 async def resolved(text: str = text, first: int = first) -> bytes:
                     return await server.answer(text, {"first": first})
@@ -183,7 +185,7 @@ async def of_an_agent(database: Database) -> list[Line]:
         runtime = runtime_of_group(1, group)
         caller = Caller(Consumer.RUNTIME, runtime, Flow.CERTIFICATE, BY_CONSUMER[Consumer.RUNTIME], tenant_id(1))
         variables = {"runtime": runtime, "first": 200, "nested": 200}
-        once = _compiled(director, caller, text, variables)
+        once = asking(director, caller, text, variables)
         answer = orjson.loads(await once())
         if len(answer["data"]["applicationsForRuntime"]["data"]) != group:
             raise AssertionError(f"the agent of {group} applications sees others")
@@ -204,8 +206,8 @@ async def pages(small: Database, large: Database) -> list[Line]:
         text = f"{{ applications(first: 50) {{ {page} }} }}"
         taken = await interleaved(
             {
-                "1,000": _compiled(endpoint(small), administrator(tenant_id(1)), text, {}),
-                "100,000": _compiled(endpoint(large), administrator(tenant_id(1)), text, {}),
+                "1,000": asking(endpoint(small), administrator(tenant_id(1)), text, {}),
+                "100,000": asking(endpoint(large), administrator(tenant_id(1)), text, {}),
             },
             seconds=4,
         )
