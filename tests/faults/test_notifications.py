@@ -23,7 +23,7 @@ SETTINGS = {
 }
 LABEL = """mutation ($id: ID!, $key: String!, $value: Any!) {
   setRuntimeLabel(runtimeID: $id, key: $key, value: $value) { key } }"""
-APPLICATIONS, RUNTIMES = 2, 2
+APPLICATIONS, RUNTIMES, FEWEST = 2, 2, 2
 Cause = tuple[str, str]
 """What happened, and in which formation when it happened in one."""
 
@@ -103,12 +103,13 @@ async def test_every_committed_cause_arrives_once_under_one_id_in_order_and_no_r
                     await told.interrupt.wait()
                     told.interrupt = None
             await strike(plane, moments)
+        while min(len(happened) for happened in causes.values()) <= FEWEST:
+            await asyncio.sleep(0.05)  # a busy machine gets fewer done between two kills
         over.set()
         await asyncio.gather(*working)
         await _delivered(plane)
 
     expected = {(application, runtime): causes[runtime] for application in applications for runtime in runtimes}
-    assert all(len(happened) > 2 for happened in causes.values())
     assert told.firsts() == expected
     assert "Traceback" not in plane.log, plane.log
 
