@@ -168,9 +168,8 @@ async def lists(databases: Mapping[str, Database]) -> list[Line]:
         for first, more in (*((page, "") for page in PAGES), (50, " totalCount")):
             document = _document(each, first, more)
             name = each.field.partition("(")[0]
-            lines.append(
-                await _against("h list", f"{name}, page of {first}{more and ', counted'}", document, databases)
-            )
+            what = f"{name}, page of {first}{more and ', counted'}"
+            lines.append(await _against("h list", what, document, databases, wanted="" if more else WANTED))
     return lines
 
 
