@@ -128,6 +128,11 @@ async def pending(dsn: str, *, folder: Path = MIGRATIONS) -> list[str]:
     return [migration.name for migration in _missing(known, applied)]
 
 
+def needed(folder: Path = MIGRATIONS) -> str:
+    """The name of the last migration without which this release does not work. Raises MigrationMisnamed."""
+    return next(migration.name for migration in reversed(_read(folder)) if "_pre_" in migration.name[:9])
+
+
 def _read(folder: Path) -> list[Migration]:
     migrations: dict[int, Migration] = {}
     for path in sorted(folder.glob("*.sql")):

@@ -1,4 +1,4 @@
-"""The one door to the database: two pools, and five calls on a transaction.
+"""The one door to the database: three pools, and five calls on a transaction.
 
 SQL is written with named parameters, `%(tenant)s`, beside the command that uses it, and is sent with positional
 ones. Ids are text on our side and `uuid` in the database; text that is no UUID is sent as the nil UUID, which
@@ -41,6 +41,8 @@ _PLACEHOLDER: Final = re.compile(r"%\((\w+)\)s")
 _NIL: Final = bytes(16)
 _CLOSE_SECONDS: Final = 3.0
 """For connections to take their leave when the process stops."""
+_SEARCHES: Final = 4
+"""Connections for reads that look for values; they open as they are needed."""
 _RETRIES: Final = 5
 """How often a transaction that the database broke off (deadlock, serialisation) is run before the caller hears."""
 
@@ -155,15 +157,22 @@ async def _pool(**options: Any) -> AsyncIterator[asyncpg.Pool[asyncpg.Record]]:
 class Database:
     """The pools of one process on one database. Open with `async with Database.open(dsn) as database`."""
 
-    def __init__(self, writes: asyncpg.Pool[asyncpg.Record], reads: asyncpg.Pool[asyncpg.Record], dsn: str) -> None:
+    def __init__(
+        self,
+        writes: asyncpg.Pool[asyncpg.Record],
+        reads: asyncpg.Pool[asyncpg.Record],
+        searches: asyncpg.Pool[asyncpg.Record],
+        dsn: str,
+    ) -> None:
         self._writes = writes
         self._reads = reads
+        self._searches = searches
         self.dsn = dsn
 
     @classmethod
     @asynccontextmanager
     async def open(cls, dsn: str, *, connections: int = 8) -> AsyncIterator[Self]:
-        """Connect. `connections` is the size of each of the two pools; they open as they are needed."""
+        """Connect. `connections` is the size of each of the two large pools; they open as they are needed."""
         # While the database is away, its driver writes a page about its own insides at every attempt to come back.
         # Whoever asks the database meanwhile says so in a line.
         logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
@@ -188,26 +197,27 @@ class Database:
                     },
                 )
             )
-            reads = await stack.enter_async_context(
-                _pool(
-                    **common,
-                    # A compiled read is planned once per connection: planning costs more than running a small one.
-                    # A statement of any size is cached, and for as long as the connection lives.
-                    server_settings={
-                        "application_name": "compass-read",
-                        "plan_cache_mode": "force_generic_plan",
-                        # The data of a plane fit into memory, so a page out of order costs hardly more than the next.
-                        "random_page_cost": "1.1",
-                        "statement_timeout": "15s",
-                        "default_transaction_read_only": "on",
-                        "jit": "off",
-                    },
-                    max_cacheable_statement_size=0,
-                    max_cached_statement_lifetime=0,
-                    statement_cache_size=200,
-                )
-            )
-            yield cls(writes, reads, dsn)
+            reading = {
+                # The data of a plane fit into memory, so a page out of order costs hardly more than the next.
+                "random_page_cost": "1.1",
+                "statement_timeout": "15s",
+                "default_transaction_read_only": "on",
+                "jit": "off",
+            }
+            # A statement of any size is cached, and for as long as the connection lives.
+            cached = {
+                "max_cacheable_statement_size": 0,
+                "max_cached_statement_lifetime": 0,
+                "statement_cache_size": 200,
+            }
+            # A compiled read is planned once per connection: planning costs more than running a small one.
+            planned_once = {"application_name": "compass-read", "plan_cache_mode": "force_generic_plan", **reading}
+            reads = await stack.enter_async_context(_pool(**common, **cached, server_settings=planned_once))
+            # But a rare label and a common one are found in different ways, and only the values tell which is which.
+            planned_anew = {"application_name": "compass-search", "plan_cache_mode": "force_custom_plan", **reading}
+            few = {**common, "min_size": 0, "max_size": _SEARCHES}
+            searches = await stack.enter_async_context(_pool(**few, **cached, server_settings=planned_anew))
+            yield cls(writes, reads, searches, dsn)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:
@@ -230,9 +240,12 @@ class Database:
                 await asyncio.sleep(0.01 * 2**attempt)
         raise AssertionError("unreachable")
 
-    async def read(self, sql: str, parameters: Sequence[Any]) -> asyncpg.Record:
-        """The one row of a compiled read, outside any transaction: one statement is one snapshot."""
-        async with self._reads.acquire() as connection:
+    async def read(self, sql: str, parameters: Sequence[Any], *, searches: bool = False) -> asyncpg.Record:
+        """The one row of a compiled read, outside any transaction: one statement is one snapshot.
+
+        `searches`: the best plan depends on the parameters, so it is made anew for them.
+        """
+        async with (self._searches if searches else self._reads).acquire() as connection:
             row = await connection.fetchrow(sql, *parameters)
         if row is None:
             raise AssertionError("a compiled read always has one row")

@@ -79,6 +79,8 @@ class Plan:
     """Root fields that are an error when null, in the order of the statement's further columns."""
     errors: Sequence[AtPath]
     """What is refused inside an answer that is otherwise given."""
+    searches: bool = False
+    """Whether the best way to the rows depends on the values that are looked for."""
 
     def bind(self, binding: Binding) -> list[Any]:
         """The statement's parameters. Raises AtPath for an argument that breaks a rule."""
@@ -117,8 +119,11 @@ def projected(value: Any, selected: Selected) -> Any:
 class Compiler:
     """Compiles selections for callers with one set of scopes. Used once per plan."""
 
-    def __init__(self, schema: Schema, reads: Mapping[str, Read | Interface], scopes: frozenset[str]) -> None:
+    def __init__(
+        self, schema: Schema, reads: Mapping[str, Read | Interface], scopes: frozenset[str], lent: Mapping[str, Any]
+    ) -> None:
         self._schema = schema
+        self._lent = lent
         self._reads = reads
         self._scopes = scopes
         self._parameters: list[Parameter] = []
@@ -128,6 +133,7 @@ class Compiler:
         self._errors: list[AtPath] = []
         self._aliases = 0
         self._top: Selected | None = None
+        self._searches = False
 
     def queries(self, roots: Sequence[tuple[Selected, Query]]) -> Plan:
         """The plan of a query operation's root fields."""
@@ -147,7 +153,9 @@ class Compiler:
         return self._plan(f"SELECT {self._one(one, selected, '')}", [])
 
     def _plan(self, sql: str, watched: Sequence[tuple[Selected, Callable[[Mapping[str, Any]], CompassError]]]) -> Plan:
-        return Plan(sql, tuple(self._parameters), tuple(self._holes), tuple(watched), tuple(self._errors))
+        return Plan(
+            sql, tuple(self._parameters), tuple(self._holes), tuple(watched), tuple(self._errors), self._searches
+        )
 
     def _root(self, selected: Selected, query: Query) -> str:
         self._top = selected
@@ -217,7 +225,7 @@ class Compiler:
     def _hidden(self, read: Read, selected: Selected) -> bool:
         scope = read.scoped.get(selected.name)
         if scope is not None and scope not in self._scopes:
-            refusal = InsufficientScopes(actual=";".join(sorted(self._scopes)), required=scope)
+            refusal = InsufficientScopes(self._scopes, scope)
             if selected.required:
                 # There is no null to put in its place.
                 raise AtPath(selected.path, refusal)
@@ -253,9 +261,8 @@ class Compiler:
         parts = selected.below(selected.type_name)
         source = self._source(page.type, page.source, parent, child, selected)
         where = self._text(page.on, parent, child, selected)
-        filtered = bool(page.filtered) and selected.given("filter")
-        if filtered:
-            where = f"{where} AND {self._text(page.filtered, parent, child, selected)}"
+        filters = self._filters(page, selected)
+        where = " AND ".join([where, *(self._text(condition, parent, child, selected) for condition in filters)])
         order = self._text(page.order, parent, child, selected)
         first = (
             self._parameter(
@@ -293,7 +300,7 @@ class Compiler:
             keep, more = "", "false"
         total = (
             self._text(page.count, parent, child, selected)
-            if page.count and not filtered
+            if page.count and not filters
             else f"(SELECT count(*) FROM {source} WHERE {where})"
         )
         pairs = []
@@ -312,6 +319,19 @@ class Compiler:
         if page.exists == "true":
             return answer
         return f"CASE WHEN {self._text(page.exists, parent, child, selected)} THEN {answer} END"
+
+    def _filters(self, page: Page, selected: Selected) -> Sequence[str]:
+        """The conditions of the argument `filter`. Its value is part of what the plan is known by."""
+        if page.filtered is None or not selected.given("filter"):
+            return ()
+        with at(selected.path):
+            filters = labels.wanted(selected.arguments(selected.walk.variables).get("filter"))
+        self._searches = self._searches or bool(filters)
+
+        def bind(value: Any) -> str:
+            return self._parameter((selected, "filter", len(self._parameters)), lambda _: value)
+
+        return labels.conditions(page.filtered, filters, bind)
 
     def _page_info(self, part: Selected, page: Selected, more: str) -> str:
         pairs = []
@@ -372,6 +392,8 @@ class Compiler:
                     return f"{self._parameter('itself', lambda binding: binding.itself)}::uuid"
                 case "arg":
                     return self._argument(selected, name)
+                case "lent":
+                    return self._lent_value(name)
                 case "top" if self._top is not None:
                     return self._argument(self._top, name)
                 case _:
@@ -379,19 +401,16 @@ class Compiler:
 
         return _TOKEN.sub(replaced, template)
 
+    def _lent_value(self, name: str) -> str:
+        value = self._lent.get(name)
+        # Said in the text where there is none, as with arguments.
+        return "NULL" if value is None else self._parameter(("lent", name), lambda _: value)
+
     def _argument(self, selected: Selected, name: str) -> str:
-        value: Callable[[Mapping[str, Any]], Any]
-        match name:
-            case "filter":
-                value = lambda given: labels.rules(given.get("filter")).values  # noqa: E731  # a case, not a function to call
-            case "wanted" | "present" | "absent":
-                value = lambda given: getattr(labels.rules(given.get("filter")), name)  # noqa: E731  # as above
-            case _ if selected.lacks(name):
-                # Said in the text, so that a condition on it costs nothing.
-                return "NULL"
-            case _:
-                value = lambda given: given.get(name)  # noqa: E731  # as above
-        return self._parameter((selected, "arg", name), self._checked(selected, value))
+        if selected.lacks(name):
+            # Said in the text, so that a condition on it costs nothing.
+            return "NULL"
+        return self._parameter((selected, "arg", name), self._checked(selected, lambda given: given.get(name)))
 
     def _checked(self, selected: Selected, value: Callable[[Mapping[str, Any]], Any]) -> Parameter:
         """A parameter made of a field's arguments; what breaks a rule is reported at the field's path.

@@ -221,7 +221,7 @@ class Operation:
         kinds = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription"}
         self.root_type = kinds[self.kind]
         self.decisive = _decisive_variables(document.syntax)
-        """The variables that some `@include` or `@skip` reads: with their values they select the plan."""
+        """The variables that some `@include`, `@skip` or label filter reads: with their values they select the plan."""
 
         self.root_names = frozenset(_root_names(document, node.selection_set))
         """The fields that may be at its root, whatever `@include` and `@skip` decide."""
@@ -404,8 +404,18 @@ def _decisive_variables(document: syntax.DocumentNode) -> tuple[str, ...]:
     class Reader(syntax.Visitor):
         def enter_directive(self, node: syntax.DirectiveNode, *_: Any) -> None:
             for argument in node.arguments or ():
-                if isinstance(argument.value, syntax.VariableNode):
-                    names.add(argument.value.name.value)
+                read(argument.value)
+
+        def enter_argument(self, node: syntax.ArgumentNode, *_: Any) -> None:
+            if node.name.value == "filter":
+                read(node.value)
+
+    class Variables(syntax.Visitor):
+        def enter_variable(self, node: syntax.VariableNode, *_: Any) -> None:
+            names.add(node.name.value)
+
+    def read(value: syntax.Node) -> None:
+        syntax.visit(value, Variables())
 
     syntax.visit(document, Reader())
     return tuple(sorted(names))

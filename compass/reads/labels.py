@@ -4,7 +4,7 @@ Source of the language: contract/director.md §5.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,10 +19,16 @@ _ANY_OF: Final = re.compile(
     r"""^\$\[\*\]\s*\?\s*\(\s*(@\s*==\s*"[a-zA-Z0-9\-_\s]+"(?:\s*\|\|\s*@\s*==\s*"[a-zA-Z0-9\-_\s]+")*)\s*\)$"""
 )
 _QUOTED: Final = re.compile(r'"([^"]*)"')
+_MOST: Final = 50
+"""Filters of one list."""
+_SEARCHED: Final = 4
+"""Filters with a value with which a search may begin."""
+_SPELLED: Final = 8
+"""Alternatives of a filter that are written one by one, so that the database can tell rare from common ones."""
 
 
 class FilterRefused(Refused):
-    """A label filter's query is neither a JSON literal nor, for the keys that want it, the JSONPath subset."""
+    """There are too many filters, or a query is neither a JSON literal nor, for some keys, the JSONPath subset."""
 
 
 def shown(table: str, owner: str, *, hidden: str | None = None) -> str:
@@ -30,7 +36,7 @@ def shown(table: str, owner: str, *, hidden: str | None = None) -> str:
 
     Keys that end as `hidden` does are left out.
     """
-    kept = f"AND label.key NOT LIKE '%{hidden}' " if hidden else ""
+    kept = f"AND right(label.key, {len(hidden)}) <> '{hidden}' " if hidden else ""
     return (
         "(SELECT coalesce(json_object_agg(label.key, label.value), '{}'::json) "
         f"FROM {table} label WHERE label.{owner} = {{t}}.id {kept}"
@@ -38,61 +44,83 @@ def shown(table: str, owner: str, *, hidden: str | None = None) -> str:
     )
 
 
-def matching(table: str, owner: str, subject: str = "{c}.id") -> str:
-    """The condition that `subject` carries every label asked for in the argument `filter`; a template for a read plan.
+@dataclass(frozen=True)
+class Matching:
+    """Where the labels of a list's objects are. `table` holds them, its column `owner` names the object.
 
-    Name as `subject` the column that is found first, such as that of an access row: the others are then left unread.
-    Values are looked for in the index over values, once; keys alone are looked up object by object.
+    `subject` is the object in the list's own condition. Name the column that is found first, such as that of an access
+    row: the others are then left unread.
     """
-    return (
-        f"(({{arg:wanted}}::int = 0 OR {subject} IN ("
-        f"SELECT label.{owner} FROM jsonb_array_elements({{arg:filter}}::jsonb) AS wanted(value), "
-        # OFFSET 0: value by value through the index, never a join with all labels there are.
-        f"LATERAL (SELECT label.{owner} FROM {table} label WHERE label.key = wanted.value ->> 'key' "
-        "AND label.value @> (wanted.value -> 'contains') OFFSET 0) AS label "
-        "GROUP BY 1 HAVING count(DISTINCT wanted.value ->> 'number') = {arg:wanted}::int"
-        ")) AND NOT EXISTS (SELECT 1 FROM unnest({arg:present}::text[]) AS wanted(key) WHERE NOT EXISTS ("
-        f"SELECT 1 FROM {table} label WHERE label.{owner} = {subject} AND label.key = wanted.key"
-        f")) AND NOT EXISTS (SELECT 1 FROM {table} label WHERE label.{owner} = {subject} "
-        "AND label.key = ANY ({arg:absent}::text[])))"
-    )
+
+    table: str
+    owner: str
+    subject: str = "{c}.id"
 
 
 @dataclass(frozen=True)
-class Rules:
-    """Filters as the SQL condition wants them."""
+class Filter:
+    """One filter of a list; an object has to meet all of them."""
 
-    values: Sequence[Mapping[str, Any]]
-    """Labels and what they contain. Of several with the same number one is enough."""
-    wanted: int
-    """How many different numbers there are."""
-    present: Sequence[str]
-    absent: Sequence[str]
+    key: str
+    contains: Sequence[Any] | None = None
+    """The label must contain one of these; None when any value will do."""
+    absent: bool = False
+    """There must be no such label."""
 
 
-def rules(filters: Sequence[Mapping[str, Any] | None] | None) -> Rules:
-    """What the filters ask for.
+def conditions(matching: Matching, filters: Sequence[Filter], bind: Callable[[Any], str]) -> list[str]:
+    """Templates of conditions that an object meets all filters. `bind` makes a value a parameter of the statement.
 
-    Raises FilterRefused for a query that is not in the language.
+    Each has a condition of its own, so that the database, which is told the values when it plans, begins with the one
+    that fewest meet, or walks the list when most meet them.
     """
-    values: list[dict[str, Any]] = []
-    present: list[str] = []
-    absent: list[str] = []
-    wanted = 0
-    for entry in filters or ():
-        if entry is None:  # `applicationsByLocalTenantID` has a list of filters that may be null
+    made = []
+    searched = 0
+    for wanted in filters:
+        label = f"SELECT label.{matching.owner} FROM {matching.table} label WHERE label.key = {bind(wanted.key)}::text"
+        of_subject = f"{label} AND label.{matching.owner} = {matching.subject}"
+        if wanted.contains is None:
+            made.append(f"{'NOT ' if wanted.absent else ''}EXISTS ({of_subject})")
             continue
+        searched += 1
+        contained = _contained(wanted.contains, bind)
+        if searched <= _SEARCHED:
+            made.append(f"{matching.subject} IN ({label} AND {contained})")
+        else:
+            # OFFSET 0: looked up object by object. A plan that weighs all orders of many tables takes seconds to make.
+            made.append(f"EXISTS ({of_subject} AND {contained} OFFSET 0)")
+    return made
+
+
+def _contained(values: Sequence[Any], bind: Callable[[Any], str]) -> str:
+    # As JSON text: null is a value, not the absence of one.
+    texts = [orjson.dumps(value) for value in values]
+    if len(texts) > _SPELLED:
+        return f"label.value @> ANY ({bind(texts)}::jsonb[])"
+    return f"({' OR '.join(f'label.value @> {bind(text)}::jsonb' for text in texts)})"
+
+
+def wanted(filters: Sequence[Mapping[str, Any] | None] | None) -> list[Filter]:
+    """What the argument `filter` asks for.
+
+    Raises FilterRefused for a query that is not in the language, and for more filters than anybody needs.
+    """
+    # `applicationsByLocalTenantID` has a list of filters that may be null.
+    given = [entry for entry in filters or () if entry is not None]
+    if len(given) > _MOST:
+        raise FilterRefused(f"there are {len(given)} filters; at most {_MOST} are taken at once")
+    found = []
+    for entry in given:
         key, query = entry["key"], entry.get("query")
         if query is None:
-            present.append(key)
+            found.append(Filter(key))
             continue
         alternatives = _alternatives(key, query)
         if key == _ABSENT_ALLOWED and alternatives == [{"exists": False}]:
-            absent.append(key)
-            continue
-        values += [{"number": wanted, "key": key, "contains": value} for value in alternatives]
-        wanted += 1
-    return Rules(values, wanted, present, absent)
+            found.append(Filter(key, absent=True))
+        else:
+            found.append(Filter(key, alternatives))
+    return found
 
 
 def _alternatives(key: str, query: str) -> list[Any]:

@@ -5,12 +5,14 @@ A cursor is the Base64 of a fixed prefix and the number of rows before the page.
 
 import base64
 import binascii
+import re
 from typing import Any, Final
 
 from compass.errors import InvalidData, Refused
 
 _PREFIX: Final = "DpKtJ4j9jDq"
 _LARGEST_OFFSET: Final = 2**62
+_NUMBER: Final = re.compile("[-+]?[0-9]+")
 
 
 def size(first: Any, largest: int | None) -> int:
@@ -30,7 +32,9 @@ def offset(cursor: str | None) -> int:
     if not cursor:
         return 0
     try:
-        number = int(base64.b64decode(cursor, validate=True).decode("ascii").removeprefix(_PREFIX))
+        text = base64.b64decode(cursor, validate=True).decode("ascii").removeprefix(_PREFIX)
+        # Python's int() also takes spaces and underscores.
+        number = int(text if _NUMBER.fullmatch(text) else "")
     except (ValueError, binascii.Error, UnicodeDecodeError):
         raise Refused("cursor is not correct") from None
     if not 0 <= number <= _LARGEST_OFFSET:

@@ -2,8 +2,8 @@
 
 Every SQL text here is a template. `{t}` is the row that the field belongs to, `{c}` the row that the field leads
 to, `{tenant}` the caller's tenant, `{runtime}` the calling runtime or null, `{itself}` the calling application or
-runtime or null, `{arg:name}` an argument of the field and `{top:name}` one of the root field above it. Arguments become
-bound parameters, so write the cast: `{arg:id}::uuid`.
+runtime or null, `{arg:name}` an argument of the field, `{top:name}` one of the root field above it and `{lent:name}` a
+value of the composition root. Arguments and such values become bound parameters, so write the cast: `{arg:id}::uuid`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +12,14 @@ from typing import Any
 
 from compass.access.caller import Caller
 from compass.errors import CompassError
+from compass.reads.labels import Matching
 
 Parts = Mapping[type, Any]
 """What the composition root lends to reads and commands, by type: the vault, the outbound door, settings …"""
+
+
+class Lent(dict[str, Any]):
+    """Values by which whoever runs the plane changes what reads answer; one of the parts. What is absent is null."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,8 @@ class Page:
     source: str = ""
     count: str = ""
     """A cheaper way to the total than counting the rows; used when no filter was given."""
-    filtered: str = ""
-    """A further condition, used when the document passes the argument `filter`."""
+    filtered: Matching | None = None
+    """By which labels the argument `filter` chooses, where there is one."""
     largest: int | None = 200
     """The largest `first` that is accepted; None for no limit."""
     exists: str = "true"

@@ -58,13 +58,13 @@ class Planner:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self._seen: list[tuple[str, list[Any]]] = []
+        self._seen: list[tuple[str, list[Any], bool]] = []
         self._endpoint = endpoint(self)  # type: ignore[arg-type]  # the part of Database that an endpoint reads with
 
-    async def read(self, sql: str, parameters: list[Any]) -> Any:
+    async def read(self, sql: str, parameters: list[Any], *, searches: bool = False) -> Any:
         """Note the statement, and run it."""
-        self._seen.append((sql, parameters))
-        return await self.database.read(sql, parameters)
+        self._seen.append((sql, parameters, searches))
+        return await self.database.read(sql, parameters, searches=searches)
 
     async def a_formation(self) -> str:
         """The id of a group of the first tenant."""
@@ -79,8 +79,12 @@ class Planner:
         self._seen.clear()
         answered = await self._endpoint.answer(caller, text, variables)
         assert b'"errors"' not in answered.body[:12], answered.body[:300]
-        ((sql, _),) = self._seen
-        return await self.statement(sql)
+        ((sql, parameters, searches),) = self._seen
+        if not searches:
+            return await self.statement(sql)
+        async with self.database._searches.acquire() as connection:
+            (plan,) = orjson.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *parameters))
+        return Explained(plan["Plan"])
 
     async def statement(self, sql: str) -> Explained:
         """The plan of a statement with positional parameters."""

@@ -103,7 +103,7 @@ QUERIES = {
                 "Order",
                 on="{c}.tenant_id = {tenant}",
                 order="{c}.id",
-                filtered=labels.matching("purchase_label", "purchase_id"),
+                filtered=labels.Matching("purchase_label", "purchase_id"),
             ),
         ),
         Query(
@@ -136,10 +136,10 @@ class Counting(Database):
 
     statements: list[str]
 
-    async def read(self, sql: str, parameters: Any) -> Any:
+    async def read(self, sql: str, parameters: Any, *, searches: bool = False) -> Any:
         """As the plane's own, noted."""
         self.statements.append(sql)
-        return await super().read(sql, parameters)
+        return await super().read(sql, parameters, searches=searches)
 
 
 class Shop:

@@ -453,12 +453,25 @@ def _of(table: str, owner: str) -> Resolver:
     return lambda row, asking: _oldest_first(asking.world.where(table, **{owner: row["id"]}))
 
 
-def _webhooks_of_application(row: Row, asking: Asking) -> list[Row]:
+def _webhooks_of_application(row: Row, asking: Asking) -> list[Row] | None:
+    if _itself(asking) not in (None, row["id"]):
+        return None
     own = asking.world.where("webhook", application_id=row["id"])
     template = row["application_template_id"]
     lent = asking.world.where("webhook", application_template_id=template) if template else []
     types = {hook["type"] for hook in own}
     return _oldest_first([*own, *(hook for hook in lent if hook["type"] not in types)])
+
+
+def _to_itself(resolver: Resolver) -> Resolver:
+    return lambda row, asking: resolver(row, asking) if _itself(asking) in (None, row["id"]) else None
+
+
+@field("Application.auths")
+def auths_of_application(row: Row, asking: Asking) -> list[Row] | None:
+    if _neighbours(asking, row["id"]):
+        return None
+    return _oldest_first(asking.world.where("system_auth", application_id=row["id"]))
 
 
 # Without the scope the compiled answer has an error beside the null; the test knows.
@@ -472,9 +485,8 @@ field("Application.webhooks")(guarded("application.webhooks:read", _webhooks_of_
 field("ApplicationTemplate.webhooks")(
     guarded("application_template.webhooks:read", _of("webhook", "application_template_id"))
 )
-field("Runtime.webhooks")(guarded("runtime.webhooks:read", _of("webhook", "runtime_id")))
-field("Application.auths")(_of("system_auth", "application_id"))
-field("Runtime.auths")(_of("system_auth", "runtime_id"))
+field("Runtime.webhooks")(guarded("runtime.webhooks:read", _to_itself(_of("webhook", "runtime_id"))))
+field("Runtime.auths")(_to_itself(_of("system_auth", "runtime_id")))
 field("IntegrationSystem.auths")(_of("system_auth", "integration_system_id"))
 
 
@@ -523,7 +535,7 @@ TOKEN_URL = "https://plane.test:8443/oauth2/token"
 
 def _shown_auth(row: Row, asking: Asking) -> Row | None:
     tokens = asking.world.where("one_time_token", system_auth_id=row["id"])
-    if _neighbours(asking, row["application_id"]):
+    if _itself(asking) not in (None, row["application_id"] or row["runtime_id"]):
         return None
     known = (
         row["cert_common_name"] or row["client_secret_digest"] is not None or row["auth_sealed"] is not None or tokens
@@ -905,41 +917,37 @@ def _only(rows: list[Row]) -> Row | None:
 
 field("APIDefinition.spec")(lambda row, asking: _only(asking.world.where("spec", api_definition_id=row["id"])))
 field("EventDefinition.spec")(lambda row, asking: _only(asking.world.where("spec", event_definition_id=row["id"])))
+
+
+def _fetch_request_of_spec(row: Row, asking: Asking) -> Row | None:
+    world = asking.world
+    about = (
+        world.get("api_definition", row["api_definition_id"])
+        or world.get("event_definition", row["event_definition_id"])
+        or {}
+    )
+    if _itself(asking) not in (None, about["application_id"]):
+        return None
+    return _only(world.where("fetch_request", spec_id=row["id"]))
+
+
+def _fetch_request_of_document(row: Row, asking: Asking) -> Row | None:
+    if _itself(asking) not in (None, row["application_id"]):
+        return None
+    return _only(asking.world.where("fetch_request", document_id=row["id"]))
+
+
 for _type, _scope in (("APISpec", "api_spec.fetch_request:read"), ("EventSpec", "event_spec.fetch_request:read")):
     columns(_type, id="id", data="data", format="format", type="type")
-    field(f"{_type}.fetchRequest")(
-        guarded(_scope, lambda row, asking: _only(asking.world.where("fetch_request", spec_id=row["id"])))
-    )
-field("Document.fetchRequest")(
-    guarded(
-        "document.fetch_request:read",
-        lambda row, asking: _only(asking.world.where("fetch_request", document_id=row["id"])),
-    )
-)
+    field(f"{_type}.fetchRequest")(guarded(_scope, _fetch_request_of_spec))
+field("Document.fetchRequest")(guarded("document.fetch_request:read", _fetch_request_of_document))
 columns(
     "Document", id="id", title="title", displayName="display_name", description="description", format="format", kind="kind",
     data="data", error="error",
 )  # fmt: skip
 times("Document", createdAt="created_at", updatedAt="updated_at", deletedAt="deleted_at")
 columns("FetchRequest", url="url", mode="mode", filter="filter")
-
-
-def _fetching_auth(row: Row, asking: Asking) -> Row | None:
-    world = asking.world
-    spec = world.get("spec", row["spec_id"]) or {}
-    about = (
-        world.get("document", row["document_id"])
-        or world.get("api_definition", spec.get("api_definition_id"))
-        or world.get("event_definition", spec.get("event_definition_id"))
-        or {}
-    )
-    if _neighbours(asking, about["application_id"]):
-        return None
-    found: Row | None = _sealed("fetch_request", "auth_sealed")(row, asking)
-    return found
-
-
-field("FetchRequest.auth")(guarded("fetch-request.auth:read", _fetching_auth))
+field("FetchRequest.auth")(guarded("fetch-request.auth:read", _sealed("fetch_request", "auth_sealed")))
 field("FetchRequest.status")(lambda row, _asking: row)
 columns("FetchRequestStatus", condition="status_condition", message="status_message")
 times("FetchRequestStatus", timestamp="status_timestamp")

@@ -36,10 +36,19 @@ async def test_a_document_is_one_statement_whatever_it_selects(shop: Shop) -> No
 
 async def test_the_statement_does_not_depend_on_the_values_of_variables(shop: Shop) -> None:
     text = "query ($f: [LabelFilter!], $n: Int, $a: PageCursor) { orders(filter: $f, first: $n, after: $a) { totalCount data { id } } }"
-    await shop.data(text, f=[], n=1)
+    await shop.data(text, f=[{"key": "x"}, {"key": "y", "query": "{}"}], n=1)
     await shop.data(text, f=[{"key": "a"}, {"key": "b", "query": "1"}], n=7, a="MQ==")
 
     assert len(set(shop.database.statements)) == 1
+
+
+async def test_how_many_filters_there_are_and_of_which_kinds_is_all_that_a_statement_says_of_them(shop: Shop) -> None:
+    text = "query ($f: [LabelFilter!]) { orders(filter: $f) { totalCount } }"
+    for filters in ([], [{"key": "k'k"}], [{"key": "k'k", "query": '"v\'v"'}]):
+        await shop.data(text, f=filters)
+
+    assert len(set(shop.database.statements)) == 3
+    assert not [statement for statement in shop.database.statements if "k'k" in statement or "v'v" in statement]
 
 
 async def test_another_tenants_rows_never_appear(shop: Shop) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from compass.reads.labels import FilterRefused, rules
+from compass.reads.labels import FilterRefused, wanted
 from tests.reads.conftest import Shop
 
 TEXT = "query ($f: [LabelFilter!]) { orders(filter: $f) { data { title } totalCount } }"
@@ -94,17 +94,51 @@ async def test_one_key_can_be_asked_to_be_absent(shop: Shop) -> None:
 )  # fmt: skip
 async def test_a_query_in_another_language_is_refused(shop: Shop, key: str, query: str) -> None:
     with pytest.raises(FilterRefused):
-        rules([{"key": key, "query": query}])
+        wanted([{"key": key, "query": query}])
     path, code, message = await shop.refusal(TEXT, f=[{"key": key, "query": query}])
     assert (path, code) == (["orders"], 10)
     assert f"the query of a filter on {key} must" in message
     assert len(message) < 500
 
 
+@pytest.mark.parametrize("count", [5, 50])
+async def test_many_filters_are_all_met(shop: Shop, count: int) -> None:
+    await shop.add(1, title="all", labels={f"k{number}": number for number in range(count)})
+    await shop.add(2, title="all but the last", labels={f"k{number}": number for number in range(count - 1)})
+
+    filters = [{"key": f"k{number}", "query": str(number)} for number in range(count)]
+    assert await matched(shop, *filters) == ["all"]
+    assert await matched(shop, *filters[:-1]) == ["all", "all but the last"]
+
+
+async def test_one_of_many_names_is_enough(shop: Shop) -> None:
+    await shop.add(1, title="third", labels={"scenarios": ["n3"]})
+    await shop.add(2, title="none", labels={"scenarios": ["n99"]})
+
+    query = "$[*] ? (" + " || ".join(f'@ == "n{number}"' for number in range(20)) + ")"
+    assert await matched(shop, {"key": "scenarios", "query": query}) == ["third"]
+
+
+async def test_more_filters_than_anybody_needs_are_refused(shop: Shop) -> None:
+    path, code, message = await shop.refusal(TEXT, f=[{"key": f"k{number}"} for number in range(51)])
+
+    assert (path, code) == (["orders"], 10)
+    assert "there are 51 filters; at most 50 are taken at once" in message
+
+
+async def test_a_variable_of_a_filter_may_stand_anywhere_in_it(shop: Shop) -> None:
+    await shop.add(1, title="a", labels={"k": "a"})
+    await shop.add(2, title="b", labels={"k": "b"})
+
+    text = "query ($q: String, $k: String!) { orders(filter: [{key: $k, query: $q}]) { data { title } } }"
+    seen = [(await shop.data(text, k="k", q=query))["orders"]["data"] for query in ('"a"', '"b"', None)]
+    assert seen == [[{"title": "a"}], [{"title": "b"}], [{"title": "a"}, {"title": "b"}]]
+
+
 def test_a_long_hostile_query_is_refused_at_once() -> None:
     hostile = '$[*] ? (@ == "' + " " * 5_000 + '" || ' * 3_000
     with pytest.raises(FilterRefused):
-        rules([{"key": "scenarios", "query": hostile}])
+        wanted([{"key": "scenarios", "query": hostile}])
 
 
 async def test_labels_are_one_object_of_any_json(shop: Shop) -> None:
