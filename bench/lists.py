@@ -148,12 +148,13 @@ async def seed(database: Database, rows: int) -> None:
         await tx.run("-- bench.analyze\nANALYZE")
 
 
-def _everybody() -> Caller:
+def everybody() -> Caller:
     """Somebody who may call every list."""
     return Caller(Consumer.STATIC_USER, "admin", Flow.JWT, frozenset().union(*BY_CONSUMER.values()), tenant_id(1))
 
 
-def _document(each: List, first: int, more: str) -> str:
+def document(each: List, first: int, more: str) -> str:
+    """A page of a list, and whether there are more."""
     opened = f"{each.field}, " if "(" in each.field else f"{each.field}("
     return f"{{ {opened}first: {first}) {{ data {{ {each.node} }} pageInfo {{ endCursor hasNextPage }}{more} }} }}"
 
@@ -166,10 +167,10 @@ async def lists(databases: Mapping[str, Database]) -> list[Line]:
     lines = []
     for each in LISTS:
         for first, more in (*((page, "") for page in PAGES), (50, " totalCount")):
-            document = _document(each, first, more)
+            asked = document(each, first, more)
             name = each.field.partition("(")[0]
             what = f"{name}, page of {first}{more and ', counted'}"
-            lines.append(await _against("h list", what, document, databases, wanted="" if more else WANTED))
+            lines.append(await _against("h list", what, asked, databases, wanted="" if more else WANTED))
     return lines
 
 
@@ -177,19 +178,17 @@ async def filters(databases: Mapping[str, Database]) -> list[Line]:
     """(i)"""
     lines = []
     for name, (given, more) in FILTERS.items():
-        document = (
-            f"{{ applications(first: 50, filter: {given}) {{ data {{ id }} pageInfo {{ hasNextPage }}{more} }} }}"
-        )
-        lines.append(await _against("i label filter", name, document, databases))
+        asked = f"{{ applications(first: 50, filter: {given}) {{ data {{ id }} pageInfo {{ hasNextPage }}{more} }} }}"
+        lines.append(await _against("i label filter", name, asked, databases))
     return lines
 
 
 async def _against(
-    section: str, what: str, document: str, databases: Mapping[str, Database], *, wanted: str = WANTED
+    section: str, what: str, asked: str, databases: Mapping[str, Database], *, wanted: str = WANTED
 ) -> Line:
-    caller = _everybody()
+    caller = everybody()
     variants: dict[str, Any] = {
-        name: asking(endpoint(database), caller, document, {}) for name, database in databases.items()
+        name: asking(endpoint(database), caller, asked, {}) for name, database in databases.items()
     }
     taken = await interleaved(variants, seconds=1)
     few, many = databases

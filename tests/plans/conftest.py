@@ -1,8 +1,10 @@
 """A database with a hundred thousand applications in twenty tenants, seeded once per test process."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -10,6 +12,7 @@ import asyncpg
 import orjson
 import pytest
 
+from bench import lists
 from bench.landscape import Size, seed, tenant_id
 from bench.reads import endpoint
 from compass.access.caller import Caller
@@ -74,6 +77,12 @@ class Planner:
             )
             return found
 
+    async def large_tables(self, rows: int) -> set[str]:
+        """The tables of so many rows or more."""
+        async with self.database.transaction() as tx:
+            found = await tx.rows("-- test\nSELECT relname FROM pg_class WHERE reltuples >= %(rows)s", rows=rows)
+        return {row["relname"] for row in found}
+
     async def document(self, caller: Caller, text: str, **variables: Any) -> Explained:
         """The plan of the one statement that answers a document."""
         self._seen.clear()
@@ -101,15 +110,30 @@ class Planner:
         return Explained(plan["Plan"])
 
 
+@asynccontextmanager
+async def _filled(
+    cluster: "asyncpg.Connection[asyncpg.Record]", dsn: str, name: str, fill: Callable[[Database], Awaitable[None]]
+) -> AsyncIterator[Planner]:
+    await cluster.execute(f"CREATE DATABASE {name} STRATEGY file_copy")
+    try:
+        own = urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
+        await migrate(own)
+        async with Database.open(own) as database:
+            await fill(database)
+            yield Planner(database)
+    finally:
+        await cluster.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture(scope="session")
 async def planner(cluster: "asyncpg.Connection[asyncpg.Record]", cluster_dsn: str) -> AsyncIterator[Planner]:
     """A planner that knows the statistics of a large landscape."""
-    await cluster.execute("CREATE DATABASE large STRATEGY file_copy")
-    try:
-        dsn = urlunsplit(urlsplit(cluster_dsn)._replace(path="/large"))
-        await migrate(dsn)
-        async with Database.open(dsn) as database:
-            await seed(database, SIZE)
-            yield Planner(database)
-    finally:
-        await cluster.execute("DROP DATABASE large WITH (FORCE)")
+    async with _filled(cluster, cluster_dsn, "large", partial(seed, size=SIZE)) as large:
+        yield large
+
+
+@pytest.fixture(scope="session")
+async def many(cluster: "asyncpg.Connection[asyncpg.Record]", cluster_dsn: str) -> AsyncIterator[Planner]:
+    """A planner that knows a hundred thousand rows of everything that is listed."""
+    async with _filled(cluster, cluster_dsn, "many", partial(lists.seed, rows=100_000)) as filled:
+        yield filled
