@@ -8,8 +8,8 @@ import hashlib
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -23,16 +23,18 @@ from compass.access import account
 from compass.access.authenticate import Authenticator, Identified
 from compass.access.caller import Caller, Consumer, Flow
 from compass.access.tokens import AccessTokens
-from compass.api.http import App, Handler, Request, Response, graphql, patch
+from compass.api.http import App, Handler, Request, Response, Sent, events, graphql, lookup, patch
 from compass.api.oauth import token_endpoint
 from compass.api.request import Endpoint
 from compass.api.schema import Surface, require_agreement, surface
 from compass.api.tls import Identity, MutualDoor, TokenDoor
 from compass.api.tls import serve as listen
-from compass.connector import certificate, one_time_token, pairing
+from compass.connector import certificate, inventory, one_time_token, pairing
 from compass.connector.authority import Authority
 from compass.connector.revocation import Revocations
+from compass.connector.revocation_list import RevocationList
 from compass.connector.urls import PublicUrls
+from compass.connector.use import Uses
 from compass.delivery.attempt import RetryRules
 from compass.delivery.enqueue import purge as purge_deliveries
 from compass.delivery.worker import DeliveryWork
@@ -41,17 +43,22 @@ from compass.director import (
     api_definition,
     application,
     application_merge,
+    application_operation,
     application_template,
     assignment_status,
+    automatic_scenario_assignment,
     bundle,
     bundle_instance_auth,
     certificate_subject_mapping,
+    change,
     document,
     event_definition,
     eventing,
     fetch_request,
     formation,
     formation_assignment,
+    formation_constraint,
+    formation_status,
     formation_template,
     integration_dependency,
     integration_system,
@@ -59,6 +66,7 @@ from compass.director import (
     label_definition,
     not_offered,
     runtime,
+    runtime_context,
     spec,
     system_auth,
     tenant,
@@ -68,27 +76,30 @@ from compass.director import (
     webhook_delivery,
 )
 from compass.director import pairing as director_pairing
+from compass.director.formation_lifecycle import FormationLifecycle
 from compass.director.notifications import Notifications
 from compass.errors import Unauthorized
 from compass.ids import ApplicationId, RuntimeId, SystemAuthId
 from compass.operations.worker import OperationWork, Worker
-from compass.outbound.door import Door, OutboundSettings
+from compass.outbound.door import Door, DoorSettings
+from compass.outbox.feed import Feed, Reset, Told
 from compass.outbox.relay import Relay, reactions
 from compass.postgres.embedded import FolderNotWritable, running
-from compass.postgres.migrate import migrate
+from compass.postgres.migrate import migrate, needed
 from compass.postgres.pool import AWAY, Database, Tx
 from compass.postgres.queue import WorkSettings
 from compass.provisioner import deprovision, provision, reconnect, status, supervision, upgrade
 from compass.provisioner.drivers.local import Local
 from compass.provisioner.infrastructure import Drivers
 from compass.provisioner.refusals import wire_extensions
-from compass.settings import Settings, TokenSettings
+from compass.reads.plan import Lent
+from compass.settings import ApplicationSettings, LandscapeSettings, SettingRefused, Settings, TokenSettings
 from compass.vault import Vault
 
 _log = logging.getLogger(__name__)
 
 _TIDY_EVERY_SECONDS: Final = 3600
-CONNECTOR_NOUNS: Final = (pairing,)
+CONNECTOR_NOUNS: Final = (pairing, inventory)
 DIRECTOR_NOUNS: Final = (
     tenant,
     tenant_access,
@@ -106,6 +117,7 @@ DIRECTOR_NOUNS: Final = (
     document,
     bundle_instance_auth,
     runtime,
+    runtime_context,
     label,
     label_definition,
     integration_system,
@@ -113,14 +125,22 @@ DIRECTOR_NOUNS: Final = (
     director_pairing,
     viewer,
     formation_template,
+    formation_constraint,
     formation,
     formation_assignment,
+    automatic_scenario_assignment,
     eventing,
     webhook,
     webhook_delivery,
 )
 PROVISIONER_NOUNS: Final = (provision, deprovision, reconnect, status, upgrade)
-OPERATIONS: Final = (provision.PROVISION, deprovision.DEPROVISION, reconnect.RECONNECT, supervision.RENEWAL)
+PROVISIONER_OPERATIONS: Final = (
+    provision.PROVISION,
+    deprovision.DEPROVISION,
+    reconnect.RECONNECT,
+    supervision.RENEWAL,
+)
+OPERATIONS: Final = (*PROVISIONER_OPERATIONS, *application.OPERATIONS)
 
 
 @dataclass(frozen=True)
@@ -179,6 +199,7 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
 
     A database of its own is migrated; that of `database.dsn` has to be, by whoever decides when its tables change.
     """
+    _refuse_unusable_adapter(settings)
     async with AsyncExitStack() as stack:
         _make(settings.data_folder)
         vault = Vault.at(settings.data_folder / "vault.keys")
@@ -195,7 +216,7 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
             shown = await certificate.issue_server(tx, authority, names=settings.listen.public_names)
         identity = Identity(shown.issued.chain_pem, shown.key_pem)
         revocations = await stack.enter_async_context(Revocations.watching(database))
-        door = await stack.enter_async_context(Door(_outbound(settings)))
+        door = await stack.enter_async_context(Door(DoorSettings(**vars(settings.outbound))))
         doors = (TokenDoor(identity), MutualDoor(identity, authorities_pem=authority.ca_pem))
         token_app, mtls_app = App(), App()
         urls = PublicUrls(
@@ -205,6 +226,7 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
             mtls_port=await _open(
                 stack, settings, mtls_app, doors[1], settings.listen.mtls_port, settings.listen.public_mtls_url
             ),
+            legacy=settings.listen.public_legacy_url,
         )
         parts: dict[type, Any] = {
             Database: database,
@@ -212,6 +234,9 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
             Authority: authority,
             PublicUrls: urls,
             TokenSettings: settings.tokens,
+            ApplicationSettings: settings.applications,
+            LandscapeSettings: settings.landscape,
+            Lent: Lent(hidden_applications=settings.landscape.hidden_labels() or None),
             Door: door,
             Settings: settings,
         }
@@ -219,12 +244,16 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
         async with database.transaction() as tx:
             plane_name = await supervision.identity(tx)
         drivers = Drivers({"local": Local(settings.data_folder / "runtimes", plane=plane_name)})
-        steps: dict[type, Any] = {**parts, Drivers: drivers}
+        receivers = application_operation.Receivers(vault, door, source=urls.token_port, settings=settings.applications)
+        steps: dict[type, Any] = {**parts, Drivers: drivers, application_operation.Receivers: receivers}
         provisioner = provisioner_surface(steps)
         for offered in (director, connector, provisioner):
             require_agreement(offered)
         authenticator = Authenticator(database, tokens, revocations)
-        callers = Callers(database, authenticator)
+        uses = Uses()
+        callers = Callers(database, authenticator, uses)
+        revoked = RevocationList(database, authority, revocations)
+        feed = Feed(database, address=change.Changes(database).address, ended=authenticator.ended)
         limit = settings.limits.max_request_bytes
         token_app.open(
             {
@@ -235,11 +264,18 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
                 ),
                 "/oauth2/token": token_endpoint(authenticator),
                 "/ca.pem": _fixed(authority.root_pem.encode(), "application/x-pem-file"),
+                "/issuing.pem": _fixed(authority.ca_pem.encode(), "application/x-pem-file"),
+                "/crl.der": _made(revoked.der, "application/pkix-crl"),
+                "/crl.pem": _made(revoked.pem, "application/x-pem-file"),
                 "/healthz": _fixed(b"ok", "text/plain"),
                 "/livez": _fixed(b"ok", "text/plain"),
                 "/readyz": _readiness(database),
-                "/v1/info": _fixed(orjson.dumps(_info(authority)), "application/json"),
-                **_assignment_status(database, callers.person),
+                **dict.fromkeys(
+                    ("/v1/info", "/director/v1/info"), _fixed(orjson.dumps(_info(authority)), "application/json")
+                ),
+                **_status(database, callers.person),
+                **_last_operation(database, callers.person),
+                change.PATH: events(_followed(feed), callers.person),
             }
         )
         mtls_app.open(
@@ -247,15 +283,20 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
                 "/director/graphql": graphql(Endpoint(director, database), callers.paired, max_body_bytes=limit),
                 "/connector/graphql": graphql(Endpoint(connector, database), callers.renewing, max_body_bytes=limit),
                 "/healthz": _fixed(b"ok", "text/plain"),
-                **_assignment_status(database, callers.paired),
+                **_status(database, callers.paired),
+                **_last_operation(database, callers.paired),
+                change.PATH: events(_followed(feed), callers.paired),
             }
         )
-        relay = Relay(database, reactions(*Notifications(urls.token_port).reactions()))
+        told = (Notifications(urls.token_port), FormationLifecycle(urls.token_port))
+        relay = Relay(database, reactions(*(pair for who in told for pair in who.reactions())))
         work: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (
             relay.run,
+            feed.run,
             lambda: _deliveries(database, vault, door, settings).run(asyncio.Event()),
             lambda: _renew_identity(database, authority, settings, shown, doors),
             lambda: _tidy(database, relay),
+            lambda: uses.run(database),
             lambda: _operations(database, steps, settings).run(asyncio.Event()),
             supervision.Supervision(database, drivers).run,
             lambda: _wait(failed),
@@ -282,7 +323,8 @@ def _operations(database: Database, steps: Mapping[type, Any], settings: Setting
     chosen = settings.provisioner
     # Short, for a plane that was killed: its operations go on this long after it is back. A lease lost without need
     # costs nothing, every step may be repeated.
-    taken = WorkSettings(concurrency=chosen.concurrent_operations, lease=timedelta(seconds=5))
+    seats = chosen.concurrent_operations + settings.applications.concurrent_operations
+    taken = WorkSettings(concurrency=seats, lease=timedelta(seconds=5))
     work = OperationWork(first_retry_after=chosen.step_retry_after, work=taken)
     return Worker(database, kinds=OPERATIONS, parts=steps, settings=work)
 
@@ -305,22 +347,19 @@ def _deliveries(database: Database, vault: Vault, door: Door, settings: Settings
     )
 
 
+def _refuse_unusable_adapter(settings: Settings) -> None:
+    adapter = runtime.adapter_webhook(settings.landscape)
+    problem = adapter and adapter.problems().get("reason")
+    if problem:
+        source = settings.sources.get("landscape.kyma_adapter_url_template", "default")
+        raise SettingRefused(setting="landscape.kyma_adapter_url_template", source=source, reason=problem)
+
+
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise FolderNotWritable(folder=str(folder), why=error.strerror or "unknown") from error
-
-
-def _outbound(settings: Settings) -> OutboundSettings:
-    chosen = settings.outbound
-    return OutboundSettings(
-        allowed_networks=chosen.allowed_networks,
-        connect_timeout=chosen.connect_timeout,
-        total_timeout=chosen.total_timeout,
-        extra_ca=chosen.ca_file,
-        max_body_bytes=chosen.max_response_bytes,
-    )
 
 
 async def _open(
@@ -393,9 +432,10 @@ async def _renew_identity(
 class Callers:
     """Who is asking, per listener and endpoint."""
 
-    def __init__(self, database: Database, authenticator: Authenticator) -> None:
+    def __init__(self, database: Database, authenticator: Authenticator, uses: Uses) -> None:
         self._database = database
         self._authenticator = authenticator
+        self._uses = uses
 
     async def person(self, request: Request) -> Caller:
         """On the token port: whoever has an access token."""
@@ -429,17 +469,17 @@ class Callers:
             Flow.ONE_TIME_TOKEN,
             frozenset(),
             None,
-            headers=((pairing.TOKEN_HEADER, token),),
+            headers=((pairing.TOKEN_HEADER, token), (pairing.KEY_HEADER, request.headers.get(pairing.KEY_HEADER, ""))),
             request_id=request.request_id,
         )
 
     async def _certified(self, request: Request) -> Identified:
         if request.peer_der is None:
             raise Unauthorized(reason="a client certificate is required")
-        name = certificate.common_name(request.peer_der) or ""
-        return await self._authenticator.by_certificate(
-            name, certificate.fingerprint(request.peer_der), request.headers, request.request_id
-        )
+        name, fingerprint = certificate.common_name(request.peer_der) or "", certificate.fingerprint(request.peer_der)
+        identified = await self._authenticator.by_certificate(name, fingerprint, request.headers, request.request_id)
+        self._uses.note(fingerprint)
+        return identified
 
     async def _noted(self, identified: Identified) -> Caller:
         """Note the first call a client makes by itself. A failure to note it never stops the call."""
@@ -461,19 +501,43 @@ class Callers:
         return caller
 
 
-def _assignment_status(database: Database, identify: Callable[[Request], Awaitable[Caller]]) -> dict[str, Handler]:
-    """Where participants of groups report. Gateways of the original put `/director` before it."""
+def _status(database: Database, identify: Callable[[Request], Awaitable[Caller]]) -> dict[str, Handler]:
+    """Where participants of groups and leading products report. Gateways of the original put `/director` before it."""
+    group = "/v1/businessIntegrations/{ucl-formation-id}"
+    pair = f"{group}/assignments/{{ucl-assignment-id}}"
     reports = assignment_status.Reports(database)
-    path = "/v1/businessIntegrations/{ucl-formation-id}/assignments/{ucl-assignment-id}/status"
-    report, reset = (
-        patch(change, identify, max_body_bytes=assignment_status.MOST_BYTES)
-        for change in (reports.report, reports.reset)
-    )
     return {
-        f"{prefix}{path}{suffix}": handler
+        f"{prefix}{path}": patch(change, identify, max_body_bytes=assignment_status.MOST_BYTES)
         for prefix in ("", "/director")
-        for suffix, handler in (("", report), ("/reset", reset))
+        for path, change in (
+            (f"{pair}/status", reports.report),
+            (f"{pair}/status/reset", reports.reset),
+            (f"{group}/status", formation_status.Reports(database).report),
+        )
     }
+
+
+def _last_operation(database: Database, identify: Callable[[Request], Awaitable[Caller]]) -> dict[str, Handler]:
+    """How far operations in the background are. Published at either path, as `_status`."""
+    handler = lookup(application_operation.LastOperations(database).look_up, identify)
+    return {f"{prefix}{application_operation.PATH}": handler for prefix in ("", "/director")}
+
+
+def _followed(feed: Feed) -> Callable[[Caller, str | None], AsyncGenerator[Sent | None, None]]:
+    """The change feed as events of a stream."""
+
+    async def follow(caller: Caller, after: str | None) -> AsyncGenerator[Sent | None, None]:
+        async with aclosing(feed.follow(change.follower(caller), after)) as told:
+            async for one in told:
+                match one:
+                    case None:
+                        yield None
+                    case Reset():
+                        yield Sent(str(one.position), "reset", orjson.dumps({"id": str(one.position), "type": "reset"}))
+                    case Told():
+                        yield Sent(str(one.position), one.name, one.data)
+
+    return follow
 
 
 def _token_of(request: Request) -> str:
@@ -481,19 +545,39 @@ def _token_of(request: Request) -> str:
 
 
 def _fixed(body: bytes, content_type: str) -> Handler:
-    async def answer(_request: Request) -> Response:
-        return Response(body, content_type=content_type)
+    async def known() -> bytes:
+        return body
+
+    return _made(known, content_type)
+
+
+def _made(body: Callable[[], Awaitable[bytes]], content_type: str) -> Handler:
+    async def answer(request: Request) -> Response:
+        if request.method not in ("GET", "HEAD"):
+            return Response(b"", 405, content_type, {"allow": "GET, HEAD"})
+        return Response(await body(), content_type=content_type)
 
     return answer
 
 
+READY = """
+-- app.ready
+SELECT EXISTS (SELECT FROM migration WHERE name = $1)
+"""
+
+
 def _readiness(database: Database) -> Handler:
+    """Ready while the database answers and has what this release needs. Source: contract/director.md §1.1."""
+    wanted = needed()
+
     async def answer(_request: Request) -> Response:
         try:
             async with asyncio.timeout(2):
-                await database.read("SELECT 1", [])
+                is_migrated = (await database.read(READY, [wanted]))[0]
         except Exception as error:  # noqa: BLE001  # whatever the reason: not ready
             return Response(f"the database does not answer: {type(error).__name__}".encode(), 503, "text/plain")
+        if not is_migrated:
+            return Response(f"the database misses the migration {wanted}".encode(), 503, "text/plain")
         return Response(b"ok", content_type="text/plain")
 
     return answer

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from compass.access.caller import Caller
-from compass.errors import InsufficientScopes
 from compass.ids import TenantId
 from compass.inputs import input_from, snake, wire_names
 from compass.postgres.pool import Tx
@@ -26,6 +25,24 @@ _REGISTERED: Final = "compass_command"
 
 class Selection(frozenset[str]):
     """The names of the fields selected of a command's answer, for one that does less when less is asked for."""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What a command answers with when its work goes on after the answer: where to ask how far it is.
+
+    The mutation has no member in `data` then. Source: contract/director.md §17.
+    """
+
+    location: str
+
+
+class OnRecord:
+    """Marks a refusal that leaves a trace: what its command did is undone, then `record` runs in a new transaction."""
+
+    async def record(self, tx: Tx) -> None:
+        """What is to be kept of it. May run several times, see `Database.run`."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -103,8 +120,7 @@ class Command:
 
     def allowed(self, caller: Caller) -> None:
         """Raises InsufficientScopes unless the caller may call this mutation."""
-        if self.scope and self.scope not in caller.scopes:
-            raise InsufficientScopes(actual=";".join(sorted(caller.scopes)), required=self.scope)
+        caller.require(self.scope)
 
     def read_arguments(self, given: Mapping[str, Any]) -> list[Any]:
         """The mutation's arguments as the function takes them. Raises InvalidInput."""

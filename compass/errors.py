@@ -6,6 +6,7 @@ that form. Source: contract/director.md §1.4.
 """
 
 import uuid
+from collections.abc import Iterable
 from enum import IntEnum
 from string import Formatter
 from typing import ClassVar
@@ -61,6 +62,11 @@ class CompassError(Exception):
         return f"{sentence} [{'; '.join(f'{key}={value}' for key, value in shown.items())}]"
 
 
+def presentable(error: Exception) -> str:
+    """What may be shown of an error: our own sentences; of others the class alone, their text may hold secrets."""
+    return error.wire_text() if isinstance(error, CompassError) else type(error).__name__
+
+
 class NotFound(CompassError):
     """The object does not exist, or is not visible to the caller: the two are never told apart."""
 
@@ -101,6 +107,9 @@ class InsufficientScopes(CompassError):
 
     code = Code.INSUFFICIENT_SCOPES
     message = "insufficient scopes provided"
+
+    def __init__(self, held: Iterable[str], required: str) -> None:
+        super().__init__(actual=";".join(sorted(held)), required=required)
 
 
 class TenantRequired(CompassError):
@@ -147,6 +156,20 @@ class Refused(CompassError):
     def wire_text(self) -> str:
         """The sentence in the original's envelope for errors without a code."""
         return f"{self.message} [errorID={self.facts['errorID']}, reason: {self.why}]"
+
+
+class EmptyData(CompassError):
+    """Something that the object must have was left out, and only the database noticed."""
+
+    code = Code.EMPTY_DATA
+    message = "Some required data was left out"
+
+
+class InconsistentData(CompassError):
+    """A value is outside of what the object may have, and only the database noticed."""
+
+    code = Code.INCONSISTENT_DATA
+    message = "Inconsistent or out-of-range data"
 
 
 class OperationTimedOut(CompassError):

@@ -20,6 +20,7 @@ import orjson
 
 from compass.errors import InvalidInput
 
+LONGEST_LABEL_KEY: Final = 256
 _UPPER_RUN: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -27,6 +28,12 @@ def snake(wire_name: str) -> str:
     """`healthCheckURL` → `health_check_url`, `correlationIDs` → `correlation_ids`, `someOAuth` → `some_oauth`."""
     one_word = wire_name.replace("IDs", "Ids").replace("URLs", "Urls").replace("OAuth", "Oauth")
     return _UPPER_RUN.sub("_", one_word).lower()
+
+
+def camel(name: str) -> str:
+    """`application_template` → `applicationTemplate`."""
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
 
 
 class Rule(Protocol):
@@ -89,6 +96,8 @@ def web_address(value: str, /) -> str | None:
 def label_keys(value: Mapping[str, Any], /) -> str | None:
     """Keys of a label map."""
     for key in value:
+        if len(key) > LONGEST_LABEL_KEY:
+            return f"the length of a label key must be no more than {LONGEST_LABEL_KEY}"
         if not re.fullmatch("[a-zA-Z0-9_]+", key):
             return f"label key {key!r} must be in a valid format"
     return None

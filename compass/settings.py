@@ -8,11 +8,12 @@ Nothing is guessed: an unknown name, a wrong type and an insecure value are refu
 """
 
 import difflib
+import json
 import os
 import re
 import tomllib
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from datetime import timedelta
 from enum import StrEnum
@@ -77,6 +78,9 @@ class ListenSettings:
     """`https://…` under which others reach the token port. None: the first public name and the bound port."""
     public_mtls_url: str | None = None
     """`https://…` under which others reach the mTLS port. None: the first public name and the bound port."""
+    public_legacy_url: str | None = None
+    """`https://…` of a connector for the legacy REST interface, which the plane itself does not have: told to
+    Applications as `legacyConnectorURL`, with `?token=…`. None: where the original had it, at the token port."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,14 @@ class TokenSettings:
     """It waits for a cluster to come up before the agent in it can read it."""
     csr_validity: timedelta = timedelta(minutes=5)
     """Between a client's `configuration` call and its signing request."""
+    pairing_adapters: tuple[str, ...] = ()
+    """`<id of an integration system>=<URL>` each: who makes the one-time tokens for the Applications of that system.
+    A URL in a private network must be allowed by `outbound.allowed_networks`."""
+
+    def adapter_urls(self) -> Mapping[str, str]:
+        """The URL of the pairing adapter by the id of its integration system."""
+        entries = (entry.partition("=") for entry in self.pairing_adapters)
+        return {system.strip().lower(): url.strip() for system, _, url in entries}
 
 
 @dataclass(frozen=True)
@@ -117,15 +129,17 @@ class OutboundSettings:
     """Limits for calls to addresses that users gave us: spec URLs and webhooks."""
 
     allowed_networks: tuple[Network, ...] = ()
-    """Private networks that such calls may reach, as CIDR. Empty: public addresses only."""
+    """Private networks that such calls may reach, as CIDR, such as the receivers of one's own site: users can then see
+    which of their addresses answer. Empty: public addresses only."""
     ca_file: Path | None = None
     """PEM authorities to trust besides the system's, for receivers with a private authority."""
     connect_timeout: timedelta = timedelta(seconds=5)
-    """Resolve, connect and TLS handshake together."""
+    """Resolve, connect and TLS handshake together, for all addresses of a host."""
     total_timeout: timedelta = timedelta(seconds=30)
-    """A whole fetch, however slowly the other side sends."""
-    max_response_bytes: int = 10 * 1024 * 1024
-    """Counted after decompression. The largest real specification documents are a few megabytes."""
+    """A whole call, from waiting for a free seat to the last byte, however slowly the other side sends."""
+    max_response_bytes: int = 5 * 1024 * 1024
+    """Counted as sent and after decompression. The largest real specification documents are a few megabytes; one that
+    is sent along may have as much."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +160,22 @@ class DeliverySettings:
 
 
 @dataclass(frozen=True)
+class ApplicationSettings:
+    """How Applications are registered, unpaired and unregistered in the background, in `mode: ASYNC`."""
+
+    async_mode: bool = True
+    """Whether that mode may be asked for. Off, such a mutation is refused with code 27."""
+    attempt_timeout: timedelta = timedelta(seconds=10)
+    """One call of a webhook of type REGISTER_APPLICATION or UNREGISTER_APPLICATION, whatever its receiver does."""
+    retry_after: timedelta = timedelta(seconds=10)
+    """Until the next call of a receiver that is not done, where its webhook has no `retryInterval`."""
+    give_up_after: timedelta = timedelta(hours=1)
+    """From the mutation, where the webhook has no `timeout`; at most a day in either case. Then it has failed."""
+    concurrent_operations: int = 32
+    """Per process, beside those of the Provisioner. A receiver that hangs holds one for `attempt_timeout`."""
+
+
+@dataclass(frozen=True)
 class ProvisionerSettings:
     """How Runtimes are created."""
 
@@ -157,6 +187,55 @@ class ProvisionerSettings:
     """How often a Runtime created here asks the plane for its configuration."""
     applications_ca_file: Path | None = None
     """PEM authorities that a Runtime created here trusts when it calls Applications, besides the system's."""
+
+
+@dataclass(frozen=True)
+class LandscapeSettings:
+    """What is particular to the systems around the plane. Nothing of it applies until it is set."""
+
+    hidden_applications: tuple[str, ...] = ()
+    """`<label>=<value>` each: Applications that have such a label are kept from all Runtimes."""
+    discovery_webhooks: tuple[str, ...] = ()
+    """`<application type>=<suffix>/<path>` each: an Application with that label `applicationType` and a base URL gets
+    a webhook `OPEN_RESOURCE_DISCOVERY` when it is updated, at the base URL with the suffix, which may be empty, after
+    the first part of its host name, and the path."""
+    kyma_adapter_url_template: str | None = None
+    """Template of a webhook `CONFIGURATION_CHANGED` that every Runtime gets which an integration system registers."""
+    kyma_adapter_input_template: str | None = None
+    """The input template of that webhook."""
+    kyma_adapter_header_template: str | None = None
+    """The header template of that webhook."""
+    kyma_adapter_output_template: str | None = None
+    """The output template of that webhook."""
+    kyma_adapter_mode: str = "SYNC"
+    """The mode of that webhook: `SYNC` or `ASYNC_CALLBACK`."""
+    tenant_mappings: str | None = None
+    """The webhooks that one with a `version` stands for, in an application template, as JSON:
+    `{"SYNC": {"1.0": [{"type": "CONFIGURATION_CHANGED", "urlTemplate": …}]}}` has them by mode and version. In a
+    `urlTemplate`, `%s` is the URL that was given. Best read from a file, with `tenant_mappings_file`."""
+
+    def hidden_labels(self) -> Mapping[str, Sequence[str]]:
+        """The values that keep an Application from Runtimes, by label."""
+        found: dict[str, list[str]] = {}
+        for entry in self.hidden_applications:
+            key, _, value = entry.partition("=")
+            found.setdefault(key.strip(), []).append(value.strip())
+        return found
+
+    def mapped_webhooks(self, mode: str, version: str) -> Sequence[Mapping[str, Any]] | None:
+        """The webhooks, as inputs of the API, that one of this mode and version stands for; None: nobody knows it."""
+        by_version = json.loads(self.tenant_mappings or "{}").get(mode, {})
+        found: Sequence[Mapping[str, Any]] | None = by_version.get(version)
+        return found
+
+    def discovery_urls(self) -> Mapping[str, tuple[str, str]]:
+        """Suffix and path of the discovery webhook, by application type."""
+        found = {}
+        for entry in self.discovery_webhooks:
+            kind, _, where = entry.rpartition("=")
+            suffix, _, path = where.strip().partition("/")
+            found[kind.strip()] = (suffix, f"/{path}")
+        return found
 
 
 @dataclass(frozen=True)
@@ -187,7 +266,9 @@ class Settings:
     tokens: TokenSettings = TokenSettings()
     outbound: OutboundSettings = OutboundSettings()
     delivery: DeliverySettings = DeliverySettings()
+    applications: ApplicationSettings = ApplicationSettings()
     provisioner: ProvisionerSettings = ProvisionerSettings()
+    landscape: LandscapeSettings = LandscapeSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -494,6 +575,12 @@ def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
     for name in ("application_validity", "runtime_validity", "csr_validity"):
         if getattr(settings.tokens, name) > _LONGEST_TOKEN:
             yield f"tokens.{name}", "a one-time token that lives longer than a day is a password; at most 1d"
+    for entry in settings.tokens.pairing_adapters:
+        if not re.fullmatch(
+            r"\s*[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\s*=\s*https?://[^\s/?#@]+([/?#]\S*)?", entry
+        ):
+            yield "tokens.pairing_adapters", f"{entry!r} is not <id of an integration system>=<http or https URL>"
+    yield from _landscape_problems(settings.landscape)
     if settings.authority.client_validity > _LONGEST_CERTIFICATE:
         yield "authority.client_validity", "a client certificate lives at most 397d; clients renew theirs by themselves"
     for name in _SUBJECT_PARTS:
@@ -552,6 +639,39 @@ def _is_here(host: str) -> bool:
         return False
 
 
+def _landscape_problems(landscape: LandscapeSettings) -> Iterator[tuple[str, str]]:
+    for entry in landscape.hidden_applications:
+        if not re.fullmatch(r"\s*[a-zA-Z0-9_]{1,256}\s*=.*\S.*", entry):
+            yield "landscape.hidden_applications", f"{entry!r} is not <label>=<value>"
+    for entry in landscape.discovery_webhooks:
+        if not re.fullmatch(r"\s*\S.*=\s*[a-zA-Z0-9-]*/[^\s?#=]*\s*", entry):
+            yield "landscape.discovery_webhooks", f"{entry!r} is not <application type>=<suffix>/<path>"
+    if landscape.tenant_mappings is not None and not _are_tenant_mappings(landscape.tenant_mappings):
+        yield (
+            "landscape.tenant_mappings",
+            "must be a JSON object of modes, of objects of versions, of lists of webhooks",
+        )
+    if landscape.kyma_adapter_mode not in ("SYNC", "ASYNC_CALLBACK"):
+        yield "landscape.kyma_adapter_mode", "must be SYNC or ASYNC_CALLBACK"
+    if landscape.kyma_adapter_url_template is None:
+        for name in ("input_template", "header_template", "output_template"):
+            if getattr(landscape, f"kyma_adapter_{name}") is not None:
+                yield f"landscape.kyma_adapter_{name}", "means nothing without landscape.kyma_adapter_url_template"
+
+
+def _are_tenant_mappings(text: str) -> bool:
+    try:
+        by_mode = json.loads(text)
+        lists = [webhooks for by_version in by_mode.values() for webhooks in by_version.values()]
+    except (ValueError, AttributeError, RecursionError):
+        return False
+    return all(isinstance(listed, list) and all(map(_is_webhook, listed)) for listed in lists)
+
+
+def _is_webhook(entry: object) -> bool:
+    return isinstance(entry, dict) and "type" in entry and all(isinstance(part, str | int) for part in entry.values())
+
+
 def _listen_problems(listen: ListenSettings) -> Iterator[tuple[str, str]]:
     if listen.token_port == listen.mtls_port != 0:
         yield "listen.mtls_port", "the two listeners need a port each"
@@ -560,7 +680,8 @@ def _listen_problems(listen: ListenSettings) -> Iterator[tuple[str, str]]:
     for name in listen.public_names:
         if not re.fullmatch(r"[A-Za-z0-9.:*-]{1,253}", name):
             yield "listen.public_names", f"{name!r} is neither a host name nor an address"
-    for key, url in (("public_token_url", listen.public_token_url), ("public_mtls_url", listen.public_mtls_url)):
+    for key in ("public_token_url", "public_mtls_url", "public_legacy_url"):
+        url = getattr(listen, key)
         if url is not None and not re.fullmatch(r"https://[^\s/?#@]+(/[^\s?#]*)?", url):
             yield f"listen.{key}", "must begin with https:// and have neither user, query nor fragment"
 

@@ -4,7 +4,7 @@ A paired client is looked up on every request, so deleting its system auth ends 
 not be revoked. Nothing in the request's headers is believed but the `Tenant` a caller wants to work in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -39,6 +39,21 @@ SELECT account.name, account.secret_digest, wanted.id AS wanted_id
 FROM (SELECT 1) AS always
 LEFT JOIN account ON account.name = $1
 LEFT JOIN tenant wanted ON wanted.external_id = $2 AND wanted.status = 'Active'
+"""
+ENDED = """
+-- authenticate.ended
+SELECT coalesce(array_agg(asked.number), '{}') AS ended
+FROM unnest($1::uuid[], $2::bool[], $3::text[], $4::uuid[]) WITH ORDINALITY
+    AS asked (system_auth, by_secret, account, tenant, number)
+WHERE NOT CASE
+        WHEN asked.system_auth IS NULL THEN EXISTS (SELECT FROM account WHERE account.name = asked.account)
+        ELSE EXISTS (
+            SELECT FROM system_auth known
+            WHERE known.id = asked.system_auth AND (NOT asked.by_secret OR known.client_secret_digest IS NOT NULL)
+        )
+    END
+    OR asked.tenant IS NOT NULL
+        AND NOT EXISTS (SELECT FROM tenant WHERE tenant.id = asked.tenant AND tenant.status = 'Active')
 """
 
 
@@ -106,6 +121,27 @@ class Authenticator:
             ),
             noted=True,
         )
+
+    async def ended(self, callers: Collection[Caller]) -> list[Caller]:
+        """Those who would not be let in any more with what they came with. One statement. Raises Unavailable.
+
+        Not for the end of an access token: whoever holds on to a caller does so for less than a token lives.
+        """
+        asked: list[Caller] = []
+        ended: list[Caller] = []
+        for caller in callers:
+            revoked = caller.certificate and await self._revoked.is_revoked(caller.certificate)
+            (ended if revoked else asked).append(caller)
+        row = await self._database.read(
+            ENDED,
+            [
+                [caller.system_auth for caller in asked],
+                [caller.flow is Flow.OAUTH2 for caller in asked],
+                [caller.consumer_id for caller in asked],
+                [caller.tenant for caller in asked],
+            ],
+        )
+        return ended + [asked[number - 1] for number in row["ended"]]
 
     async def exchange(self, client: str, secret: str, scope: str) -> tuple[str, frozenset[str]]:
         """An access token for a client's secret, and the scopes it has. Source: RFC 6749 §4.4.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from compass.errors import TenantNotFound, TenantRequired
+from compass.errors import InsufficientScopes, TenantNotFound, TenantRequired
 from compass.ids import RuntimeId, SystemAuthId, TenantId
 
 
@@ -53,6 +53,11 @@ class Caller:
     def header(self, name: str) -> str:
         """A request header that the contract lets change an answer, or an empty string."""
         return dict(self.headers).get(name, "")
+
+    def require(self, scope: str) -> None:
+        """Raises InsufficientScopes when the caller does not have the scope. An empty one is had by everybody."""
+        if scope and scope not in self.scopes:
+            raise InsufficientScopes(self.scopes, scope)
 
     def in_tenant(self) -> TenantId:
         """The tenant. Raises TenantNotFound when the one named is unknown, TenantRequired when none was named."""

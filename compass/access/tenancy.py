@@ -18,15 +18,22 @@ SELECT EXISTS (SELECT 1 FROM runtime_tenant WHERE tenant_id = %(tenant)s AND run
 """
 
 
+class NotOwner(Unauthorized):
+    """The object is visible to the caller and not its own to change."""
+
+    def __init__(self) -> None:
+        super().__init__(reason="Owner access is needed for resource modification")
+
+
 async def application_refusal(tx: Tx, tenant: TenantId, application: str) -> CompassError:
     """Why a change to an application found no row: it is not there for this tenant, or is not the tenant's own."""
     if await tx.value(SEES_APPLICATION, tenant=tenant, id=application):
-        return Unauthorized(reason="Owner access is needed for resource modification")
+        return NotOwner()
     return NotFound(object="application")
 
 
 async def runtime_refusal(tx: Tx, tenant: TenantId, runtime: str) -> CompassError:
     """The same for a runtime."""
     if await tx.value(SEES_RUNTIME, tenant=tenant, id=runtime):
-        return Unauthorized(reason="Owner access is needed for resource modification")
+        return NotOwner()
     return NotFound(object="runtime")

@@ -14,6 +14,7 @@ from compass.errors import CompassError
 from compass.outbound.door import ClientCertificate, Request, Response
 from compass.outbound.errors import OutboundTimedOut, RequestRefused
 from compass.postgres.queue import backoff
+from compass.settings import DeliverySettings
 
 EXCERPT_BYTES: Final = 2048
 """How much of an answer is kept for whoever looks for the reason of a failure."""
@@ -83,14 +84,14 @@ Answer = Response | CompassError
 class RetryRules:
     """When a delivery that failed is tried again, and for how long."""
 
-    base: timedelta = timedelta(seconds=2)
+    base: timedelta = DeliverySettings.first_retry_after
     """The longest pause after the first failure."""
     factor: float = 3.0
-    """2 s, 6 s, 18 s, 54 s, 2.7 min, 8 min, 24 min, 73 min, 3.6 h, then the cap."""
-    cap: timedelta = timedelta(hours=6)
+    """2 s, 6 s, 18 s, 54 s, 2.7 min, 8 min, 24 min, then the cap."""
+    cap: timedelta = DeliverySettings.retry_at_most_every
     """The longest pause, also when the receiver itself asks for a longer one."""
-    give_up_after: timedelta = timedelta(days=2)
-    """From the first attempt. Two days cover a weekend outage; then the delivery is dead, which the API shows."""
+    give_up_after: timedelta = DeliverySettings.give_up_after
+    """From the first attempt; then the delivery is dead."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ async def send(door: Sender, delivery: Delivery, prepared: Prepared, *, within: 
             request = Request(
                 method=delivery.method,
                 url=prepared.url or delivery.url,
-                headers=_merged(
+                headers=merged(
                     delivery.headers,
                     prepared.headers,
                     await prepared.sign_in() if prepared.sign_in else {},
@@ -132,7 +133,7 @@ async def send(door: Sender, delivery: Delivery, prepared: Prepared, *, within: 
         return OutboundTimedOut()
 
 
-def _merged(*layers: Mapping[str, str]) -> dict[str, str]:
+def merged(*layers: Mapping[str, str]) -> dict[str, str]:
     """One header per name, whatever its case; later layers win."""
     headers: dict[str, tuple[str, str]] = {}
     for layer in layers:

@@ -37,11 +37,12 @@ from compass.delivery.attempt import (
     storable,
 )
 from compass.delivery.enqueue import CHANNEL, Delivery, State
-from compass.errors import CompassError
+from compass.errors import presentable
 from compass.outbound.door import Response
 from compass.outbound.errors import RequestRefused
 from compass.postgres.pool import Database, Tx
 from compass.postgres.queue import BROKEN_OFF, Lease, Loop, Queue, WorkSettings, backoff, this_process
+from compass.settings import DeliverySettings
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ async def tell_nobody(_tx: Tx, _delivery: Delivery, _state: State) -> None:
 class DeliveryWork:
     """How one worker process delivers."""
 
-    attempt_timeout: timedelta = timedelta(seconds=10)
+    attempt_timeout: timedelta = DeliverySettings.attempt_timeout
     """Connect, send and read together. A receiver that never answers keeps one of its slots this long."""
     per_receiver: int = 2
     """Calls at the same time to one receiver. Exact within a process; two processes that claim in the same instant
@@ -86,7 +87,7 @@ class DeliveryWork:
     give_up_on_crashes: int = 5
     """Attempts in a row that ended with the death of the worker; then the delivery is dead."""
     retry: RetryRules = field(default_factory=RetryRules)
-    work: WorkSettings = field(default_factory=lambda: WorkSettings(concurrency=128))
+    work: WorkSettings = field(default_factory=lambda: WorkSettings(concurrency=DeliverySettings.concurrent_attempts))
     """Slots for calls; a slot costs a socket and a few kilobytes, so many receivers may hang at once."""
 
 
@@ -338,7 +339,7 @@ class Worker:
                 prepared = await self._prepare(tx, delivery)
         except Exception as error:  # the domain's failure is this delivery's, not the worker's
             log.exception("delivery %s cannot be prepared", delivery.id)
-            await self._record(due, _known(Retry(f"it could not be prepared: {_name(error)}")), None, began)
+            await self._record(due, _known(Retry(f"it could not be prepared: {presentable(error)}")), None, began)
             return
         if prepared is None:
             await self._record(due, _known(Cancelled("the receiver is gone")), None, began)
@@ -367,7 +368,7 @@ class Worker:
             except BROKEN_OFF:
                 raise
             except Exception as error:
-                raise _NotJudged(_name(error)) from error
+                raise _NotJudged(presentable(error)) from error
             settled = settle(
                 verdict,
                 answer,
@@ -414,8 +415,3 @@ def _known(verdict: Verdict) -> Callable[[Tx], Awaitable[Verdict]]:
         return verdict
 
     return rule
-
-
-def _name(error: Exception) -> str:
-    """What may be shown of an error: our own sentences; of others the class alone, their text may hold secrets."""
-    return error.wire_text() if isinstance(error, CompassError) else type(error).__name__

@@ -9,42 +9,13 @@ from urllib.parse import urlsplit
 
 from compass.access.caller import Caller
 from compass.commands import command
-from compass.director import spec
-from compass.director.catalogue import (
-    GROUPED,
-    VISIBLE,
-    ApplicationCatalogueChanged,
-    Draft,
-    Row,
-    application_to_extend,
-    bundle_to_extend,
-    canonical,
-    may_change,
-)
+from compass.director import definition, spec
+from compass.director.catalogue import GROUPED, VISIBLE, Draft
 from compass.director.spec import FetchedAgain, NewSpec, NewVersion
-from compass.errors import InvalidData, NotFound, Refused
 from compass.ids import ApiDefinitionId, ApplicationId, BundleId, SpecId
 from compass.inputs import PRINTABLE, Length, web_address
-from compass.outbound.door import Door
-from compass.outbox.append import append
-from compass.postgres.pool import Database, Tx
+from compass.postgres.pool import Tx
 from compass.reads.plan import One, Page, Query, Read, timestamp
-from compass.vault import Vault
-
-# Errors
-
-
-def _no_bundle() -> InvalidData:
-    return InvalidData(reason="cannot add API to not existing bundle")
-
-
-def _absent() -> NotFound:
-    return NotFound(object="api")
-
-
-def _no_spec(api: str) -> Refused:
-    return Refused(f'spec for API with id "{api}" not found')
-
 
 # Inputs
 
@@ -115,35 +86,6 @@ QUERIES = (
 
 # Commands
 
-LOCK = """
--- api_definition.lock
-SELECT api_definition.id, api_definition.application_id, access.owner
-FROM api_definition JOIN application_tenant access ON access.application_id = api_definition.application_id
-WHERE api_definition.id = %(id)s AND access.tenant_id = %(tenant)s
-FOR UPDATE OF api_definition
-"""
-LOCK_IN_BUNDLE = """
--- api_definition.lock_in_bundle
-SELECT api_definition.id, api_definition.application_id, access.owner
-FROM api_definition JOIN application_tenant access ON access.application_id = api_definition.application_id
-WHERE api_definition.id = %(id)s AND access.tenant_id = %(tenant)s AND api_definition.bundle_id IS NOT NULL
-FOR UPDATE OF api_definition
-"""
-LOCK_OF_APPLICATION = """
--- api_definition.lock_of_application
-SELECT api_definition.id, api_definition.application_id, access.owner
-FROM api_definition JOIN application_tenant access ON access.application_id = api_definition.application_id
-WHERE api_definition.id = %(id)s AND access.tenant_id = %(tenant)s AND api_definition.bundle_id IS NULL
-FOR UPDATE OF api_definition
-"""
-LOCK_SPEC = """
--- api_definition.lock_spec
-SELECT api_definition.id, api_definition.application_id, access.owner, spec.id AS spec_id
-FROM api_definition JOIN application_tenant access ON access.application_id = api_definition.application_id
-JOIN spec ON spec.api_definition_id = api_definition.id
-WHERE api_definition.id = %(id)s AND access.tenant_id = %(tenant)s
-FOR UPDATE OF spec
-"""
 UPDATE = """
 -- api_definition.update
 UPDATE api_definition SET
@@ -151,43 +93,19 @@ UPDATE api_definition SET
     version_value = %(version_value)s, version_deprecated = %(version_deprecated)s,
     version_deprecated_since = %(version_deprecated_since)s, version_for_removal = %(version_for_removal)s,
     updated_at = now()
-WHERE id = %(api)s
+WHERE id = %(id)s
 """
-DROP_SPEC = """
--- api_definition.drop_spec
-DELETE FROM spec WHERE api_definition_id = %(api)s
-"""
-DELETE = """
--- api_definition.delete
-DELETE FROM api_definition WHERE id = %(api)s
-"""
+_KIND = definition.Kind(
+    table="api_definition",
+    object="api",
+    word="API",
+    no_bundle="cannot add API to not existing bundle",
+    update=UPDATE,
+    drafted=drafted,
+)
 
 
-async def _in_bundle(tx: Tx, caller: Caller, api: ApiDefinitionId) -> Row:
-    row = await tx.row(LOCK_IN_BUNDLE, tenant=caller.in_tenant(), id=api)
-    return may_change(caller, row, absent=_absent())
-
-
-async def _of_application(tx: Tx, caller: Caller, api: ApiDefinitionId) -> Row:
-    row = await tx.row(LOCK_OF_APPLICATION, tenant=caller.in_tenant(), id=api)
-    return may_change(caller, row, absent=_absent())
-
-
-async def _spec(tx: Tx, caller: Caller, api: ApiDefinitionId) -> Row:
-    row = await tx.row(LOCK_SPEC, tenant=caller.in_tenant(), id=api)
-    return may_change(caller, row, absent=_no_spec(api))
-
-
-async def _for_bundle(
-    caller: Caller, bundle: BundleId, new: NewApiDefinition, *, vault: Vault, door: Door, database: Database
-) -> Draft:
-    draft = Draft(vault)
-    drafted(draft, new, canonical(bundle))
-    await draft.fetch(door, database, lambda tx: bundle_to_extend(tx, caller, bundle, "api", absent=_no_bundle()))
-    return draft
-
-
-@command("addAPIDefinitionToBundle", scope="application:write", prepare=_for_bundle)
+@command("addAPIDefinitionToBundle", scope="application:write", prepare=definition.for_bundle(_KIND))
 async def add_to_bundle(
     tx: Tx,
     caller: Caller,
@@ -200,20 +118,10 @@ async def add_to_bundle(
 
     Raises InvalidData (no such bundle), Unauthorized. Emits ApplicationCatalogueChanged.
     """
-    parent = await bundle_to_extend(tx, caller, bundle, "api", absent=_no_bundle())
-    return await _added(tx, caller, parent["application_id"], prepared)
+    return ApiDefinitionId(await definition.add_to_bundle(tx, caller, _KIND, bundle, prepared))
 
 
-async def _for_application(
-    caller: Caller, application: ApplicationId, new: NewApiDefinition, *, vault: Vault, door: Door, database: Database
-) -> Draft:
-    draft = Draft(vault)
-    drafted(draft, new, None)
-    await draft.fetch(door, database, lambda tx: application_to_extend(tx, caller, application, "api"))
-    return draft
-
-
-@command("addAPIDefinitionToApplication", scope="application:write", prepare=_for_application)
+@command("addAPIDefinitionToApplication", scope="application:write", prepare=definition.for_application(_KIND))
 async def add_to_application(
     tx: Tx,
     caller: Caller,
@@ -226,93 +134,48 @@ async def add_to_application(
 
     Raises Unauthorized (also for no such application). Emits ApplicationCatalogueChanged.
     """
-    parent = await application_to_extend(tx, caller, application, "api")
-    return await _added(tx, caller, parent["application_id"], prepared)
+    return ApiDefinitionId(await definition.add_to_application(tx, caller, _KIND, application, prepared))
 
 
-async def _added(tx: Tx, caller: Caller, application: ApplicationId, draft: Draft) -> ApiDefinitionId:
-    await draft.insert(tx, application)
-    api = ApiDefinitionId(draft.apis[0]["id"])
-    await _announce(tx, caller, application, api, "added")
-    return api
-
-
-async def _announce(tx: Tx, caller: Caller, application: ApplicationId, api: ApiDefinitionId, change: str) -> None:
-    await append(tx, ApplicationCatalogueChanged(caller.in_tenant(), application, "api", api, change))
-
-
-async def _changed_in_bundle(
-    caller: Caller, api: ApiDefinitionId, changed: NewApiDefinition, *, vault: Vault, door: Door, database: Database
-) -> Draft:
-    draft = Draft(vault)
-    spec.drafted(draft, changed.spec, "api_definition_id", canonical(api))
-    await draft.fetch(door, database, lambda tx: _in_bundle(tx, caller, api))
-    return draft
-
-
-@command("updateAPIDefinition", scope="application:write", prepare=_changed_in_bundle)
+@command("updateAPIDefinition", scope="application:write", prepare=definition.for_update(_KIND, in_bundle=True))
 async def update(
     tx: Tx, caller: Caller, api: ApiDefinitionId, changed: NewApiDefinition, *, prepared: Draft
 ) -> ApiDefinitionId:
     """Replace an API that is in a bundle; without a specification the stored one stays.
 
-    Six statements at most. Raises NotFound, also for an API in no bundle; Unauthorized.
+    Six statements at most with the reply. Raises NotFound, also for one in no bundle; Unauthorized.
     Emits ApplicationCatalogueChanged.
     """
-    row = await _in_bundle(tx, caller, api)
-    return await _replaced(tx, caller, row, changed, prepared)
+    columns = changed.columns()
+    return ApiDefinitionId(await definition.update(tx, caller, _KIND, api, columns, prepared, in_bundle=True))
 
 
-async def _changed_of_application(
-    caller: Caller, api: ApiDefinitionId, changed: NewApiDefinition, *, vault: Vault, door: Door, database: Database
-) -> Draft:
-    draft = Draft(vault)
-    spec.drafted(draft, changed.spec, "api_definition_id", canonical(api))
-    await draft.fetch(door, database, lambda tx: _of_application(tx, caller, api))
-    return draft
-
-
-@command("updateAPIDefinitionForApplication", scope="application:write", prepare=_changed_of_application)
+@command(
+    "updateAPIDefinitionForApplication",
+    scope="application:write",
+    prepare=definition.for_update(_KIND, in_bundle=False),
+)
 async def update_of_application(
     tx: Tx, caller: Caller, api: ApiDefinitionId, changed: NewApiDefinition, *, prepared: Draft
 ) -> ApiDefinitionId:
     """Replace an API that is in no bundle; otherwise as `update`."""
-    row = await _of_application(tx, caller, api)
-    return await _replaced(tx, caller, row, changed, prepared)
-
-
-async def _replaced(tx: Tx, caller: Caller, row: Row, changed: NewApiDefinition, draft: Draft) -> ApiDefinitionId:
-    api = ApiDefinitionId(row["id"])
-    await tx.run(UPDATE, api=api, **changed.columns())
-    if draft.specs:
-        await tx.run(DROP_SPEC, api=api)
-        await draft.insert(tx, row["application_id"])
-    await _announce(tx, caller, row["application_id"], api, "updated")
-    return api
+    columns = changed.columns()
+    return ApiDefinitionId(await definition.update(tx, caller, _KIND, api, columns, prepared, in_bundle=False))
 
 
 @command("deleteAPIDefinition", scope="application:write", reply_before=True)
 async def delete(tx: Tx, caller: Caller, api: ApiDefinitionId) -> None:
-    """Remove an API and answer what it was. Raises NotFound, Unauthorized. Emits ApplicationCatalogueChanged."""
-    found = await tx.row(LOCK, tenant=caller.in_tenant(), id=api)
-    row = may_change(caller, found, absent=_absent())
-    await tx.run(DELETE, api=api)
-    await _announce(tx, caller, row["application_id"], row["id"], "deleted")
+    """Remove an API and answer what it was.
+
+    Raises NotFound, Unauthorized. Emits ApplicationCatalogueChanged.
+    """
+    await definition.delete(tx, caller, _KIND, api)
 
 
-async def _fetched_again(
-    caller: Caller, api: ApiDefinitionId, *, vault: Vault, door: Door, database: Database
-) -> FetchedAgain | None:
-    return await spec.fetch_again(lambda tx: _spec(tx, caller, api), vault=vault, door=door, database=database)
-
-
-@command("refetchAPISpec", scope="application:write", prepare=_fetched_again)
+@command("refetchAPISpec", scope="application:write", prepare=definition.for_refetch(_KIND))
 async def refetch_spec(tx: Tx, caller: Caller, api: ApiDefinitionId, *, prepared: FetchedAgain | None) -> SpecId:
     """Fetch the specification of an API again; one that was sent inline is answered as it is.
 
-    Raises Refused (no such API, or it has no specification), Unauthorized. Emits ApplicationCatalogueChanged.
+    Raises Refused (there is none, or no specification), Unauthorized. Emits ApplicationCatalogueChanged.
     """
-    row = await _spec(tx, caller, api)
-    if prepared is not None and await spec.record(tx, prepared):
-        await _announce(tx, caller, row["application_id"], row["id"], "updated")
-    return SpecId(row["spec_id"])
+    return await definition.refetch_spec(tx, caller, _KIND, api, prepared)

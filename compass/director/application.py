@@ -4,28 +4,34 @@ A name is unique within the tenant after normalization, together with the system
 and turns CONNECTED when it first calls with its own credentials. Source: contract/director.md §6.
 """
 
+import re
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
 import asyncpg
 
 from compass.access import itself
 from compass.access.caller import Caller
 from compass.access.tenancy import application_refusal
-from compass.commands import command
-from compass.director import bundle, label, webhook
+from compass.commands import Accepted, command
+from compass.connector.urls import PublicUrls
+from compass.director import account_access, application_operation, auth, bundle, label, webhook
+from compass.director.auth import NewAuth
 from compass.director.bundle import NewBundle
 from compass.director.catalogue import Draft
 from compass.director.webhook import NewWebhook
-from compass.errors import InsufficientScopes, InvalidData, InvalidOperation, NameTaken, NotFound
+from compass.errors import InvalidData, InvalidOperation, NameTaken, NotFound
 from compass.ids import ApplicationId, ApplicationTemplateId, TenantId
 from compass.inputs import Length, label_keys, web_address
+from compass.operations.operation import Kind, Operation, State
 from compass.outbound.door import Door
 from compass.outbox.append import append
 from compass.outbox.events import Event
 from compass.postgres.pool import Tx
 from compass.reads import labels
 from compass.reads.plan import Many, Object, One, Page, Query, Read, timestamp
+from compass.settings import ApplicationSettings, LandscapeSettings
 from compass.vault import Vault
 
 # Inputs
@@ -45,7 +51,7 @@ class NewApplication:
     application_namespace: Annotated[str | None, Length(0, 256)] = None
     integration_system_id: str | None = None
     status_condition: str | None = None
-    local_tenant_id: str | None = None
+    local_tenant_id: Annotated[str | None, Length(0, 256)] = None
     bundles: tuple[NewBundle, ...] | None = None
 
 
@@ -60,7 +66,7 @@ class ApplicationChanges:
     application_namespace: Annotated[str | None, Length(0, 256)] = None
     integration_system_id: str | None = None
     status_condition: str | None = None
-    local_tenant_id: str | None = None
+    local_tenant_id: Annotated[str | None, Length(0, 256)] = None
 
 
 # Events
@@ -125,7 +131,9 @@ APPLICATION = Read(
         "applicationTemplate": One("ApplicationTemplate", on="{c}.id = {t}.application_template_id"),
         "labels": labels.shown("application_label", "application_id"),
         "status": Object({"condition": "status_condition", "timestamp": timestamp("status_timestamp")}),
-        "webhooks": Many("Webhook", on=_OWN_OR_OF_TEMPLATE, order="{c}.created_at, {c}.id"),
+        "webhooks": Many(
+            "Webhook", on=_OWN_OR_OF_TEMPLATE, order="{c}.created_at, {c}.id", exists=itself.alone("{t}.id")
+        ),
         # Only an aggregator would have some, and the plane has none.
         "operations": "'[]'::json",
         "healthCheckURL": "health_check_url",
@@ -134,7 +142,13 @@ APPLICATION = Read(
         "apiDefinition": One("APIDefinition", on="{c}.application_id = {t}.id AND {c}.id = {arg:id}::uuid"),
         "eventDefinition": One("EventDefinition", on="{c}.application_id = {t}.id AND {c}.id = {arg:id}::uuid"),
         "integrationDependencies": Page("IntegrationDependency", on="{c}.application_id = {t}.id", order="{c}.id"),
-        "auths": Many("AppSystemAuth", on="{c}.application_id = {t}.id", order="{c}.created_at, {c}.id"),
+        "auths": Many(
+            "AppSystemAuth",
+            on="{c}.application_id = {t}.id",
+            order="{c}.created_at, {c}.id",
+            # By their ids a runtime's agent knows whose calls it lets through.
+            exists=auth.kept_from_neighbours("{t}.id"),
+        ),
         "eventingConfiguration": Object({"defaultURL": "eventing_url_v1({t}.id)"}),
         "applicationNamespace": "application_namespace",
         "createdAt": timestamp("created_at"),
@@ -166,12 +180,18 @@ _COUNT = (
     "(SELECT coalesce(sum(tenant_count.amount), 0)::bigint FROM tenant_count "
     "WHERE tenant_count.tenant_id = {tenant} AND tenant_count.kind = 'application_tenant')"
 )
-_FILTER = labels.matching("application_label", "application_id", "access.application_id")
+_FILTER = labels.Matching("application_label", "application_id", "access.application_id")
 # A runtime and an application share a group when each is the other's counterpart in an assignment. One that is being
 # taken apart counts no more, however long the application takes to hear of it.
 _SHARED = (
     "EXISTS (SELECT 1 FROM formation_assignment shared WHERE shared.source = {c}.id AND shared.target = %s "
     "AND shared.state NOT IN ('DELETING', 'DELETE_ERROR'))"
+)
+# Who runs the plane may keep some applications from all runtimes, by their labels. Source: contract/director.md §6.1.
+_NOT_HIDDEN = (
+    "({lent:hidden_applications}::jsonb IS NULL OR NOT EXISTS (SELECT 1 FROM application_label hidden "
+    "WHERE hidden.application_id = {c}.id "
+    "AND {lent:hidden_applications}::jsonb -> hidden.key @> hidden.value))"
 )
 # Runtimes that do not say otherwise see normalized names, told apart by the system number where there is one.
 _NAME_FOR_RUNTIME = (
@@ -179,12 +199,29 @@ _NAME_FOR_RUNTIME = (
     "AND label.key = 'isNormalized'), '\"true\"') = '\"true\"' THEN {t}.normalized_name ELSE {t}.name END "
     "|| coalesce('-' || {t}.system_number, '')"
 )
-_OF_ONE_RUNTIME = Page(
-    "Application",
-    source=_VISIBLE,
-    on="access.tenant_id = {tenant} AND " + _SHARED % "{runtime}",
-    order="access.application_id",
-)
+
+
+def _for_runtime(query: str, runtime: str, above: str) -> Query:
+    """The applications of a runtime's groups, under the names it wants; the page may have any size.
+
+    `above` is the runtime as a field of the page's objects names it.
+    """
+    page = Page(
+        "Application",
+        source=_VISIBLE,
+        on=f"access.tenant_id = {{tenant}} AND {_SHARED % runtime} AND {_NOT_HIDDEN}",
+        order="access.application_id",
+        largest=None,
+        instead={"name": _NAME_FOR_RUNTIME % above},
+        exists=(
+            "EXISTS (SELECT 1 FROM runtime_tenant seen WHERE seen.tenant_id = {tenant} "
+            f"AND seen.runtime_id = {runtime})"
+        ),
+    )
+    no_runtime = InvalidData(reason="runtime does not exist")
+    return Query(query, scope="application:read", read=page, absent=lambda _: no_runtime)
+
+
 _IN_GROUPS = " AND " + _SHARED % "{runtime}"
 _BY_LOCAL_TENANT = "access.tenant_id = {tenant} AND {c}.local_tenant_id = {arg:localTenantID}::text"
 
@@ -222,7 +259,7 @@ QUERIES = (
             "ApplicationWithTenants",
             on="true",
             order="{c}.id",
-            filtered=labels.matching("application_label", "application_id"),
+            filtered=labels.Matching("application_label", "application_id"),
         ),
     ),
     Query(
@@ -236,8 +273,8 @@ QUERIES = (
             count=_COUNT,
             filtered=_FILTER,
         ),
-        # A runtime sees the applications of its own groups and no others.
-        for_runtime=Query("applications", scope="application:read", read=_OF_ONE_RUNTIME),
+        # A runtime gets what it would get from `applicationsForRuntime`; it cannot filter.
+        for_runtime=_for_runtime("applications", "{runtime}", "{runtime}"),
     ),
     Query(
         "application",
@@ -260,27 +297,12 @@ QUERIES = (
             ),
         ),
     ),
-    Query(
-        "applicationsForRuntime",
-        scope="application:read",
-        read=Page(
-            "Application",
-            source=_VISIBLE,
-            on="access.tenant_id = {tenant} AND " + _SHARED % "{arg:runtimeID}::uuid",
-            order="access.application_id",
-            largest=None,
-            instead={"name": _NAME_FOR_RUNTIME % "{top:runtimeID}::uuid"},
-            exists=(
-                "EXISTS (SELECT 1 FROM runtime_tenant seen WHERE seen.tenant_id = {tenant} "
-                "AND seen.runtime_id = {arg:runtimeID}::uuid)"
-            ),
-        ),
-        absent=lambda _: InvalidData(reason="runtime does not exist"),
-    ),
+    _for_runtime("applicationsForRuntime", "{arg:runtimeID}::uuid", "{top:runtimeID}::uuid"),
 )
 
 # Commands
 
+_DISCOVERY: Final = "OPEN_RESOURCE_DISCOVERY"
 REGISTER = """
 -- application.register
 WITH registered AS (
@@ -306,16 +328,18 @@ WITH registered AS (
            ELSE jsonb_build_object('integrationSystemID', %(integration_system_id)s::uuid::text) END
     ) AS own
 )
-SELECT id FROM registered
+SELECT registered.id, (SELECT type FROM tenant WHERE tenant.id = %(tenant)s) AS tenant_type FROM registered
 """
 UPDATE = """
 -- application.update
 WITH labelled AS (
     INSERT INTO application_label (application_id, key, value)
-    SELECT application_id, 'integrationSystemID', to_jsonb(%(integration_system_id)s::uuid::text)
-    FROM application_tenant
-    WHERE application_id = %(application)s AND tenant_id = %(tenant)s AND owner
-        AND %(integration_system_id)s::uuid IS NOT NULL
+    SELECT application.id, own.key, to_jsonb(own.value)
+    FROM application JOIN application_tenant access ON access.application_id = application.id, LATERAL (VALUES
+        ('name', application.normalized_name),
+        ('integrationSystemID', coalesce(%(integration_system_id)s, application.integration_system_id)::text)
+    ) AS own(key, value)
+    WHERE application.id = %(application)s AND access.tenant_id = %(tenant)s AND access.owner AND own.value IS NOT NULL
     ON CONFLICT (application_id, key) DO UPDATE SET value = excluded.value
 )
 UPDATE application SET
@@ -326,7 +350,9 @@ UPDATE application SET
     application_namespace = coalesce(%(application_namespace)s, application_namespace),
     integration_system_id = coalesce(%(integration_system_id)s, integration_system_id),
     local_tenant_id = coalesce(%(local_tenant_id)s, local_tenant_id),
-    status_condition = coalesce(%(status_condition)s, 'INITIAL'),
+    -- What is under way says so until it ends.
+    status_condition = CASE WHEN under_way IS NULL THEN coalesce(%(status_condition)s, 'INITIAL')
+        ELSE application.status_condition END,
     status_timestamp = now(),
     updated_at = now()
 FROM application_tenant access
@@ -334,17 +360,26 @@ WHERE application.id = %(application)s AND access.application_id = application.i
     AND access.tenant_id = %(tenant)s AND access.owner
 RETURNING application.id
 """
+DISCOVERABLE = f"""
+-- application.discoverable
+SELECT application.base_url, label.value #>> '{{}}' AS type
+FROM application JOIN application_label label ON label.application_id = application.id
+WHERE application.id = %(application)s AND application.base_url <> '' AND label.key = 'applicationType'
+    AND label.value #>> '{{}}' = ANY (%(types)s::text[]) AND NOT EXISTS (
+        SELECT 1 FROM webhook WHERE application_id = %(application)s AND type = '{_DISCOVERY}'
+    )
+"""
 CONNECT = """
 -- application.connect
 UPDATE application SET status_condition = 'CONNECTED', status_timestamp = now()
-WHERE id = %(application)s AND status_condition <> 'CONNECTED'
+WHERE id = %(application)s AND status_condition <> 'CONNECTED' AND under_way IS NULL
 RETURNING tenant_id
 """
 GROUPS = """
 -- application.groups
 SELECT application.name, string_agg(formation.name, ', ' ORDER BY formation.name) AS formations
 FROM application
-JOIN formation_assignment membership ON membership.source = application.id AND membership.target = application.id
+JOIN formation_member_v1 membership ON membership.participant = application.id
 JOIN formation ON formation.id = membership.formation_id
 WHERE application.id = %(application)s
 GROUP BY application.name
@@ -363,7 +398,8 @@ GROUP BY application.name
 """
 LOCK = """
 -- application.lock
-SELECT 1 FROM application JOIN application_tenant access ON access.application_id = application.id
+SELECT application.under_way
+FROM application JOIN application_tenant access ON access.application_id = application.id
 WHERE application.id = %(application)s AND access.tenant_id = %(tenant)s AND access.owner
 FOR UPDATE OF application
 """
@@ -371,6 +407,9 @@ UNREGISTER = """
 -- application.unregister
 WITH forgotten AS (
     DELETE FROM runtime_label WHERE key = %(application)s::uuid::text || '_defaultEventing'
+), untold AS (
+    -- It left its groups; what it was still to be told of that is told to nobody.
+    DELETE FROM formation_assignment WHERE target = %(application)s
 )
 DELETE FROM application WHERE id = %(application)s """
 UNPAIR = """
@@ -378,17 +417,19 @@ UNPAIR = """
 WITH forgotten AS (
     DELETE FROM system_auth WHERE application_id = %(application)s
 )
-UPDATE application SET status_condition = 'INITIAL', status_timestamp = now()
+UPDATE application SET status_condition = 'INITIAL', status_timestamp = now(), error = NULL
 WHERE id = %(application)s """
 
 
-async def _bundles(caller: Caller, new: NewApplication, mode: str, *, vault: Vault, door: Door) -> Draft:
+async def _bundles(
+    caller: Caller, new: NewApplication, mode: str | None, *, vault: Vault, door: Door, settings: ApplicationSettings
+) -> Draft:
     # What is refused without looking at the database is refused before anything is fetched.
     caller.in_tenant()
-    require_synchronous(mode)
+    application_operation.is_asynchronous(mode, settings)
     _may_set_local_tenant(caller, new.local_tenant_id)
     label.refuse_reserved(new.labels or {})
-    draft = Draft(vault)
+    draft = Draft(vault, caller.request_id)
     for offered in new.bundles or ():
         bundle.drafted(draft, offered)
     await draft.fetch_unasked(door)
@@ -400,19 +441,25 @@ async def register(
     tx: Tx,
     caller: Caller,
     new: NewApplication,
-    mode: str,  # noqa: ARG001  # looked at before the transaction
+    mode: str | None,
     *,
     prepared: Draft,
     vault: Vault,
-) -> ApplicationId:
+    settings: ApplicationSettings,
+    urls: PublicUrls,
+) -> ApplicationId | Accepted:
     """Add an application, with its labels, webhooks and bundles, to the tenant's catalogue.
 
     Two statements, whatever the size of the catalogue or the number of labels; one more for all bundles together, and
-    one for all webhooks.
-    Raises NameTaken, NotFound (the integration system), Refused (a reserved label). Emits ApplicationRegistered.
+    one for all webhooks. In mode ASYNC it is there at once, too, and a webhook of its own may be told of it.
+    Raises NameTaken, NotFound (the integration system), Refused (a reserved label, several webhooks to be told).
+    Emits ApplicationRegistered.
     """
     managed = {**(new.labels or {}), "managed": "false"}
-    return await add(tx, caller.in_tenant(), new, labels=managed, draft=prepared, vault=vault)
+    application = await add(tx, caller.in_tenant(), new, labels=managed, draft=prepared, vault=vault)
+    if application_operation.is_asynchronous(mode, settings):
+        return await application_operation.begin(tx, REGISTERING, caller, application, urls=urls)
+    return application
 
 
 async def add(
@@ -427,7 +474,7 @@ async def add(
 ) -> ApplicationId:
     """Add an application with these labels, the plane's own and what was drafted. Raises and emits as `register`."""
     try:
-        registered = await tx.value(
+        registered = await tx.row(
             REGISTER,
             tenant=tenant,
             name=new.name,
@@ -448,7 +495,9 @@ async def add(
         raise NotFound(ID=str(new.integration_system_id), object="integrationSystem") from None
     if registered is None:
         raise NameTaken(object="application")
-    application = ApplicationId(registered)
+    application = ApplicationId(registered["id"])
+    if registered["tenant_type"] in account_access.KINDS:
+        await account_access.share(tx, tenant, application)
     if draft.bundles:
         await draft.insert(tx, application)
     if new.webhooks:
@@ -458,10 +507,19 @@ async def add(
 
 
 @command("updateApplication", scope="application:write")
-async def update(tx: Tx, caller: Caller, application: ApplicationId, changes: ApplicationChanges) -> ApplicationId:
+async def update(
+    tx: Tx,
+    caller: Caller,
+    application: ApplicationId,
+    changes: ApplicationChanges,
+    *,
+    vault: Vault,
+    landscape: LandscapeSettings,
+) -> ApplicationId:
     """Change the fields that are given. Without a status condition the status returns to INITIAL.
 
-    So the contract has it. Raises NotFound, Unauthorized (not the owner). Emits ApplicationUpdated.
+    So the contract has it. One of a type that the plane knows how to discover gets a webhook for it.
+    Raises NotFound, Unauthorized (not the owner). Emits ApplicationUpdated.
     """
     tenant = caller.in_tenant()
     itself.require(caller, application)
@@ -472,8 +530,24 @@ async def update(tx: Tx, caller: Caller, application: ApplicationId, changes: Ap
         raise NotFound(ID=str(changes.integration_system_id), object="integrationSystem") from None
     if not changed:
         raise await application_refusal(tx, tenant, application)
+    await _make_discoverable(tx, vault, tenant, application, landscape)
     await append(tx, ApplicationUpdated(tenant, application))
     return application
+
+
+async def _make_discoverable(
+    tx: Tx, vault: Vault, tenant: TenantId, application: ApplicationId, landscape: LandscapeSettings
+) -> None:
+    known = landscape.discovery_urls()
+    found = await tx.row(DISCOVERABLE, application=application, types=list(known)) if known else None
+    if found is None or web_address(found["base_url"]) is not None:
+        return
+    suffix, path = known[found["type"]]
+    base = urlsplit(found["base_url"])
+    host = re.sub("^[^.:]+", lambda first: first[0] + suffix, base.netloc.rpartition("@")[2])
+    url = f"{base.scheme}://{host}{base.path.rstrip('/')}{path}"
+    discovery = NewWebhook(type=_DISCOVERY, url=url, auth=NewAuth(access_strategy="sap:cmp-mtls:v1"))
+    await webhook.add_to_application(tx, vault, tenant, application, (discovery,))
 
 
 async def connect(tx: Tx, application: ApplicationId) -> None:
@@ -484,33 +558,54 @@ async def connect(tx: Tx, application: ApplicationId) -> None:
 
 
 @command("unregisterApplication", scope="application:write", reply_before=True)
-async def unregister(tx: Tx, caller: Caller, application: ApplicationId, mode: str) -> None:
+async def unregister(
+    tx: Tx,
+    caller: Caller,
+    application: ApplicationId,
+    mode: str | None,
+    *,
+    settings: ApplicationSettings,
+    urls: PublicUrls,
+) -> Accepted | None:
     """Remove an application with everything it offered and every way in which it was known.
 
-    Raises NotFound, Unauthorized, InvalidOperation while it is in a group. Emits ApplicationUnregistered.
+    In mode ASYNC it goes when its webhook was told of it. Raises NotFound, Unauthorized, InvalidOperation while it is
+    in a group, ConcurrentOperation. Emits ApplicationUnregistered when it is gone.
     """
     tenant = caller.in_tenant()
     itself.require(caller, application)
-    require_synchronous(mode)
+    in_background = application_operation.is_asynchronous(mode, settings)
     await _lock(tx, tenant, application)
     groups = await tx.row(GROUPS, application=application)
     if groups is not None:
         raise InvalidOperation(
             reason=f"System {groups['name']} is part of the following formations : {groups['formations']}"
         )
+    if in_background:
+        return await application_operation.begin(tx, UNREGISTERING, caller, application, urls=urls)
     await tx.run(UNREGISTER, application=application)
     await append(tx, ApplicationUnregistered(tenant, application))
+    return None
 
 
 @command("unpairApplication", scope="application:write")
-async def unpair(tx: Tx, caller: Caller, application: ApplicationId, mode: str) -> ApplicationId:
+async def unpair(
+    tx: Tx,
+    caller: Caller,
+    application: ApplicationId,
+    mode: str | None,
+    *,
+    settings: ApplicationSettings,
+    urls: PublicUrls,
+) -> ApplicationId | Accepted:
     """Cut an application off: its certificates, tokens and client secrets stop working, its catalogue stays.
 
-    Raises NotFound, Unauthorized, InvalidOperation while it shares a group with a runtime. Emits ApplicationUnpaired.
+    They do so at once in either mode: nobody waits for a receiver to be safe. Raises NotFound, Unauthorized,
+    InvalidOperation while it shares a group with a runtime, ConcurrentOperation. Emits ApplicationUnpaired.
     """
     tenant = caller.in_tenant()
     itself.require(caller, application)
-    require_synchronous(mode)
+    in_background = application_operation.is_asynchronous(mode, settings)
     await _lock(tx, tenant, application)
     used = await tx.row(GROUPS_WITH_RUNTIMES, application=application)
     if used is not None:
@@ -523,22 +618,38 @@ async def unpair(tx: Tx, caller: Caller, application: ApplicationId, mode: str) 
         )
     await tx.run(UNPAIR, application=application)
     await append(tx, ApplicationUnpaired(tenant, application))
+    if in_background:
+        return await application_operation.begin(tx, UNPAIRING, caller, application, urls=urls)
     return application
-
-
-def require_synchronous(mode: str) -> None:
-    """Raises InvalidOperation for the asynchronous mode, which this plane does not offer yet."""
-    if mode == "ASYNC":
-        raise InvalidOperation(reason="mode ASYNC is not offered; send the mutation without a mode")
 
 
 async def _lock(tx: Tx, tenant: TenantId, application: ApplicationId) -> None:
     # Before the look at the groups: an assignment that runs at the same time waits, or is seen.
-    if not await tx.rows(LOCK, tenant=tenant, application=application):
+    row = await tx.row(LOCK, tenant=tenant, application=application)
+    if row is None:
         raise await application_refusal(tx, tenant, application)
+    application_operation.require_none(row["under_way"])
 
 
 def _may_set_local_tenant(caller: Caller, local_tenant_id: str | None) -> None:
-    needed = "application.local_tenant_id:write"
-    if local_tenant_id is not None and needed not in caller.scopes:
-        raise InsufficientScopes(actual=";".join(sorted(caller.scopes)), required=needed)
+    if local_tenant_id is not None:
+        caller.require("application.local_tenant_id:write")
+
+
+# In the background
+
+
+async def _unregistered(tx: Tx, op: Operation) -> None:
+    application = ApplicationId(op.subject)
+    if op.state is not State.SUCCEEDED:
+        await application_operation.ended(tx, op)
+    elif await tx.run(UNREGISTER, application=application):
+        tenant = None if op.tenant is None else TenantId(op.tenant)
+        await append(tx, ApplicationUnregistered(tenant, application))
+
+
+_STEPS, _ENDED = application_operation.STEPS, application_operation.ended
+REGISTERING = Kind(application_operation.REGISTER, _STEPS, finished=_ENDED)
+UNPAIRING = Kind(application_operation.UNPAIR, _STEPS, finished=_ENDED)
+UNREGISTERING = Kind(application_operation.UNREGISTER, _STEPS, finished=_unregistered)
+OPERATIONS = (REGISTERING, UNPAIRING, UNREGISTERING)

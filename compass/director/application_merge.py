@@ -9,7 +9,7 @@ from compass.access import itself
 from compass.access.caller import Caller
 from compass.access.tenancy import application_refusal
 from compass.commands import command
-from compass.director import application
+from compass.director import application, application_operation
 from compass.director.application import ApplicationUnregistered, ApplicationUpdated
 from compass.director.catalogue import canonical
 from compass.errors import InvalidOperation, NameTaken, Refused
@@ -22,7 +22,7 @@ _SELF_REGISTERED: Final = "subscriptionProviderId"
 
 PAIR = """
 -- application_merge.pair
-SELECT application.id, application.name, application.base_url, application.status_condition,
+SELECT application.id, application.name, application.base_url, application.status_condition, application.under_way,
     application.application_template_id AS template, to_jsonb(application) AS columns,
     EXISTS (
         SELECT 1 FROM application_template_label own
@@ -70,6 +70,7 @@ class _Side:
     base_url: str
     template: str | None
     status: str
+    under_way: str | None
     self_registered: bool
     labels: dict[str, Any]
     columns: dict[str, Any]
@@ -80,7 +81,8 @@ async def merge(tx: Tx, caller: Caller, destination: ApplicationId, source: Appl
     """Fill the destination's empty fields and missing labels from the source, and remove the source with its catalogue.
 
     Seven statements. Raises NotFound, Unauthorized, Refused (the two are not records of one system, or the source is in
-    use), InvalidOperation (the source is in a group), NameTaken. Emits ApplicationUnregistered and ApplicationUpdated.
+    use), InvalidOperation (the source is in a group), NameTaken, ConcurrentOperation. Emits ApplicationUnregistered and
+    ApplicationUpdated.
     """
     tenant = caller.in_tenant()
     itself.require(caller, destination)
@@ -93,6 +95,8 @@ async def merge(tx: Tx, caller: Caller, destination: ApplicationId, source: Appl
         if canonical(wanted) not in pair:
             raise await application_refusal(tx, tenant, wanted)
     kept, gone = pair[canonical(destination)], pair[canonical(source)]
+    for side in (kept, gone):
+        application_operation.require_none(side.under_way)
     _require_one_system(kept, gone)
     groups = await tx.row(application.GROUPS, application=gone.id)
     if groups is not None:
@@ -117,6 +121,7 @@ def _side(row: Any) -> _Side:
         (row["base_url"] or "").rstrip("/"),
         row["template"],
         row["status_condition"],
+        row["under_way"],
         row["self_registered"],
         row["labels"],
         row["columns"],

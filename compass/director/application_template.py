@@ -22,7 +22,7 @@ from compass.director import application, bundle, json_path, label, webhook
 from compass.director.application import NewApplication
 from compass.director.catalogue import Draft
 from compass.director.webhook import NewWebhook
-from compass.errors import InsufficientScopes, InvalidData, InvalidInput, NotFound, Refused
+from compass.errors import InvalidData, InvalidInput, NotFound, Refused
 from compass.ids import ApplicationId, ApplicationTemplateId
 from compass.inputs import PRINTABLE, Length, Matches, input_from, json_text, label_keys
 from compass.outbound.door import Door
@@ -31,6 +31,7 @@ from compass.outbox.events import Event
 from compass.postgres.pool import Database, Tx
 from compass.reads import labels
 from compass.reads.plan import Filling, Hole, Many, One, Page, Query, Read, timestamp
+from compass.settings import LandscapeSettings
 from compass.vault import Vault
 
 _DEEPEST_INPUT: Final = 64
@@ -260,7 +261,7 @@ QUERIES = (
             "ApplicationTemplate",
             on="true",
             order="{c}.id",
-            filtered=labels.matching("application_template_label", "application_template_id"),
+            filtered=labels.Matching("application_template_label", "application_template_id"),
         ),
     ),
     Query(
@@ -346,14 +347,17 @@ LIMIT 2
 
 
 @command("createApplicationTemplate", scope="application_template:write")
-async def create(tx: Tx, caller: Caller, new: NewApplicationTemplate, *, vault: Vault) -> ApplicationTemplateId:
+async def create(
+    tx: Tx, caller: Caller, new: NewApplicationTemplate, *, vault: Vault, landscape: LandscapeSettings
+) -> ApplicationTemplateId:
     """Add a template with its labels and webhooks.
 
     Whoever calls with a certificate gets a template of its own. Two statements, one more for all webhooks, and two for
     a template with a system role. Raises Refused (the name is taken, or breaks the convention; the system role is
-    taken; a reserved label). Emits ApplicationTemplatesChanged.
+    taken; a reserved label), InvalidData (a version of webhooks that nobody knows). Emits ApplicationTemplatesChanged.
     """
     _require_allowed(new)
+    webhooks = webhook.stood_for(new.webhooks or (), landscape)
     given = dict(new.labels or {})
     if caller.flow is Flow.CERTIFICATE:
         given[_OWNER] = caller.consumer_id
@@ -362,8 +366,8 @@ async def create(tx: Tx, caller: Caller, new: NewApplicationTemplate, *, vault: 
     columns = {**_columns(vault, template, new), "region": new.region(), "labels": given}
     if await tx.value(CREATE, **columns) is None:
         raise _taken(new.name, new.region())
-    if new.webhooks:
-        await webhook.add_to_application_template(tx, vault, template, new.webhooks)
+    if webhooks:
+        await webhook.add_to_application_template(tx, vault, template, webhooks)
     await append(tx, ApplicationTemplatesChanged(None, template))
     return template
 
@@ -377,16 +381,18 @@ async def update(
     changes: NewApplicationTemplate,
     *,
     vault: Vault,
+    landscape: LandscapeSettings,
 ) -> ApplicationTemplateId:
     """Replace a template's own fields; labels that are given are set, others stay.
 
     Its webhooks are replaced when some are given, or `override` says so. Applications of the former name's type become
-    ones of the new name's. Raises NotFound, InsufficientScopes (labels), Refused. Emits ApplicationTemplatesChanged.
+    ones of the new name's. Raises NotFound, InsufficientScopes (labels), Refused, InvalidData (a version of webhooks
+    that nobody knows). Emits ApplicationTemplatesChanged.
     """
-    needed = "application_template.labels:write"
-    if changes.labels is not None and needed not in caller.scopes:
-        raise InsufficientScopes(actual=";".join(sorted(caller.scopes)), required=needed)
+    if changes.labels is not None:
+        caller.require("application_template.labels:write")
     _require_allowed(changes)
+    webhooks = webhook.stood_for(changes.webhooks or (), landscape)
     before = await tx.row(LOCK, template=template)
     if before is None:
         raise NotFound(object="applicationTemplate")
@@ -401,7 +407,7 @@ async def update(
     if changes.name != before["name"]:
         await tx.run(RENAME_TYPE, template=template, name=changes.name, before=before["name"])
     if override or changes.webhooks is not None:
-        await webhook.replace_of_application_template(tx, vault, template, changes.webhooks or ())
+        await webhook.replace_of_application_template(tx, vault, template, webhooks)
     await append(tx, ApplicationTemplatesChanged(None, template))
     return template
 
@@ -503,7 +509,7 @@ async def _filled(caller: Caller, wanted: FromTemplate, *, vault: Vault, door: D
     new: NewApplication = input_from(NewApplication, "ApplicationRegisterInput", _Gaps(values).filled(form))
     given = {"managed": "false", **(new.labels or {}), **(wanted.labels or {})}
     label.refuse_reserved(given)
-    draft = Draft(vault)
+    draft = Draft(vault, caller.request_id)
     for offered in new.bundles or ():
         bundle.drafted(draft, offered)
     await draft.fetch_unasked(door)

@@ -15,8 +15,9 @@ import asyncpg
 import orjson
 
 from compass.access.caller import Caller, Consumer
-from compass.director import formation_assignment
+from compass.director import formation_assignment, notification_constraint
 from compass.director.formation_assignment import CLIENT, ENDING, REPORTED, State
+from compass.director.notification_constraint import Answered
 from compass.errors import CompassError, InvalidData, InvalidOperation, NotFound, Unauthorized
 from compass.postgres.pool import Database, Tx
 
@@ -42,16 +43,8 @@ class Report:
     @classmethod
     def read(cls, body: bytes) -> Self:
         """A report as it was sent. Raises InvalidData for anything but one object of the known fields that fit."""
-        try:
-            given = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            raise InvalidData(reason="the body is not JSON") from None
-        if not isinstance(given, dict):
-            raise InvalidData(reason="the body must be one JSON object")
-        unknown = sorted(given.keys() - _FIELDS)
-        if unknown:
-            raise InvalidData(reason=f"the body has the unknown field {unknown[0][:100]!r}")
-        state, error = (_text(given, name) for name in ("state", "error"))
+        given = fields(body, _FIELDS)
+        state, error = (text(given, name) for name in ("state", "error"))
         report = cls(state, _configuration(given.get("configuration")), error)
         if report.error is not None and report.state not in _IN_ERROR:
             raise InvalidData(reason="an error goes with the states CREATE_ERROR and DELETE_ERROR only")
@@ -60,7 +53,22 @@ class Report:
         return report
 
 
-def _text(given: Mapping[str, Any], name: str) -> str | None:
+def fields(body: bytes, known: frozenset[str]) -> dict[str, Any]:
+    """The fields of a report as it was sent. Raises InvalidData for anything but one object of known fields."""
+    try:
+        given = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise InvalidData(reason="the body is not JSON") from None
+    if not isinstance(given, dict):
+        raise InvalidData(reason="the body must be one JSON object")
+    unknown = sorted(given.keys() - known)
+    if unknown:
+        raise InvalidData(reason=f"the body has the unknown field {unknown[0][:100]!r}")
+    return given
+
+
+def text(given: Mapping[str, Any], name: str) -> str | None:
+    """A field that is a text, None when it is empty or not there. Raises InvalidData."""
     value = given.get(name)
     if not isinstance(value, str | None):
         raise InvalidData(reason=f"{name} must be a text")
@@ -74,7 +82,9 @@ def _configuration(value: Any) -> str | None:
 
 LOCK = """
 -- assignment_status.lock
-SELECT pair.id, pair.state, pair.configuration, pair.attempt, pair.reported, pair.exchange_depth, pair.target,
+SELECT pair.id, pair.state, pair.configuration, pair.attempt, pair.reported, pair.exchange_depth,
+    -- A runtime speaks for its contexts.
+    coalesce((SELECT runtime_id FROM runtime_context WHERE id = pair.target), pair.target) AS reporter,
     pair.formation_id, formation.state AS formation_state, formation.tenant_id,
     pair.target_type = 'APPLICATION' AND EXISTS (
         SELECT FROM application WHERE application.id = pair.target
@@ -171,15 +181,15 @@ def _named(path: Mapping[str, str]) -> tuple[str, str]:
 async def report(tx: Tx, caller: Caller, formation: str, assignment: str, given: Report) -> None:
     """Take over what a participant says, unless it said the same or later already in this attempt.
 
-    An administrator may leave the state out and set the configuration alone. At most four statements.
-    Raises NotFound, Unauthorized, InvalidData (no state), InvalidOperation (a state that the pair cannot take now).
-    Emits ConfigurationReceived when the configuration is new.
+    An administrator may leave the state out and set the configuration alone. At most five statements.
+    Raises NotFound, Unauthorized, InvalidData (no state), InvalidOperation (a state that the pair cannot take now, a
+    constraint). Emits ConfigurationReceived when the configuration is new.
     """
     pair = await _locked(tx, caller, formation, assignment)
     if given.state is None:
         await _configure(tx, caller, pair, given)
         return
-    state = _meant(pair, given.state)
+    given, state = await _counted(tx, pair, given, _meant(pair, given.state))
     rank = _RANK[state]
     applied = pair["reported"] is None or rank >= _RANK[State(pair["reported"])]
     if not await _recorded(tx, pair, given, state, applied=applied) or not applied:
@@ -226,7 +236,7 @@ def _refusal(caller: Caller, pair: asyncpg.Record) -> CompassError | None:
     is_near = caller.tenant == pair["tenant_id"]
     match caller.consumer:
         case Consumer.APPLICATION | Consumer.RUNTIME:
-            allowed = caller.consumer_id == pair["target"]
+            allowed = caller.consumer_id == pair["reporter"]
         case Consumer.INTEGRATION_SYSTEM:
             allowed = pair["managed"] and "formation:write" in caller.scopes
         case Consumer.STATIC_USER:
@@ -262,6 +272,20 @@ async def _configure(tx: Tx, caller: Caller, pair: asyncpg.Record, given: Report
         return
     await tx.run(CONFIGURE, assignment=pair["id"], configuration=given.configuration)
     await formation_assignment.exchange(tx, pair["tenant_id"], pair["id"], pair["exchange_depth"])
+
+
+async def _counted(tx: Tx, pair: asyncpg.Record, given: Report, state: State) -> tuple[Report, State]:
+    """What a report that is no error counts for, by the constraints on it. At most one statement."""
+    if state in _IN_ERROR:
+        return given, state
+    operation = "unassign" if pair["state"] in ENDING else "assign"
+    said = Answered(given.state or state, given.configuration)
+    counted = await notification_constraint.returned_by_report(tx, pair["id"], operation, said)
+    if counted.fault is not None:
+        raise InvalidOperation(reason=counted.fault)
+    state = _meant(pair, counted.state)
+    configuration = None if state in _IN_ERROR else counted.configuration
+    return Report(counted.state, configuration, None), state
 
 
 async def _recorded(tx: Tx, pair: asyncpg.Record, given: Report, state: State, *, applied: bool) -> bool:

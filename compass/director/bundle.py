@@ -9,7 +9,7 @@ from typing import Annotated
 
 from compass.access.caller import Caller
 from compass.commands import command
-from compass.director import api_definition, auth, document, event_definition
+from compass.director import api_definition, auth, bundle_instance_auth, document, event_definition
 from compass.director.api_definition import NewApiDefinition
 from compass.director.auth import NewAuth
 from compass.director.catalogue import (
@@ -89,8 +89,9 @@ def drafted(draft: Draft, new: NewBundle) -> BundleId:
 # How it is read
 
 _NO_NEIGHBOURS = auth.kept_from_neighbours("{t}.application_id")
-_OWN = "{c}.bundle_id = {t}.id AND ({runtime} IS NULL OR {c}.runtime_id = {runtime}) AND " + _NO_NEIGHBOURS
-"""A runtime sees its own credentials, an application those for itself; the original showed both their neighbours'."""
+_OWN = "{c}.bundle_id = {t}.id AND " + bundle_instance_auth.of_runtime("{c}") + " AND " + _NO_NEIGHBOURS
+"""A runtime sees its own credentials and those of its contexts, an application those for itself; the original showed
+both their neighbours'."""
 _CREDENTIALS = (
     f"CASE WHEN {_NO_NEIGHBOURS} THEN coalesce((SELECT "
     + auth.sealed_in("bundle_instance_auth", "own", "auth_sealed")
@@ -147,7 +148,7 @@ QUERIES = (
             "Bundle",
             source="bundle_instance_auth held JOIN bundle {c} ON {c}.id = held.bundle_id",
             on=(
-                "held.id = {arg:authID}::uuid AND ({runtime} IS NULL OR held.runtime_id = {runtime}) "
+                f"held.id = {{arg:authID}}::uuid AND {bundle_instance_auth.of_runtime('held')} "
                 f"AND {VISIBLE} AND {GROUPED}"
             ),
         ),
@@ -179,7 +180,7 @@ DELETE FROM bundle WHERE id = %(bundle)s
 async def _drafted(
     caller: Caller, application: ApplicationId, new: NewBundle, *, vault: Vault, door: Door, database: Database
 ) -> Draft:
-    draft = Draft(vault)
+    draft = Draft(vault, caller.request_id)
     drafted(draft, new)
     await draft.fetch(door, database, lambda tx: application_to_extend(tx, caller, application, "bundle"))
     return draft

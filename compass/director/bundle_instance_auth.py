@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from compass.access.caller import Caller
+from compass.access.tenancy import NotOwner
 from compass.commands import command
 from compass.director import auth
 from compass.director.auth import NewAuth
 from compass.director.catalogue import Row, bundle_to_extend, canonical, may_change
 from compass.director.input_schema import require, small_json
-from compass.errors import InvalidOperation, NotFound, NotUnique, Unauthorized
-from compass.ids import ApplicationId, BundleId, BundleInstanceAuthId, RuntimeId
+from compass.errors import InvalidOperation, NotFound, NotUnique
+from compass.ids import ApplicationId, BundleId, BundleInstanceAuthId, RuntimeContextId, RuntimeId
 from compass.inputs import Length
 from compass.outbox.append import append
 from compass.outbox.events import Event
@@ -155,6 +156,16 @@ BUNDLE_INSTANCE_AUTH = Read(
     },
 )
 READS = (BUNDLE_INSTANCE_AUTH,)
+
+
+def of_runtime(row: str) -> str:
+    """SQL for a read plan: true unless a runtime asks and the row's credentials are for neither it nor its contexts."""
+    return (
+        f"({{runtime}} IS NULL OR {row}.runtime_id = {{runtime}} OR EXISTS (SELECT FROM runtime_context inside "
+        f"WHERE inside.id = {row}.runtime_context_id AND inside.runtime_id = {{runtime}}))"
+    )
+
+
 _NO_NEIGHBOURS = auth.kept_from_neighbours("(SELECT application_id FROM bundle WHERE bundle.id = {c}.bundle_id)")
 QUERIES = (
     Query(
@@ -163,8 +174,8 @@ QUERIES = (
         read=One(
             "BundleInstanceAuth",
             on=(
-                "{c}.id = {arg:id}::uuid AND ({runtime} IS NULL OR {c}.runtime_id = {runtime}) "
-                f"AND {_NO_NEIGHBOURS} "
+                "{c}.id = {arg:id}::uuid "
+                f"AND {of_runtime('{c}')} AND {_NO_NEIGHBOURS} "
                 "AND ({c}.owner_tenant_id = {tenant} OR EXISTS (SELECT 1 FROM bundle "
                 "JOIN application_tenant access ON access.application_id = bundle.application_id "
                 "WHERE bundle.id = {c}.bundle_id AND access.tenant_id = {tenant}))"
@@ -202,7 +213,10 @@ FROM bundle_instance_auth held JOIN bundle ON bundle.id = held.bundle_id
 LEFT JOIN application_tenant access
     ON access.application_id = bundle.application_id AND access.tenant_id = %(tenant)s
 WHERE held.id = %(id)s AND (held.owner_tenant_id = %(tenant)s OR access.tenant_id IS NOT NULL)
-    AND (%(runtime)s::uuid IS NULL OR held.runtime_id = %(runtime)s)
+    AND (%(runtime)s::uuid IS NULL OR held.runtime_id = %(runtime)s OR EXISTS (
+        SELECT FROM runtime_context inside
+        WHERE inside.id = held.runtime_context_id AND inside.runtime_id = %(runtime)s
+    ))
 FOR UPDATE OF held
 """
 LOCK = """
@@ -224,16 +238,24 @@ SELECT runtime.id FROM runtime JOIN runtime_tenant access ON access.runtime_id =
 WHERE runtime.id = %(runtime)s AND access.tenant_id = %(tenant)s
 FOR KEY SHARE OF runtime
 """
+LOCK_CONTEXT = """
+-- bundle_instance_auth.lock_context
+SELECT context.id
+FROM runtime_context context JOIN runtime ON runtime.id = context.runtime_id
+JOIN runtime_tenant access ON access.runtime_id = runtime.id
+WHERE context.id = %(context)s AND access.tenant_id = %(tenant)s
+FOR KEY SHARE OF runtime, context
+"""
 INSERT = """
 -- bundle_instance_auth.insert
 INSERT INTO bundle_instance_auth (
-    id, bundle_id, owner_tenant_id, runtime_id, context, input_params, auth_sealed,
+    id, bundle_id, owner_tenant_id, runtime_id, runtime_context_id, context, input_params, auth_sealed,
     status_condition, status_reason, status_message
 )
 VALUES (
     %(id)s, %(bundle)s, %(tenant)s,
     -- A runtime that is unregistered just now leaves its request behind without it.
-    (SELECT id FROM runtime WHERE id = %(runtime)s FOR KEY SHARE),
+    (SELECT id FROM runtime WHERE id = %(runtime)s FOR KEY SHARE), %(runtime_context)s,
     %(context)s, %(input_params)s, %(auth_sealed)s, %(condition)s, %(reason)s, %(message)s
 )
 ON CONFLICT (id) DO NOTHING
@@ -252,12 +274,17 @@ UPDATE bundle_instance_auth SET
     status_reason = %(reason)s, status_message = %(message)s, status_timestamp = now()
 WHERE id = %(id)s
 """
-RELEASE = """
--- bundle_instance_auth.release
+_RELEASE: Final = """
 UPDATE bundle_instance_auth SET
-    runtime_id = NULL, status_condition = %(condition)s, status_reason = %(reason)s, status_message = %(message)s,
-    status_timestamp = now()
-WHERE runtime_id = %(runtime)s
+    runtime_id = NULL, runtime_context_id = NULL, status_condition = %(condition)s, status_reason = %(reason)s,
+    status_message = %(message)s, status_timestamp = now()
+"""
+RELEASE = f"""
+-- bundle_instance_auth.release{_RELEASE}WHERE runtime_id = %(runtime)s
+    OR runtime_context_id IN (SELECT id FROM runtime_context WHERE runtime_id = %(runtime)s)
+"""
+RELEASE_OF_CONTEXT = f"""
+-- bundle_instance_auth.release_of_context{_RELEASE}WHERE runtime_context_id = %(context)s
 """
 DELETE = """
 -- bundle_instance_auth.delete
@@ -295,6 +322,7 @@ async def request_creation(
         id=requested,
         bundle=row["id"],
         runtime=caller.runtime,
+        runtime_context=None,
         context=request.context,
         input_params=request.input_params,
         auth_sealed=sealed,
@@ -305,18 +333,22 @@ async def request_creation(
 async def create(
     tx: Tx, caller: Caller, bundle: BundleId, new: NewBundleInstanceAuth, *, vault: Vault
 ) -> BundleInstanceAuthId:
-    """Give a runtime credentials of its own for a bundle, unasked. Six statements with the reply.
+    """Give a runtime or a runtime context credentials of its own for a bundle, unasked. Six statements with the reply.
 
-    Raises NotFound (the bundle, the runtime, and any runtime context: this plane has none), Unauthorized, Refused.
+    Raises NotFound (the bundle, the runtime, the runtime context), Unauthorized, Refused.
     Emits BundleInstanceAuthChanged.
     """
     absent = NotFound(object="bundle")
     parent = await bundle_to_extend(tx, caller, bundle, "bundleInstanceAuth", absent=absent)
-    if new.runtime_id is None:
-        raise NotFound(object="runtimeContext")
-    runtime = await tx.value(LOCK_RUNTIME, tenant=caller.in_tenant(), runtime=new.runtime_id)
-    if runtime is None:
-        raise NotFound(object="runtime")
+    runtime = context = None
+    if new.runtime_id is not None:
+        runtime = await tx.value(LOCK_RUNTIME, tenant=caller.in_tenant(), runtime=new.runtime_id)
+        if runtime is None:
+            raise NotFound(object="runtime")
+    else:
+        context = await tx.value(LOCK_CONTEXT, tenant=caller.in_tenant(), context=new.runtime_context_id)
+        if context is None:
+            raise NotFound(object="runtimeContext")
     if new.input_params is not None:
         require(await tx.value(SCHEMA, bundle=bundle), new.input_params)
     created = str(uuid.uuid4())
@@ -327,6 +359,7 @@ async def create(
         id=created,
         bundle=parent["id"],
         runtime=runtime,
+        runtime_context=context,
         context=new.context,
         input_params=new.input_params,
         auth_sealed=new.auth.sealed(vault, f"bundle_instance_auth/{created}"),
@@ -407,7 +440,7 @@ async def request_deletion(
     if caller.runtime is not None and not row["grouped"]:
         raise _ungrouped()
     if not row["owner"]:
-        raise Unauthorized(reason="Owner access is needed for resource modification")
+        raise NotOwner()
     if not row["has_default"]:
         await _announce(tx, caller, row, await _set_status(tx, row, _UNUSED))
         return subject
@@ -428,9 +461,18 @@ async def delete(tx: Tx, caller: Caller, subject: BundleInstanceAuthId) -> None:
 
 
 async def release(tx: Tx, runtime: RuntimeId) -> None:
-    """Leave all credentials of a runtime that is about to go to their applications, as UNUSED. One statement."""
+    """Leave all credentials of a runtime that is about to go, and of its contexts, to their applications, as UNUSED.
+
+    One statement.
+    """
     condition, reason, message = _UNUSED
     await tx.run(RELEASE, runtime=runtime, condition=condition, reason=reason, message=message)
+
+
+async def release_of_context(tx: Tx, context: RuntimeContextId) -> None:
+    """The same for a runtime context. One statement."""
+    condition, reason, message = _UNUSED
+    await tx.run(RELEASE_OF_CONTEXT, context=context, condition=condition, reason=reason, message=message)
 
 
 async def _own(tx: Tx, caller: Caller, subject: BundleInstanceAuthId) -> Row:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from compass.access.caller import Caller, Consumer
+from compass.access.tenancy import NotOwner
 from compass.director.auth import NewAuth
 from compass.director.fetch_request import NewFetchRequest, fetch_all
 from compass.errors import CompassError, Unauthorized
@@ -102,7 +103,7 @@ def may_change(caller: Caller, row: Row | None, *, absent: CompassError) -> Row:
     if row is None or not _may_reach(caller, row["application_id"]):
         raise absent
     if not row["owner"]:
-        raise Unauthorized(reason="Owner access is needed for resource modification")
+        raise NotOwner()
     return row
 
 
@@ -214,6 +215,8 @@ class Draft:
     """What one mutation adds to the catalogue of one application: rows with their ids, their secrets already sealed."""
 
     vault: Vault
+    request_id: str = ""
+    """Of the request that asks for all this; sources that are fetched from are told."""
     base_url: str | None = None
     """Where the first API of a bundle is reached; becomes the application's base URL when it has none."""
     bundles: list[Columns] = field(default_factory=list)
@@ -253,7 +256,9 @@ class Draft:
 
     async def fetch_unasked(self, door: Door) -> None:
         """Fetch what is to be fetched, for an application that does not exist yet."""
-        outcomes = await fetch_all(door, [wanted.source() for wanted, _, _ in self._fetches])
+        outcomes = await fetch_all(
+            door, [wanted.source() for wanted, _, _ in self._fetches], request_id=self.request_id
+        )
         for (_, row, target), fetched in zip(self._fetches, outcomes, strict=True):
             row.update(status_condition=fetched.condition, status_message=fetched.message)
             target["data"] = fetched.data

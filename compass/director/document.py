@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from compass.access import itself
 from compass.access.caller import Caller
 from compass.commands import command
 from compass.director.catalogue import (
@@ -81,7 +82,9 @@ DOCUMENT = Read(
         "format": "format",
         "kind": "kind",
         "data": "data",
-        "fetchRequest": One("FetchRequest", on="{c}.document_id = {t}.id"),
+        "fetchRequest": One(
+            "FetchRequest", on=f"{{c}}.document_id = {{t}}.id AND {itself.alone('{t}.application_id')}"
+        ),
         "createdAt": timestamp("created_at"),
         "updatedAt": timestamp("updated_at"),
         "deletedAt": timestamp("deleted_at"),
@@ -109,7 +112,7 @@ DELETE FROM document WHERE id = %(document)s
 async def _drafted(
     caller: Caller, bundle: BundleId, new: NewDocument, *, vault: Vault, door: Door, database: Database
 ) -> Draft:
-    draft = Draft(vault)
+    draft = Draft(vault, caller.request_id)
     drafted(draft, new, canonical(bundle))
     await draft.fetch(door, database, lambda tx: bundle_to_extend(tx, caller, bundle, "document", absent=_no_bundle()))
     return draft

@@ -15,10 +15,19 @@ import orjson
 from compass.access.caller import Caller
 from compass.access.tenancy import application_refusal, runtime_refusal
 from compass.commands import Selection, command
-from compass.director import eventing, formation_assignment, formation_template
-from compass.director.formation_assignment import Configuration
+from compass.director import (
+    application_operation,
+    automatic_scenario_assignment,
+    formation_assignment,
+    formation_constraint,
+    formation_template,
+    membership,
+    runtime_context,
+)
+from compass.director.constraint_operators import Target, When
+from compass.director.formation_assignment import Configuration, Joining, Leaving
 from compass.director.formation_template import Admission
-from compass.errors import InsufficientScopes, InvalidData, InvalidOperation, NotFound, NotUnique, Refused
+from compass.errors import InvalidData, InvalidOperation, NotFound, NotUnique, Refused
 from compass.ids import FormationId, TenantId
 from compass.inputs import Length, Matches, json_text
 from compass.outbox.append import append
@@ -26,8 +35,17 @@ from compass.outbox.events import Event
 from compass.postgres.pool import Tx
 from compass.reads.plan import Many, Object, One, Page, Query, Read, timestamp
 
+BEGINNING: Final = ("INITIAL", "CREATE_ERROR")
+"""A group of which not everybody who has a say has agreed yet. See director/formation_lifecycle.py."""
+ENDING: Final = ("DELETING", "DELETE_ERROR")
+"""The same for one that is to go; nobody joins it any more."""
+_INITIAL: Final = "INITIAL"
 _READY: Final = "READY"
+_DELETING: Final = "DELETING"
+_IN_PROGRESS: Final = ("INITIAL", "DELETING")
 _DRAFT: Final = "DRAFT"
+_SUBACCOUNT: Final = "TENANT"
+"""The kind of a subaccount, which is called by its external id and is no participant itself."""
 
 # Inputs
 
@@ -62,37 +80,18 @@ class FormationCreated(Event):
 
 
 @dataclass(frozen=True)
+class FormationDeleting(Event):
+    """An empty group is to go, once everybody who has a say agrees."""
+
+    formation: FormationId
+
+
+@dataclass(frozen=True)
 class FormationDeleted(Event):
     """An empty group is gone."""
 
     formation: FormationId
     name: str
-
-
-@dataclass(frozen=True)
-class FormationAssigned(Event):
-    """An application or a runtime joined a group. `paired` are the pairs of application and runtime of which one is
-    to be told.
-    """
-
-    formation: FormationId
-    participant: str
-    type: str
-    paired: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class FormationUnassigned(Event):
-    """An application or a runtime left a group.
-
-    `parted` are the pairs of application and runtime of which one is to be told: by then the group may be gone.
-    """
-
-    formation: FormationId
-    name: str
-    participant: str
-    type: str
-    parted: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -184,8 +183,8 @@ QUERIES = (
         tenant=False,
         read=Many(
             "Formation",
-            source="formation_assignment self JOIN formation {c} ON {c}.id = self.formation_id",
-            on="self.source = {arg:objectID}::uuid AND self.target = self.source",
+            source="formation_member_v1 self JOIN formation {c} ON {c}.id = self.formation_id",
+            on="self.participant = {arg:objectID}::uuid",
             order="{c}.id",
         ),
     ),
@@ -196,15 +195,27 @@ QUERIES = (
 CREATE = """
 -- formation.create
 INSERT INTO formation (tenant_id, formation_template_id, name, state, last_state_change_timestamp)
-VALUES (%(tenant)s, %(template)s, %(name)s, %(state)s, now())
+VALUES (
+    %(tenant)s, %(template)s, %(name)s,
+    CASE WHEN %(state)s::text = 'DRAFT' THEN 'DRAFT'
+        WHEN EXISTS (
+            SELECT FROM webhook WHERE webhook.formation_template_id = %(template)s AND type = 'FORMATION_LIFECYCLE'
+        ) THEN 'INITIAL'
+        ELSE 'READY' END,
+    now()
+)
 ON CONFLICT (tenant_id, name) DO NOTHING
 RETURNING id
 """
 LOCK = """
 -- formation.lock
-SELECT formation.id, formation.name, formation.state, formation.formation_template_id, formation.tenant_id,
+SELECT formation.id, formation.name, formation.state, formation.error, formation.formation_template_id,
+    formation.tenant_id,
     template.name AS template, template.application_types, coalesce(template.runtime_types, '{}') AS runtime_types,
-    template.supports_reset
+    template.supports_reset,
+    EXISTS (
+        SELECT FROM webhook WHERE webhook.formation_template_id = template.id AND webhook.type = 'FORMATION_LIFECYCLE'
+    ) AS has_lifecycle
 FROM formation JOIN formation_template template ON template.id = formation.formation_template_id
 WHERE formation.tenant_id = %(tenant)s AND (formation.name = %(name)s OR formation.id = %(id)s)
 FOR NO KEY UPDATE OF formation
@@ -215,19 +226,38 @@ SELECT tenant_id FROM formation WHERE id = %(formation)s
 """
 FINALIZE = """
 -- formation.finalize
-UPDATE formation SET state = 'READY', last_state_change_timestamp = now()
+UPDATE formation SET state = %(state)s, last_state_change_timestamp = now()
 WHERE id = %(formation)s AND state = 'DRAFT'
+"""
+END = """
+-- formation.end
+WITH forgotten AS (
+    DELETE FROM formation_delivery WHERE formation_id = %(formation)s
+)
+UPDATE formation
+SET state = 'DELETING', error = NULL, attempt = attempt + 1, last_state_change_timestamp = now()
+WHERE id = %(formation)s AND NOT EXISTS (
+    SELECT FROM formation_member_v1 member WHERE member.formation_id = formation.id
+) AND NOT EXISTS (
+    SELECT FROM automatic_scenario_assignment own WHERE own.formation_id = formation.id
+)
 """
 DELETE = """
 -- formation.delete
 DELETE FROM formation WHERE id = %(formation)s AND NOT EXISTS (
-    SELECT FROM formation_assignment self WHERE self.formation_id = formation.id AND self.source = self.target
+    SELECT FROM formation_member_v1 member WHERE member.formation_id = formation.id
+) AND NOT EXISTS (
+    SELECT FROM automatic_scenario_assignment own WHERE own.formation_id = formation.id
 )
+"""
+HAS_SUBACCOUNT = """
+-- formation.has_subaccount
+SELECT EXISTS (SELECT FROM automatic_scenario_assignment WHERE formation_id = %(formation)s)
 """
 LOCK_APPLICATION = """
 -- formation.lock_application
 SELECT (SELECT label.value #>> '{}' FROM application_label label
-        WHERE label.application_id = application.id AND label.key = 'applicationType') AS type
+        WHERE label.application_id = application.id AND label.key = 'applicationType') AS type, application.under_way
 FROM application JOIN application_tenant access ON access.application_id = application.id
 WHERE application.id = %(object)s AND access.tenant_id = %(tenant)s AND access.owner
 FOR NO KEY UPDATE OF application
@@ -240,70 +270,75 @@ FROM runtime JOIN runtime_tenant access ON access.runtime_id = runtime.id
 WHERE runtime.id = %(object)s AND access.tenant_id = %(tenant)s AND access.owner
 FOR NO KEY UPDATE OF runtime
 """
-LOCK_PARTICIPANTS = """
--- formation.lock_participants
-WITH member AS (
-    SELECT source AS id FROM formation_assignment WHERE formation_id = %(formation)s AND source = target
-), applications AS MATERIALIZED (
-    SELECT id FROM application WHERE id IN (SELECT id FROM member) ORDER BY id FOR KEY SHARE
-), runtimes AS MATERIALIZED (
-    SELECT id FROM runtime WHERE id IN (SELECT id FROM member) ORDER BY id FOR KEY SHARE
+LOCK_RUNTIME_CONTEXT = """
+-- formation.lock_runtime_context
+WITH parent AS MATERIALIZED (
+    -- The runtime before its context, as whoever removes the runtime does it.
+    SELECT runtime.id,
+        (SELECT label.value #>> '{}' FROM runtime_label label
+         WHERE label.runtime_id = runtime.id AND label.key = 'runtimeType') AS type
+    FROM runtime_context context
+    JOIN runtime ON runtime.id = context.runtime_id
+    JOIN runtime_tenant access ON access.runtime_id = runtime.id
+    WHERE context.id = %(object)s AND access.tenant_id = %(tenant)s AND access.owner
+    FOR KEY SHARE OF runtime
 )
-SELECT (SELECT array_agg(id) FROM applications) AS applications, (SELECT array_agg(id) FROM runtimes) AS runtimes
+SELECT parent.type FROM parent JOIN runtime_context context ON context.runtime_id = parent.id
+WHERE context.id = %(object)s
+FOR NO KEY UPDATE OF context
 """
-_LABEL: Final = """
-WITH groups AS (
-    SELECT jsonb_agg(DISTINCT formation.name) AS names
-    FROM formation_assignment self JOIN formation ON formation.id = self.formation_id
-    WHERE self.source = %(object)s AND self.target = %(object)s
-), written AS (
-    INSERT INTO {noun}_label ({noun}_id, key, value)
-    SELECT %(object)s, 'scenarios', names FROM groups WHERE names IS NOT NULL
-    ON CONFLICT ({noun}_id, key) DO UPDATE SET value = excluded.value
-)
-DELETE FROM {noun}_label
-WHERE {noun}_id = %(object)s AND key = 'scenarios' AND (SELECT names FROM groups) IS NULL
-"""
-LABEL_APPLICATION = f"""
--- formation.label_application
-{_LABEL.format(noun="application")}"""
-LABEL_RUNTIME = f"""
--- formation.label_runtime
-{_LABEL.format(noun="runtime")}"""
 
 
 @command("createFormation", scope="formation:write")
 async def create(tx: Tx, caller: Caller, new: NewFormation) -> FormationId:
     """Add an empty group, of the default template when none is named. In a DRAFT nobody is told before it is finalized.
 
-    Raises NotUnique, NotFound (the template), InsufficientScopes and InvalidOperation (a state other than these two).
+    Where the template has lifecycle webhooks it is INITIAL until they agree. Raises NotUnique, NotFound (the template),
+    InsufficientScopes and InvalidOperation (a state other than these two), Refused (a constraint).
     Emits FormationCreated.
     """
     tenant = caller.in_tenant()
     _may_set_state(caller, new.state)
     template = await formation_template.find(tx, tenant, new.template_name or formation_template.DEFAULT)
-    created = await tx.value(CREATE, tenant=tenant, template=template, name=new.name, state=new.state or _READY)
+    group = {"id": None, "name": new.name, "formation_template_id": template, "tenant_id": tenant}
+    await formation_constraint.enforce_on_group(tx, When.PRE, Target.CREATE_FORMATION, group)
+    created = await tx.value(CREATE, tenant=tenant, template=template, name=new.name, state=new.state)
     if created is None:
         raise NotUnique(object="formations")
     formation = FormationId(created)
+    await formation_constraint.enforce_on_group(tx, When.POST, Target.CREATE_FORMATION, {**group, "id": created})
     await append(tx, FormationCreated(tenant, formation))
     return formation
 
 
 @command("deleteFormation", scope="formation:write")
-async def delete(tx: Tx, caller: Caller, named: NewFormation, *, asked: Selection) -> Mapping[str, Any]:
-    """Remove a group without participants and answer what it was.
+async def delete(tx: Tx, caller: Caller, named: NewFormation, *, asked: Selection) -> Mapping[str, Any] | FormationId:
+    """Remove a group without participants and answer what it was. Safe to repeat.
 
-    Those who left it and could not be told yet still will be. Raises NotFound, Refused (not empty).
-    Emits FormationDeleted.
+    Where its template has lifecycle webhooks it is DELETING until they agree; of a draft they were never told.
+    Those who left it and could not be told yet still will be. Raises NotFound, Refused (not empty, a subaccount is part
+    of it, a constraint). Emits FormationDeleted, or FormationDeleting when somebody has to agree.
     """
     tenant = caller.in_tenant()
-    needed = "formation:global_read"
-    if "tenantID" in asked and needed not in caller.scopes:
-        raise InsufficientScopes(actual=";".join(sorted(caller.scopes)), required=needed)
+    if "tenantID" in asked:
+        caller.require("formation:global_read")
     group = await _lock(tx, tenant, name=named.name)
-    if not await tx.run(DELETE, formation=group["id"]):
-        raise Refused(f'cannot delete formation with ID "{group["id"]}", because it is not empty')
+    if group["has_lifecycle"] and group["state"] == _DELETING:
+        return FormationId(group["id"])
+    await formation_constraint.enforce_on_group(tx, When.PRE, Target.DELETE_FORMATION, group)
+    needs_agreement = group["has_lifecycle"] and group["state"] != _DRAFT
+    if needs_agreement:
+        done = await tx.run(END, formation=group["id"])
+    else:
+        done = await tx.run(DELETE, formation=group["id"])
+    if not done:
+        has_subaccount = await tx.value(HAS_SUBACCOUNT, formation=group["id"])
+        why = "there is still a subaccount part of it" if has_subaccount else "it is not empty"
+        raise Refused(f'cannot delete formation with ID "{group["id"]}", because {why}')
+    await formation_constraint.enforce_on_group(tx, When.POST, Target.DELETE_FORMATION, group)
+    if needs_agreement:
+        await append(tx, FormationDeleting(tenant, FormationId(group["id"])))
+        return FormationId(group["id"])
     await append(tx, FormationDeleted(tenant, FormationId(group["id"]), group["name"]))
     return {
         "id": group["id"],
@@ -311,13 +346,16 @@ async def delete(tx: Tx, caller: Caller, named: NewFormation, *, asked: Selectio
         "formationTemplateId": group["formation_template_id"],
         "tenantID": group["tenant_id"],
         "state": group["state"],
-        "error": {"message": "", "errorCode": 0},
+        "error": group["error"] or {"message": "", "errorCode": 0},
         "formationAssignments": {
             "data": [],
             "pageInfo": {"startCursor": "", "endCursor": "", "hasNextPage": False},
             "totalCount": 0,
         },
-        "status": {"condition": _DRAFT if group["state"] == _DRAFT else _READY, "errors": []},
+        "status": {
+            "condition": _condition(group["state"]),
+            "errors": [{"assignmentID": None, **group["error"]}] if group["error"] else [],
+        },
     }
 
 
@@ -332,32 +370,33 @@ async def assign(
 ) -> FormationId:
     """Add an application or a runtime to a group, paired with every other participant. Safe to repeat.
 
-    Nine statements, whatever the size of the group. Raises NotFound (the group, the object, a missing type label),
+    Or make a subaccount part of it, see `automatic_scenario_assignment.create`; that is refused when one is already.
+    Eleven statements, whatever the size of the group. Raises NotFound (the group, the object, a missing type label),
     Unauthorized, InvalidOperation and Refused (the template does not admit it), InvalidData (a configuration that is
-    not between the object and a participant). Emits FormationAssigned when it is news.
+    not between the object and a participant), ConcurrentOperation (the application is being registered, unpaired or
+    unregistered). Emits FormationAssigned when it is news.
     """
-    _require_offered(kind)
+    if kind == _SUBACCOUNT:
+        return await _assign_subaccount(tx, tenant, participant, named, initial)
     group = await _lock(tx, tenant, name=named.name)
-    type_label = await _lock_object(tx, tenant, participant, kind)
-    _require_admitted(_admission(group), named.name, kind, type_label)
-    others = await tx.row(LOCK_PARTICIPANTS, formation=group["id"])
+    _require_staying(group)
+    locked = await _lock_object(tx, tenant, participant, kind)
+    application_operation.require_none(locked.get("under_way"))
+    _require_admitted(_admission(group), named.name, kind, locked["type"])
     given = [
         Configuration(entry.source_id.lower(), entry.target_id.lower(), entry.configuration)
         for entry in initial or ()  # the schema lets it be null
     ]
     formation = FormationId(group["id"])
-    joined = await formation_assignment.join(
-        tx, formation, member=participant, kind=kind, initial=given, waits=group["state"] == _DRAFT
+    [joined] = await membership.join(
+        tx, [Joining(formation, participant, kind, waits=group["state"] != _READY)], initial=given
     )
     if joined.placed != len(given):
         raise InvalidData(
             reason="an initial configuration must be between the object and a participant of the formation"
         )
-    if not joined.is_new:
-        return formation
-    await _write_label(tx, participant, kind)
-    await eventing.settle(tx, _applications(participant, kind, others))
-    await append(tx, FormationAssigned(tenant, formation, participant, kind, joined.paired))
+    if kind != "APPLICATION" and not joined.is_new:
+        await automatic_scenario_assignment.release(tx, formation, participant)
     return formation
 
 
@@ -365,23 +404,33 @@ async def assign(
 async def unassign(tx: Tx, tenant: TenantId, participant: str, kind: str, named: NewFormation) -> FormationId:
     """Take an application or a runtime out of a group. Safe to repeat.
 
-    The others stop seeing it at once, whoever has to be told of it. Nine statements, whatever the size of the group.
-    Raises NotFound (the group, the object), Unauthorized. Emits FormationUnassigned when it is news.
+    The others stop seeing it at once, whoever has to be told of it. Who is in the group because of a subaccount is left
+    alone, until the subaccount is taken out. Eleven statements, whatever the size of the group. Raises NotFound (the
+    group, the object, the subaccount in it), Unauthorized. Emits FormationUnassigned when it is news.
     """
     return await _unassign(tx, tenant, participant, kind, await _lock(tx, tenant, name=named.name))
 
 
+async def _assign_subaccount(
+    tx: Tx, tenant: TenantId, external_id: str, named: NewFormation, initial: Sequence[NewConfiguration]
+) -> FormationId:
+    if initial:
+        raise InvalidData(reason="an initial configuration is between two participants, and a subaccount is none")
+    subaccount = await automatic_scenario_assignment.lock_subaccount(tx, tenant, external_id)
+    group = await _lock(tx, tenant, name=named.name)
+    _require_staying(group)
+    await automatic_scenario_assignment.create(tx, tenant, group, subaccount)
+    return FormationId(group["id"])
+
+
 async def _unassign(tx: Tx, tenant: TenantId, participant: str, kind: str, group: asyncpg.Record) -> FormationId:
-    _require_offered(kind)
-    await _lock_object(tx, tenant, participant, kind)
-    others = await tx.row(LOCK_PARTICIPANTS, formation=group["id"])
     formation = FormationId(group["id"])
-    left = await formation_assignment.leave(tx, formation, member=participant, silently=group["state"] == _DRAFT)
-    if not left.was_member:
+    if kind == _SUBACCOUNT:
+        await automatic_scenario_assignment.delete(tx, group, participant)
         return formation
-    await _write_label(tx, participant, kind)
-    await eventing.settle(tx, _applications(participant, kind, others))
-    await append(tx, FormationUnassigned(tenant, formation, group["name"], participant, kind, left.parted))
+    await _lock_object(tx, tenant, participant, kind)
+    if kind == "APPLICATION" or not await automatic_scenario_assignment.holds(tx, formation, participant):
+        await membership.leave(tx, [Leaving(formation, participant, silently=group["state"] != _READY)])
     return formation
 
 
@@ -399,12 +448,12 @@ async def unassign_global(tx: Tx, _caller: Caller, participant: str, kind: str, 
 
 @command("finalizeDraftFormation", scope="formation:write")
 async def finalize(tx: Tx, tenant: TenantId, formation: FormationId) -> FormationId:
-    """Let a draft begin: whoever is in it is told now. Raises NotFound, Refused (no draft).
+    """Let a draft begin: whoever has a say in it is told now, or, where nobody has, whoever is in it.
 
-    Emits FormationResynchronized.
+    Raises NotFound, Refused (no draft). Emits FormationResynchronized.
     """
     group = await _lock(tx, tenant, id_=formation)
-    if not await tx.run(FINALIZE, formation=group["id"]):
+    if not await tx.run(FINALIZE, formation=group["id"], state=_INITIAL if group["has_lifecycle"] else _READY):
         raise Refused(f'formation with ID "{group["id"]}" is in state {group["state"]}; only a DRAFT can be finalized')
     await append(tx, FormationResynchronized(tenant, FormationId(group["id"])))
     return FormationId(group["id"])
@@ -437,41 +486,35 @@ async def _lock(tx: Tx, tenant: TenantId, *, name: str | None = None, id_: str |
     return group
 
 
-async def _lock_object(tx: Tx, tenant: TenantId, participant: str, kind: str) -> str | None:
-    """The object's type label. Against its unregistration, and so that its groups change one after the other."""
-    if kind == "APPLICATION":
-        found = await tx.row(LOCK_APPLICATION, tenant=tenant, object=participant)
-        if found is None:
-            raise await application_refusal(tx, tenant, participant)
-    else:
-        found = await tx.row(LOCK_RUNTIME, tenant=tenant, object=participant)
-        if found is None:
-            raise await runtime_refusal(tx, tenant, participant)
-    type_label: str | None = found["type"]
-    return type_label
-
-
-async def _write_label(tx: Tx, participant: str, kind: str) -> None:
-    if kind == "APPLICATION":
-        await tx.run(LABEL_APPLICATION, object=participant)
-    else:
-        await tx.run(LABEL_RUNTIME, object=participant)
-
-
-def _applications(participant: str, kind: str, others: asyncpg.Record | None) -> list[str]:
-    """The applications whose default runtime may change with the object."""
-    if kind == "APPLICATION":
-        return [participant]
-    return list(others["applications"] or ()) if others else []
+async def _lock_object(tx: Tx, tenant: TenantId, participant: str, kind: str) -> asyncpg.Record:
+    """The object with its type label. Against its unregistration, and so that its groups change one after the other."""
+    match kind:
+        case "APPLICATION":
+            if (found := await tx.row(LOCK_APPLICATION, tenant=tenant, object=participant)) is None:
+                raise await application_refusal(tx, tenant, participant)
+        case "RUNTIME":
+            if (found := await tx.row(LOCK_RUNTIME, tenant=tenant, object=participant)) is None:
+                raise await runtime_refusal(tx, tenant, participant)
+        case _:
+            if (found := await tx.row(LOCK_RUNTIME_CONTEXT, tenant=tenant, object=participant)) is None:
+                raise await runtime_context.refusal(tx, tenant, participant)
+    return found
 
 
 def _admission(group: asyncpg.Record) -> Admission:
     return Admission(group["template"], group["application_types"], group["runtime_types"])
 
 
-def _require_offered(kind: str) -> None:
-    if kind not in ("APPLICATION", "RUNTIME"):
-        raise InvalidOperation(reason=f"assigning objects of type {kind} is not offered yet")
+def _condition(state: str) -> str:
+    """That of a group without participants."""
+    if state in (_READY, _DRAFT):
+        return state
+    return "IN_PROGRESS" if state in _IN_PROGRESS else "ERROR"
+
+
+def _require_staying(group: asyncpg.Record) -> None:
+    if group["state"] in ENDING:
+        raise Refused(f'cannot assign to formation with ID "{group["id"]}", because it is in state {group["state"]}')
 
 
 def _require_admitted(admission: Admission, group: str, kind: str, type_label: str | None) -> None:
@@ -480,9 +523,7 @@ def _require_admitted(admission: Admission, group: str, kind: str, type_label: s
     else:
         label, types = "runtimeType", admission.runtime_types
         if not types:
-            raise Refused(
-                f'Formation {group} of type {admission.template} does not support resources of type "RUNTIME"'
-            )
+            raise Refused(f'Formation {group} of type {admission.template} does not support resources of type "{kind}"')
     if admission.admits_any(types):
         return
     if type_label is None:
@@ -496,10 +537,8 @@ def _require_admitted(admission: Admission, group: str, kind: str, type_label: s
 
 
 def _may_set_state(caller: Caller, state: str | None) -> None:
-    needed = "formation.state:write"
     if state is None:
         return
-    if needed not in caller.scopes:
-        raise InsufficientScopes(actual=";".join(sorted(caller.scopes)), required=needed)
+    caller.require("formation.state:write")
     if state not in (_READY, _DRAFT):
         raise InvalidOperation(reason=f"a formation cannot be created in state {state}, only in READY or DRAFT")

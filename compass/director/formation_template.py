@@ -12,10 +12,11 @@ from typing import Annotated, Any, Final
 import asyncpg
 
 from compass.access.caller import Caller
+from compass.access.tenancy import NotOwner
 from compass.commands import command
-from compass.director import label
+from compass.director import label, webhook
 from compass.director.webhook import NewWebhook
-from compass.errors import InvalidOperation, NotFound, NotUnique, Refused, Unauthorized
+from compass.errors import InvalidOperation, NotFound, NotUnique, Refused
 from compass.ids import FormationTemplateId, TenantId
 from compass.inputs import Length, label_keys
 from compass.outbox.append import append
@@ -23,6 +24,7 @@ from compass.outbox.events import Event
 from compass.postgres.pool import Tx
 from compass.reads import labels
 from compass.reads.plan import Many, One, Page, Query, Read, timestamp
+from compass.vault import Vault
 
 DEFAULT: Final = "Side-by-Side Extensibility with Kyma"
 """The template of a group that names none."""
@@ -112,6 +114,14 @@ class FormationTemplatesChanged(Event):
 
 # How it is read
 
+CONSTRAINED: Final = """
+    ({{c}}.scope = 'GLOBAL' OR {{c}}.id IN (
+        SELECT attached.formation_constraint_id FROM formation_template_constraint attached
+        WHERE attached.formation_template_id = {template}
+    ))
+"""
+"""The constraints that hold for the groups of a template."""
+CONSTRAINT_ORDER: Final = "{c}.priority DESC, {c}.created_at, {c}.id"
 FORMATION_TEMPLATE = Read(
     "FormationTemplate",
     table="formation_template",
@@ -124,6 +134,9 @@ FORMATION_TEMPLATE = Read(
         "runtimeArtifactKind": "runtime_artifact_kind",
         "webhooks": Many("Webhook", on="{c}.formation_template_id = {t}.id", order="{c}.created_at, {c}.id"),
         "leadingProductIDs": "leading_product_ids",
+        "formationConstraints": Many(
+            "FormationConstraint", on=CONSTRAINED.format(template="{t}.id"), order=CONSTRAINT_ORDER
+        ),
         "supportsReset": "supports_reset",
         "discoveryConsumers": "discovery_consumers",
         "labels": labels.shown("formation_template_label", "formation_template_id"),
@@ -134,7 +147,7 @@ FORMATION_TEMPLATE = Read(
 )
 READS = (FORMATION_TEMPLATE,)
 
-_VISIBLE: Final = "({c}.tenant_id IS NULL OR {c}.tenant_id IN (SELECT tenant_and_ancestors_v1({tenant})))"
+VISIBLE: Final = "({c}.tenant_id IS NULL OR {c}.tenant_id IN (SELECT tenant_and_ancestors_v1({tenant})))"
 
 QUERIES = (
     Query(
@@ -143,22 +156,22 @@ QUERIES = (
         tenant=False,
         read=Page(
             "FormationTemplate",
-            on=_VISIBLE,
+            on=VISIBLE,
             order="{c}.id",
-            filtered=labels.matching("formation_template_label", "formation_template_id"),
+            filtered=labels.Matching("formation_template_label", "formation_template_id"),
         ),
     ),
     Query(
         "formationTemplatesByName",
         scope="formation_template:read",
         tenant=False,
-        read=Page("FormationTemplate", on="{c}.name = {arg:name}::text AND " + _VISIBLE, order="{c}.id"),
+        read=Page("FormationTemplate", on="{c}.name = {arg:name}::text AND " + VISIBLE, order="{c}.id"),
     ),
     Query(
         "formationTemplate",
         scope="formation_template:read",
         tenant=False,
-        read=One("FormationTemplate", on="{c}.id = {arg:id}::uuid AND " + _VISIBLE),
+        read=One("FormationTemplate", on="{c}.id = {arg:id}::uuid AND " + VISIBLE),
         absent=lambda _: NotFound(object="formationTemplate"),
     ),
 )
@@ -216,20 +229,20 @@ DELETE FROM formation_template_label WHERE formation_template_id = %(template)s 
 
 
 @command("createFormationTemplate", scope="formation_template:write")
-async def create(tx: Tx, caller: Caller, new: NewFormationTemplate) -> FormationTemplateId:
-    """Add a template with its labels: the tenant's own, or everybody's when the caller names no tenant.
+async def create(tx: Tx, caller: Caller, new: NewFormationTemplate, *, vault: Vault) -> FormationTemplateId:
+    """Add a template with its labels and webhooks: the tenant's own, or everybody's when the caller names no tenant.
 
-    Two statements. Raises NotUnique (the name), TenantNotFound, Refused (a reserved label), InvalidOperation (webhooks
-    of formation templates are not offered yet). Emits FormationTemplatesChanged.
+    Two statements, one more for all webhooks. Raises NotUnique (the name), TenantNotFound, Refused (a reserved label).
+    Emits FormationTemplatesChanged.
     """
     tenant = _tenant(caller)
-    if new.webhooks:
-        raise InvalidOperation(reason="webhooks of formation templates are not offered yet")
     label.refuse_reserved(new.labels or {})
     created = await tx.value(CREATE, tenant=tenant, labels=new.labels or {}, **new.columns())
     if created is None:
         raise NotUnique(object="formationTemplate")
     template = FormationTemplateId(created)
+    if new.webhooks:
+        await webhook.add_to_formation_template(tx, vault, tenant, template, new.webhooks)
     await append(tx, FormationTemplatesChanged(tenant, template))
     return template
 
@@ -243,7 +256,7 @@ async def update(
     Raises NotFound, Unauthorized (an ancestor's), NotUnique (the name), InvalidOperation (another name for the default
     template). Emits FormationTemplatesChanged.
     """
-    before = await _lock(tx, caller, template)
+    before = await lock(tx, caller, template)
     if changes.name != before["name"]:
         _refuse_default(before)
     try:
@@ -261,7 +274,7 @@ async def delete(tx: Tx, caller: Caller, template: FormationTemplateId) -> None:
     Raises NotFound, Unauthorized (an ancestor's), InvalidOperation (it has groups, or is the default template).
     Emits FormationTemplatesChanged.
     """
-    before = await _lock(tx, caller, template)
+    before = await lock(tx, caller, template)
     _refuse_default(before)
     try:
         await tx.run(DELETE, template=template)
@@ -276,7 +289,7 @@ async def delete(tx: Tx, caller: Caller, template: FormationTemplateId) -> None:
 async def set_label(tx: Tx, caller: Caller, template: FormationTemplateId, new: NewLabel) -> dict[str, Any]:
     """Set one label. Raises NotFound, Unauthorized, InvalidLabel, Refused. Emits FormationTemplatesChanged."""
     label.check(new.key, new.value)
-    before = await _lock(tx, caller, template)
+    before = await lock(tx, caller, template)
     await tx.run(SET_LABEL, template=template, key=new.key, value=new.value)
     await append(tx, FormationTemplatesChanged(before["tenant_id"], template))
     return {"key": new.key, "value": new.value}
@@ -290,7 +303,7 @@ async def delete_label(tx: Tx, caller: Caller, template: FormationTemplateId, ke
     """
     if key == label.SCENARIOS:
         raise Refused(f"label with key {label.SCENARIOS} cannot be deleted explicitly")
-    before = await _lock(tx, caller, template)
+    before = await lock(tx, caller, template)
     removed = await tx.row(DELETE_LABEL, template=template, key=key)
     if removed is None:
         raise NotFound(object="label")
@@ -303,12 +316,13 @@ def _tenant(caller: Caller) -> TenantId | None:
     return caller.in_tenant() if caller.external_tenant else caller.tenant
 
 
-async def _lock(tx: Tx, caller: Caller, template: FormationTemplateId) -> asyncpg.Record:
+async def lock(tx: Tx, caller: Caller, template: FormationTemplateId) -> asyncpg.Record:
+    """The template, locked for the caller to change it. Raises NotFound, Unauthorized (an ancestor's)."""
     found = await tx.row(LOCK, template=template, tenant=_tenant(caller))
     if found is None:
         raise NotFound(object="formationTemplate")
     if not found["may_change"]:
-        raise Unauthorized(reason="Owner access is needed for resource modification")
+        raise NotOwner()
     return found
 
 

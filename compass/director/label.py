@@ -11,10 +11,11 @@ from typing import Any, Final
 
 from compass.access import itself
 from compass.access.caller import Caller
-from compass.access.tenancy import application_refusal
+from compass.access.tenancy import NotOwner, application_refusal, runtime_refusal
 from compass.commands import command
 from compass.errors import Code, CompassError, InvalidData, NotFound, Refused
 from compass.ids import ApplicationId, RuntimeId
+from compass.inputs import LONGEST_LABEL_KEY
 from compass.outbox.append import append
 from compass.outbox.events import Event
 from compass.postgres.pool import Tx
@@ -24,7 +25,6 @@ PROTECTED_OF_RUNTIMES: Final = re.compile(r".*_defaultEventing$")
 """The plane's own notes on a runtime: hidden and not to be changed from outside."""
 IMMUTABLE_OF_RUNTIMES: Final = re.compile(r"^xsappnameCMPClone$|^runtimeType$|^CMPSaaSAppName$")
 _KEY: Final = re.compile("[a-zA-Z0-9_]+")
-_LONGEST_KEY: Final = 256
 
 # Errors
 
@@ -91,9 +91,13 @@ WHERE runtime_label.runtime_id = %(runtime)s AND key = %(key)s
     AND access.runtime_id = runtime_label.runtime_id AND access.tenant_id = %(tenant)s AND access.owner
 RETURNING value
 """
-SEES_RUNTIME = """
--- label.sees_runtime
-SELECT EXISTS (SELECT 1 FROM runtime_tenant WHERE tenant_id = %(tenant)s AND runtime_id = %(runtime)s)
+OWNS_APPLICATION = """
+-- label.owns_application
+SELECT owner FROM application_tenant WHERE tenant_id = %(tenant)s AND application_id = %(application)s
+"""
+OWNS_RUNTIME = """
+-- label.owns_runtime
+SELECT owner FROM runtime_tenant WHERE tenant_id = %(tenant)s AND runtime_id = %(runtime)s
 """
 
 
@@ -109,8 +113,8 @@ def check(key: str, value: Any) -> None:
     problems = {}
     if not key:
         problems["key"] = "cannot be blank"
-    elif len(key) > _LONGEST_KEY:
-        problems["key"] = f"the length must be no more than {_LONGEST_KEY}"
+    elif len(key) > LONGEST_LABEL_KEY:
+        problems["key"] = f"the length must be no more than {LONGEST_LABEL_KEY}"
     elif not _KEY.fullmatch(key):
         problems["key"] = "must be in a valid format"
     if value in ("", [], {}, None, False, 0):  # in Python, 0.0 and -0.0 are 0 too
@@ -148,10 +152,8 @@ async def delete_from_application(tx: Tx, caller: Caller, application: Applicati
         raise Refused(f"label with key {SCENARIOS} cannot be deleted explicitly")
     removed = await tx.row(DELETE_APPLICATION_LABEL, tenant=tenant, application=application, key=key)
     if removed is None:
-        refusal = await application_refusal(tx, tenant, application)
-        if isinstance(refusal, NotFound):
-            raise Refused(f"application with ID {application} doesn't exist")
-        raise NotFound(object="label")
+        owned = await tx.value(OWNS_APPLICATION, tenant=tenant, application=application)
+        raise _not_removed(owned=owned, absent=f"application with ID {application} doesn't exist")
     await append(tx, ApplicationLabelled(tenant, application, key))
     return {"key": key, "value": removed["value"]}
 
@@ -170,7 +172,8 @@ async def set_on_runtime(tx: Tx, caller: Caller, runtime: RuntimeId, key: str, v
         raise InvalidData(reason=f"could not set unmodifiable label with key {key}")
     written = await tx.row(SET_RUNTIME_LABEL, tenant=tenant, runtime=runtime, key=key, value=value)
     if written is None:
-        raise Refused(f"Runtime with ID {runtime} doesn't exist")
+        refusal = await runtime_refusal(tx, tenant, runtime)
+        raise Refused(f"Runtime with ID {runtime} doesn't exist") if isinstance(refusal, NotFound) else refusal
     if written["changed"]:
         await append(tx, RuntimeLabelled(tenant, runtime, key))
     return {"key": key, "value": value}
@@ -191,8 +194,18 @@ async def delete_from_runtime(tx: Tx, caller: Caller, runtime: RuntimeId, key: s
         raise InvalidData(reason=f"could not delete unmodifiable label with key {key}")
     removed = await tx.row(DELETE_RUNTIME_LABEL, tenant=tenant, runtime=runtime, key=key)
     if removed is None:
-        if not await tx.value(SEES_RUNTIME, tenant=tenant, runtime=runtime):
-            raise Refused(f"Runtime with ID {runtime} doesn't exist")
-        raise NotFound(object="label")
+        owned = await tx.value(OWNS_RUNTIME, tenant=tenant, runtime=runtime)
+        raise _not_removed(owned=owned, absent=f"Runtime with ID {runtime} doesn't exist")
     await append(tx, RuntimeLabelled(tenant, runtime, key))
     return {"key": key, "value": removed["value"]}
+
+
+def _not_removed(*, owned: bool | None, absent: str) -> CompassError:
+    """Why no label was removed, from whether the tenant owns its object; None when it does not even see it."""
+    match owned:
+        case None:
+            return Refused(absent)
+        case True:
+            return NotFound(object="label")
+        case False:
+            return NotOwner()

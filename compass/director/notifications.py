@@ -3,39 +3,40 @@
     cause                                                  what receivers read   who hears of it
     a runtime is CONNECTED                                 ready                 every application that shares a group
     its event or console URL changes                       changed               the same
-    an application or a runtime joins a group              assign                every counterpart in that group
+    a participant joins a group                            assign                every counterpart in that group
     it leaves a group, and they share no other             unassign              every counterpart it had in that group
-    a runtime is unregistered                              unregister            every application that shared a group
+    a runtime or a runtime context is unregistered         unregister            every application that shared a group
     one side answers or reports a new configuration        assign                the other side of that pair
 
-Each cause makes one delivery per webhook and runtime. While two still share another group nobody is told that they left
-one: receivers take `unassign` for the end of all access. The present state decides, not the event: what began and ended
-before the relay came is told as it is now. Templates read `assign` for everything that is no end, as the contract's do.
+An application hears of runtimes and runtime contexts by its webhooks of type CONFIGURATION_CHANGED, of applications,
+itself among them, by those of type APPLICATION_TENANT_MAPPING; a runtime hears by its own of applications, for itself
+and for its contexts. Each cause makes one delivery per webhook and pair. What concerns a runtime concerns its contexts
+in the same way. While an application and a runtime still share another group nobody is told that they left one:
+receivers take `unassign` for the end of all access; a tenant mapping belongs to its group and ends with it. The present
+state decides, not the event: what began and ended before the relay came is told as it is now. Templates read `assign`
+for everything that is no end, as the contract's do.
 """
 
-import uuid
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 
 import asyncpg
-import orjson
 
 from compass.delivery.enqueue import NewDelivery, enqueue, hurry
-from compass.director import formation_assignment, webhook_template
-from compass.director.formation import FormationAssigned, FormationResynchronized, FormationUnassigned
-from compass.director.formation_assignment import ConfigurationReceived
+from compass.director import formation_assignment, notification_constraint, webhook_call, webhook_template
+from compass.director.formation import FormationResynchronized
+from compass.director.formation_assignment import LISTENING, ConfigurationReceived
 from compass.director.label import RuntimeLabelled
+from compass.director.membership import FormationAssigned, FormationUnassigned
+from compass.director.notification_constraint import Sending
 from compass.director.runtime import ANNOUNCED_LABELS, RuntimeConnected, RuntimeUnregistered, RuntimeUpdated
-from compass.director.webhook import CONFIGURATION_CHANGED
-from compass.errors import CompassError
+from compass.director.runtime_context import RuntimeContextUnregistered
 from compass.gotemplate import Record
 from compass.outbox.events import Event
 from compass.postgres.pool import Tx
-
-CLOUD_EVENTS: Final = "application/cloudevents+json"
 
 
 class Operation(StrEnum):
@@ -53,14 +54,19 @@ class Operation(StrEnum):
         return "unassign" if self in (Operation.UNASSIGN, Operation.UNREGISTER) else "assign"
 
 
+Side = Mapping[str, Any]
+"""What is known of one participant: the row and the labels of an application, its template, a runtime, a context."""
+
+
 @dataclass(frozen=True)
 class Pair:
-    """An application and a runtime of which one, the holder, is to be told about the other."""
+    """Two participants of which the target is to be told about the source, which may be itself."""
 
-    application: str
-    runtime: str
-    holder: str
-    """`APPLICATION` or `RUNTIME`."""
+    source: str
+    source_type: str
+    """`APPLICATION`, `RUNTIME` or `RUNTIME_CONTEXT`."""
+    target: str
+    target_type: str
     formation: str | None
     assignments: tuple[str, ...] = ()
     """Of which the delivery speaks."""
@@ -70,9 +76,9 @@ class Pair:
     """How many configurations, each the answer to the one before, led to it."""
 
     @property
-    def about(self) -> str:
-        """The one that the holder is told about."""
-        return self.runtime if self.holder == "APPLICATION" else self.application
+    def is_mapping(self) -> bool:
+        """Whether both are applications."""
+        return self.source_type == self.target_type == "APPLICATION"
 
 
 @dataclass(frozen=True)
@@ -80,58 +86,68 @@ class Remembered:
     """What an event says of objects that may be gone by now."""
 
     formation_name: str | None = None
-    runtime_name: str | None = None
-    runtime_labels: Mapping[str, Any] | None = None
+    participants: Mapping[str, Side] = field(default_factory=dict)
+
+    def subtype(self, participant: str) -> str | None:
+        """The type label of a runtime, or of that of a context, that may be gone by now."""
+        return (self.participants.get(participant, {}).get("runtime_labels") or {}).get("runtimeType")
 
 
-SHARING = """
+_NOT_BEGUN: Final = "('DRAFT', 'INITIAL', 'CREATE_ERROR')"
+"""The states of a group whose participants wait; nobody is told of them."""
+SHARING = f"""
 -- notifications.sharing
-SELECT target AS application,
+WITH moved AS (
+    SELECT %(runtime)s::uuid AS id UNION ALL SELECT id FROM runtime_context WHERE runtime_id = %(runtime)s
+)
+SELECT source, source_type, target, target_type,
     (array_agg(formation_id ORDER BY created_at, id))[1] AS formation,
     array_agg(id ORDER BY created_at, id) FILTER (WHERE state = 'CREATE_ERROR') AS failed
 FROM formation_assignment pair
-WHERE source = %(runtime)s AND target_type = 'APPLICATION' AND state NOT IN ('DELETING', 'DELETE_ERROR')
-    -- Of a draft nobody is told yet.
-    AND NOT EXISTS (SELECT FROM formation WHERE formation.id = pair.formation_id AND formation.state = 'DRAFT')
-GROUP BY target
-ORDER BY target
+WHERE source IN (SELECT id FROM moved) AND target_type = 'APPLICATION' AND state NOT IN ('DELETING', 'DELETE_ERROR')
+    AND NOT EXISTS (SELECT FROM formation WHERE formation.id = pair.formation_id AND formation.state IN {_NOT_BEGUN})
+GROUP BY source, source_type, target, target_type
+ORDER BY target, source
 """
 ASSIGNED = """
 -- notifications.assigned
+WITH given AS (
+    SELECT source, target FROM jsonb_to_recordset(%(paired)s) AS (source uuid, target uuid)
+), told AS (
+    -- Also the other direction: its target may have a webhook by now.
+    SELECT source, target FROM given UNION SELECT target, source FROM given
+)
 SELECT pair.id, pair.source, pair.source_type, pair.target, pair.target_type, pair.state
-FROM jsonb_to_recordset(%(paired)s) AS told (application uuid, runtime uuid)
+FROM told
 JOIN formation_assignment pair ON pair.formation_id = %(formation)s
-    AND (pair.source, pair.target) IN ((told.application, told.runtime), (told.runtime, told.application))
+    AND pair.source = told.source AND pair.target = told.target
 WHERE pair.state NOT IN ('DELETING', 'DELETE_ERROR')
 ORDER BY pair.id
 """
-PARTED = """
+PARTED = f"""
 -- notifications.parted
-WITH pair AS (
-    SELECT application, runtime FROM jsonb_to_recordset(%(parted)s) AS (application uuid, runtime uuid)
-)
-SELECT pair.application, pair.runtime,
+SELECT told.source, told.source_type, told.target, told.target_type, ending.id AS ending,
     NOT EXISTS (
-        SELECT FROM formation_assignment shared WHERE shared.source = pair.application AND shared.target = pair.runtime
-            AND shared.state NOT IN ('DELETING', 'DELETE_ERROR')
-    ) AS parted,
-    (SELECT ending.id FROM formation_assignment ending WHERE ending.formation_id = %(formation)s
-        AND ending.source = pair.runtime AND ending.target = pair.application
-        AND ending.state IN ('DELETING', 'DELETE_ERROR')) AS of_application,
-    (SELECT ending.id FROM formation_assignment ending WHERE ending.formation_id = %(formation)s
-        AND ending.source = pair.application AND ending.target = pair.runtime
-        AND ending.state IN ('DELETING', 'DELETE_ERROR')) AS of_runtime
-FROM pair
-ORDER BY pair.application, pair.runtime
+        SELECT FROM formation_assignment shared JOIN formation ON formation.id = shared.formation_id
+        WHERE shared.source = told.source AND shared.target = told.target
+            AND shared.state NOT IN ('DELETING', 'DELETE_ERROR') AND formation.state NOT IN {_NOT_BEGUN}
+            -- A tenant mapping belongs to its group.
+            AND (told.source_type <> told.target_type OR shared.formation_id = %(formation)s)
+    ) AS parted
+FROM jsonb_to_recordset(%(parted)s) AS told (source uuid, source_type text, target uuid, target_type text)
+LEFT JOIN formation_assignment ending ON ending.formation_id = %(formation)s
+    AND ending.source = told.source AND ending.target = told.target AND ending.state IN ('DELETING', 'DELETE_ERROR')
+ORDER BY told.source, told.target
 """
-UNSETTLED = """
+UNSETTLED = f"""
 -- notifications.unsettled
 SELECT pair.id, pair.source, pair.source_type, pair.target, pair.target_type, pair.state,
     (SELECT array_agg(delivery.receiver) FROM formation_assignment_delivery link
      JOIN delivery ON delivery.id = link.delivery_id AND delivery.state = 'PENDING'
      WHERE link.formation_assignment_id = pair.id) AS under_way
-FROM formation_assignment pair
-WHERE pair.formation_id = %(formation)s AND pair.state IN ('INITIAL', 'CREATE_ERROR', 'DELETING', 'DELETE_ERROR')
+FROM formation_assignment pair JOIN formation ON formation.id = pair.formation_id
+WHERE formation.id = %(formation)s AND formation.state NOT IN {_NOT_BEGUN}
+    AND pair.state IN ('INITIAL', 'CREATE_ERROR', 'DELETING', 'DELETE_ERROR')
 ORDER BY pair.id
 """
 REVERSE = """
@@ -141,45 +157,57 @@ FROM formation_assignment pair
 JOIN formation_assignment reverse ON reverse.formation_id = pair.formation_id
     AND reverse.source = pair.target AND reverse.target = pair.source
 JOIN formation ON formation.id = pair.formation_id
-WHERE pair.id = %(assignment)s AND formation.state = 'READY'
+-- What an application says of itself is news for nobody else.
+WHERE pair.id = %(assignment)s AND pair.source <> pair.target AND formation.state = 'READY'
     AND pair.state NOT IN ('DELETING', 'DELETE_ERROR') AND reverse.state NOT IN ('DELETING', 'DELETE_ERROR')
 """
-AUDIENCE = """
+
+
+def _side(which: str) -> str:
+    """SQL for the `Side` of a pair; labels only where templates may read them."""
+
+    def labels(noun: str, table: str = "") -> str:
+        return (
+            f"CASE WHEN webhook.is_templated THEN (SELECT jsonb_object_agg(key, value) FROM {table or noun}_label "
+            f"WHERE {table or noun}_id = {which}_{noun}.id) END"
+        )
+
+    return f"""
+    jsonb_build_object(
+        'application', to_jsonb({which}_application.*),
+        'application_labels', {labels("application")},
+        'application_template', to_jsonb({which}_template.*) - 'application_input_sealed',
+        'application_template_labels', {labels("template", "application_template")},
+        'runtime', to_jsonb({which}_runtime.*),
+        'runtime_labels', {labels("runtime")},
+        'runtime_context', to_jsonb({which}_context.*),
+        'runtime_context_labels', {labels("context", "runtime_context")}
+    )"""
+
+
+def _joined(which: str) -> str:
+    return f"""
+LEFT JOIN application {which}_application ON pair.{which}_type = 'APPLICATION' AND {which}_application.id = pair.{which}
+LEFT JOIN application_template {which}_template ON {which}_template.id = {which}_application.application_template_id
+LEFT JOIN runtime_context {which}_context
+    ON pair.{which}_type = 'RUNTIME_CONTEXT' AND {which}_context.id = pair.{which}
+LEFT JOIN runtime {which}_runtime ON {which}_runtime.id = CASE pair.{which}_type
+    WHEN 'RUNTIME' THEN pair.{which} WHEN 'RUNTIME_CONTEXT' THEN {which}_context.runtime_id END"""
+
+
+AUDIENCE = f"""
 -- notifications.audience
 WITH pair AS (
     SELECT * FROM ROWS FROM (jsonb_to_recordset(%(pairs)s) AS (
-        application uuid, runtime uuid, holder text, formation uuid
+        source uuid, source_type text, target uuid, target_type text, formation uuid
     )) WITH ORDINALITY
-), told AS (
-    SELECT pair.*, webhook.id AS webhook_id FROM pair JOIN webhook ON webhook.application_id = pair.application
-    WHERE pair.holder = 'APPLICATION' AND webhook.type = %(type)s
-    UNION ALL
-    -- An application without one of its own is reached by its template's.
-    SELECT pair.*, webhook.id FROM pair
-    JOIN application lent ON lent.id = pair.application
-    JOIN webhook ON webhook.application_template_id = lent.application_template_id
-    WHERE pair.holder = 'APPLICATION' AND webhook.type = %(type)s AND NOT EXISTS (
-        SELECT FROM webhook own WHERE own.application_id = pair.application AND own.type = webhook.type
-    )
-    UNION ALL
-    SELECT pair.*, webhook.id FROM pair JOIN webhook ON webhook.runtime_id = pair.runtime
-    WHERE pair.holder = 'RUNTIME' AND webhook.type = %(type)s
 )
-SELECT told.ordinality, webhook.id AS webhook, webhook.mode, webhook.url, webhook.correlation_id_key,
-    webhook.url_template, webhook.input_template, webhook.header_template,
-    CASE told.holder WHEN 'APPLICATION' THEN application.tenant_id ELSE runtime.tenant_id END AS tenant,
-    application.name AS application_name, runtime.name AS runtime_name, formation.name AS formation_name,
-    assignment.id AS assignment,
-    CASE WHEN num_nonnulls(webhook.url_template, webhook.input_template, webhook.header_template) > 0 THEN
+SELECT pair.ordinality, webhook.id AS webhook, webhook.type, webhook.mode, webhook.url, webhook.correlation_id_key,
+    webhook.url_template, webhook.input_template, webhook.header_template, webhook.is_lent,
+    tenant.id AS tenant, formation.name AS formation_name, assignment.id AS assignment,
+    {_side("source")} AS source, {_side("target")} AS target,
+    CASE WHEN webhook.is_templated THEN
         jsonb_build_object(
-            'application', to_jsonb(application.*),
-            'application_labels', (SELECT jsonb_object_agg(key, value) FROM application_label
-                                   WHERE application_id = application.id),
-            'application_template', to_jsonb(template.*) - 'application_input_sealed',
-            'application_template_labels', (SELECT jsonb_object_agg(key, value) FROM application_template_label
-                                            WHERE application_template_id = template.id),
-            'runtime', to_jsonb(runtime.*),
-            'runtime_labels', (SELECT jsonb_object_agg(key, value) FROM runtime_label WHERE runtime_id = runtime.id),
             'tenant', to_jsonb(tenant.*),
             'tenant_labels', (SELECT jsonb_object_agg(key, value) FROM tenant_label WHERE tenant_id = tenant.id),
             'ancestors', (SELECT jsonb_object_agg(above.type, above.external_id)
@@ -189,20 +217,19 @@ SELECT told.ordinality, webhook.id AS webhook, webhook.mode, webhook.url, webhoo
             'reverse', to_jsonb(reverse.*)
         )
     END AS data
-FROM told
-JOIN webhook ON webhook.id = told.webhook_id
-LEFT JOIN application ON application.id = told.application
-LEFT JOIN application_template template ON template.id = application.application_template_id
-LEFT JOIN runtime ON runtime.id = told.runtime
-LEFT JOIN formation ON formation.id = told.formation
-LEFT JOIN tenant
-    ON tenant.id = CASE told.holder WHEN 'APPLICATION' THEN application.tenant_id ELSE runtime.tenant_id END
-LEFT JOIN formation_assignment assignment ON assignment.formation_id = told.formation
-    AND assignment.source = CASE told.holder WHEN 'APPLICATION' THEN told.runtime ELSE told.application END
-    AND assignment.target = CASE told.holder WHEN 'APPLICATION' THEN told.application ELSE told.runtime END
-LEFT JOIN formation_assignment reverse ON reverse.formation_id = told.formation
-    AND reverse.source = assignment.target AND reverse.target = assignment.source
-ORDER BY told.ordinality, webhook.created_at, webhook.id
+FROM pair
+CROSS JOIN LATERAL (
+    SELECT told.*, num_nonnulls(told.url_template, told.input_template, told.header_template) > 0 AS is_templated,
+        coalesce(told.application_id, told.runtime_id) IS DISTINCT FROM pair.target AS is_lent
+    FROM ({LISTENING}) AS told
+) AS webhook{_joined("source")}{_joined("target")}
+LEFT JOIN formation ON formation.id = pair.formation
+LEFT JOIN tenant ON tenant.id = coalesce(target_application.tenant_id, target_runtime.tenant_id)
+LEFT JOIN formation_assignment assignment ON assignment.formation_id = pair.formation
+    AND assignment.source = pair.source AND assignment.target = pair.target
+LEFT JOIN formation_assignment reverse ON reverse.formation_id = pair.formation
+    AND reverse.source = pair.target AND reverse.target = pair.source
+ORDER BY pair.ordinality, webhook.created_at, webhook.id
 """
 
 Reaction = Callable[[Tx, Any], Coroutine[Any, Any, None]]
@@ -221,6 +248,7 @@ class Notifications:
             (RuntimeUpdated, self.updated),
             (RuntimeLabelled, self.labelled),
             (RuntimeUnregistered, self.unregistered),
+            (RuntimeContextUnregistered, self.context_unregistered),
             (FormationAssigned, self.assigned),
             (FormationUnassigned, self.unassigned),
             (FormationResynchronized, self.resynchronized),
@@ -242,51 +270,52 @@ class Notifications:
             await self._tell_sharing(tx, Operation.CHANGED, event.runtime)
 
     async def unregistered(self, tx: Tx, event: RuntimeUnregistered) -> None:
-        """A runtime is gone."""
-        pairs = [
-            Pair(application, event.runtime, "APPLICATION", formation)
-            for application, formation in sorted(event.applications.items())
-        ]
-        await self._tell(
-            tx,
-            Operation.UNREGISTER,
-            pairs,
-            Remembered(runtime_name=event.name, runtime_labels=event.labels),
-        )
+        """A runtime is gone, and its contexts with it."""
+        runtime: Side = {"runtime": {"id": event.runtime, "name": event.name}, "runtime_labels": event.labels}
+        pairs = _ended(event.runtime, "RUNTIME", event.applications)
+        gone: dict[str, Side] = {event.runtime: runtime}
+        for context, facts in sorted(event.contexts.items()):
+            pairs += _ended(context, "RUNTIME_CONTEXT", facts["applications"])
+            gone[context] = {**runtime, **_remembered_context(context, event.runtime, facts)}
+        await self._tell(tx, Operation.UNREGISTER, pairs, Remembered(participants=gone))
+
+    async def context_unregistered(self, tx: Tx, event: RuntimeContextUnregistered) -> None:
+        """A context of a runtime is gone."""
+        gone = {
+            "runtime": {"id": event.runtime, "name": event.runtime_name},
+            "runtime_labels": event.runtime_labels,
+            **_remembered_context(event.runtime_context, event.runtime, vars(event)),
+        }
+        pairs = _ended(event.runtime_context, "RUNTIME_CONTEXT", event.applications)
+        await self._tell(tx, Operation.UNREGISTER, pairs, Remembered(participants={event.runtime_context: gone}))
 
     async def assigned(self, tx: Tx, event: FormationAssigned) -> None:
         """Somebody joined a group."""
-        rows = await tx.rows(ASSIGNED, formation=event.formation, paired=_recordset(event.paired))
+        paired = [{"source": source, "target": target} for source, target in event.paired]
+        rows = await tx.rows(ASSIGNED, formation=event.formation, paired=paired)
         await self._tell(tx, Operation.ASSIGN, [_pair(row, event.formation) for row in rows])
 
     async def unassigned(self, tx: Tx, event: FormationUnassigned) -> None:
         """Somebody left a group."""
-        await self._part(tx, event.formation, event.parted, event.name)
+        parted = [pair for recorded in event.parted for pair in _directions(recorded)]
+        await self._part(tx, event.formation, parted, event.name)
 
     async def resynchronized(self, tx: Tx, event: FormationResynchronized) -> None:
         """Whoever does not know yet is told: what is on its way at once, everything else anew, as it is now."""
         rows = await tx.rows(UNSETTLED, formation=event.formation)
         await hurry(tx, sorted({receiver for row in rows for receiver in row["under_way"] or ()}))
         still = [row for row in rows if not row["under_way"]]
-        mixed = [row for row in still if row["source_type"] != row["target_type"]]
-        beginning = [_pair(row, event.formation) for row in mixed if row["state"] in ("INITIAL", "CREATE_ERROR")]
-        ending = [_pair(row, event.formation) for row in mixed if row["state"] in ("DELETING", "DELETE_ERROR")]
+        beginning = [_pair(row, event.formation) for row in still if row["state"] in ("INITIAL", "CREATE_ERROR")]
         await self._tell(tx, Operation.ASSIGN, beginning)
-        await self._part(tx, event.formation, [(pair.application, pair.runtime) for pair in ending], None)
-        await formation_assignment.untold(tx, [row["id"] for row in still if row["source_type"] == row["target_type"]])
+        ending = [_sides(row) for row in still if row["state"] in ("DELETING", "DELETE_ERROR")]
+        await self._part(tx, event.formation, ending, None)
 
     async def configured(self, tx: Tx, event: ConfigurationReceived) -> None:
         """One side of a pair has a new configuration for the other, which is told of it."""
         row = await tx.row(REVERSE, assignment=event.assignment)
         if row is None:
             return  # one of them left in the meantime
-        if row["source_type"] == row["target_type"]:
-            await formation_assignment.untold(tx, [row["id"]])
-            return
-        application, runtime = _sides(row)
-        pair = Pair(
-            application, runtime, row["target_type"], row["formation_id"], (row["id"],), awaited=True, depth=event.depth
-        )
+        pair = Pair(*_sides(row), row["formation_id"], (row["id"],), awaited=True, depth=event.depth)
         await self._tell(tx, Operation.ASSIGN, [pair])
 
     async def _tell_sharing(self, tx: Tx, operation: Operation, runtime: str) -> None:
@@ -294,54 +323,58 @@ class Notifications:
         rows = await tx.rows(SHARING, runtime=runtime)
         pairs = [
             # Where joining could not be told, this repairs it.
-            Pair(
-                row["application"],
-                runtime,
-                "APPLICATION",
-                row["formation"],
-                tuple(row["failed"] or ()),
-                bool(row["failed"]),
-            )
+            Pair(*_sides(row), row["formation"], tuple(row["failed"] or ()), awaited=bool(row["failed"]))
             for row in rows
         ]
         await self._tell(tx, operation, pairs)
 
     async def _part(self, tx: Tx, formation: str, parted: Sequence[Sequence[str]], formation_name: str | None) -> None:
         """Tell of the end those who share no group any more; for the others nothing changes."""
-        rows = await tx.rows(PARTED, formation=formation, parted=_recordset({tuple(pair) for pair in parted}))
-        pairs, silent = [], []
-        for row in rows:
-            for holder, ending in (("APPLICATION", row["of_application"]), ("RUNTIME", row["of_runtime"])):
-                if row["parted"]:
-                    ended = () if ending is None else (ending,)
-                    pairs.append(Pair(row["application"], row["runtime"], holder, formation, ended, bool(ended)))
-                elif ending is not None:
-                    silent.append(ending)
+        given = [dict(zip(_SIDES, pair, strict=True)) for pair in parted]
+        rows = await tx.rows(PARTED, formation=formation, parted=given)
+        pairs = [
+            Pair(*_sides(row), formation, () if row["ending"] is None else (row["ending"],), row["ending"] is not None)
+            for row in rows
+            if row["parted"]
+        ]
         await self._tell(tx, Operation.UNASSIGN, pairs, Remembered(formation_name=formation_name))
-        await formation_assignment.untold(tx, silent)
+        await formation_assignment.untold(
+            tx, [row["ending"] for row in rows if not row["parted"] and row["ending"] is not None]
+        )
 
     async def _tell(
         self, tx: Tx, operation: Operation, pairs: Sequence[Pair], remembered: Remembered | None = None
     ) -> None:
-        """Owe a delivery to every webhook of every holder. Four statements, whatever their number.
+        """Owe a delivery to every webhook of every target. Five statements, whatever their number.
 
-        Assignments whose target has no webhook settle at once.
+        Assignments whose target has no webhook that is told of their source, or must not be told, settle at once.
         """
         if not pairs:
             return
-        audience = await tx.rows(
-            AUDIENCE,
-            type=CONFIGURATION_CHANGED,
-            pairs=[
-                {"application": p.application, "runtime": p.runtime, "holder": p.holder, "formation": p.formation}
-                for p in pairs
-            ],
-        )
+        known = remembered or Remembered()
+        given = [
+            {
+                "formation": pair.formation,
+                "known_subtype": known.subtype(pair.source),
+                **{side: getattr(pair, side) for side in _SIDES},
+            }
+            for pair in pairs
+        ]
+        constrained = await notification_constraint.of(tx, operation.for_templates, given)
+        audience = [
+            row for row in await tx.rows(AUDIENCE, pairs=given) if not constrained[row["ordinality"] - 1].is_kept_back
+        ]
         told = [pairs[row["ordinality"] - 1] for row in audience]
         ids = await enqueue(
             tx,
             [
-                self._delivery(operation, pair, row, remembered or Remembered())
+                self._delivery(
+                    operation,
+                    pair,
+                    row,
+                    known,
+                    await notification_constraint.before_sending(tx, constrained[row["ordinality"] - 1], row),
+                )
                 for pair, row in zip(told, audience, strict=True)
             ],
         )
@@ -356,111 +389,156 @@ class Notifications:
             tx, [assignment for pair in pairs for assignment in pair.assignments if assignment not in knowing]
         )
 
-    def _delivery(self, operation: Operation, pair: Pair, row: asyncpg.Record, remembered: Remembered) -> NewDelivery:
-        event = self._cloud_event(operation, pair, row, remembered)
-        method, url, body = "POST", row["url"] or "", orjson.dumps(event).decode()
-        headers = {"Content-Type": CLOUD_EVENTS}
-        facts: dict[str, Any] = {
-            "operation": operation,
-            "application": pair.application,
-            "runtime": pair.runtime,
-            "formation": pair.formation,
-            "mode": row["mode"],
-        }
-        if row["data"] is not None:
-            data = _template_data(operation, pair, row["data"], remembered)
-            try:
-                if row["url_template"] is not None:
-                    target = webhook_template.url(row["url_template"], data)
-                    method, url = target.method, target.url
-                if row["input_template"] is not None or row["url_template"] is not None:
-                    body = webhook_template.body(row["input_template"] or "{}", data)
-                    headers = {"Content-Type": "application/json"}
-                if row["header_template"] is not None:
-                    headers |= webhook_template.headers(row["header_template"], data)
-            except CompassError as error:
-                # Owed all the same, so that it is seen: it will not be sent, and says why.
-                facts["fault"] = f"the webhook's template cannot be used: {error.wire_text()}"
-                url = ""
-        if row["correlation_id_key"]:
-            headers[row["correlation_id_key"]] = event["id"]
-        return NewDelivery(
-            receiver=row["webhook"],
-            subject=pair.about,
-            kind=CONFIGURATION_CHANGED,
-            method=method,
-            url=url,
-            body=body,
-            headers=headers,
-            facts=facts,
-            tenant=row["tenant"],
-        )
-
-    def _cloud_event(
-        self, operation: Operation, pair: Pair, row: asyncpg.Record, remembered: Remembered
-    ) -> dict[str, Any]:
-        """A structured CloudEvent: what happened and to whom; what it means is for the receiver to ask for.
-
-        Source: CloudEvents 1.0, JSON format §3.
-        """
-        data: dict[str, Any] = {
-            "operation": operation,
-            "applicationID": pair.application,
-            "runtimeID": pair.runtime,
-            "application": {"id": pair.application, "name": row["application_name"]},
-            "runtime": {"id": pair.runtime, "name": row["runtime_name"] or remembered.runtime_name},
-        }
+    def _delivery(
+        self, operation: Operation, pair: Pair, row: asyncpg.Record, remembered: Remembered, sending: Sending
+    ) -> NewDelivery:
+        source = _known(pair.source, pair.source_type, row["source"], remembered)
+        target = _known(pair.target, pair.target_type, row["target"], remembered)
+        shown = _shown(pair, source, target)
+        data = {"operation": operation, **shown}
         name = row["formation_name"] or remembered.formation_name
         if pair.formation is not None and name is not None:
             data["formation"] = {"id": pair.formation, "name": name}
-        if row["mode"] == "ASYNC_CALLBACK" and row["assignment"] is not None:
+        if (row["mode"] == "ASYNC_CALLBACK" or sending.awaits_report) and row["assignment"] is not None:
             # What it reports about, see director/assignment_status.py.
             data["formationAssignment"] = {"id": row["assignment"]}
-        return {
-            "specversion": "1.0",
-            "id": str(uuid.uuid4()),
-            "source": self._source,
-            "type": f"io.compass.runtime.{operation}.v1",
-            "subject": pair.about,
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "datacontenttype": "application/json",
-            "data": data,
-        }
+        type_ = f"io.compass.{_noun(pair)}.{operation}.v1"
+        delivery = webhook_call.owed(
+            row,
+            kind=row["type"],
+            # One that several are told by keeps an order for each of them.
+            subject=f"{pair.source}/{pair.target}" if row["is_lent"] else pair.source,
+            tenant=row["tenant"],
+            event=webhook_call.cloud_event(self._source, type_, subject=pair.source, data=data),
+            rendered=partial(_template_data, operation, pair, source, target, name),
+            facts={
+                "operation": operation,
+                "application": shown.get("applicationID", pair.source),
+                "runtime": shown.get("runtimeID"),
+                "formation": pair.formation,
+            },
+        )
+        return sending.of(delivery)
 
 
-def _recordset(pairs: Iterable[Sequence[str]]) -> list[dict[str, str]]:
-    return [{"application": application, "runtime": runtime} for application, runtime in pairs]
+_SIDES: Final = ("source", "source_type", "target", "target_type")
+
+
+def _sides(row: asyncpg.Record) -> tuple[str, str, str, str]:
+    return row["source"], row["source_type"], row["target"], row["target_type"]
+
+
+def _directions(recorded: Sequence[str]) -> list[Sequence[str]]:
+    """A pair as events have it; an earlier release recorded an application and a runtime, to be told of each other."""
+    if len(recorded) == len(_SIDES):
+        return [recorded]
+    application, runtime = recorded
+    return [(application, "APPLICATION", runtime, "RUNTIME"), (runtime, "RUNTIME", application, "APPLICATION")]
 
 
 def _pair(row: asyncpg.Record, formation: str) -> Pair:
-    """The pair that one direction of an assignment tells its target about."""
-    application, runtime = _sides(row)
-    return Pair(application, runtime, row["target_type"], formation, (row["id"],), row["state"] != "READY")
+    """What an assignment tells its target."""
+    return Pair(*_sides(row), formation, (row["id"],), row["state"] != "READY")
 
 
-def _sides(row: asyncpg.Record) -> tuple[str, str]:
-    """The application and the runtime of a row with a source and a target."""
-    source, target = row["source"], row["target"]
-    return (target, source) if row["source_type"] == "RUNTIME" else (source, target)
+def _ended(source: str, kind: str, applications: Mapping[str, str]) -> list[Pair]:
+    """What applications are told of one that is gone, each by one of the groups that they shared."""
+    return [
+        Pair(source, kind, application, "APPLICATION", formation)
+        for application, formation in sorted(applications.items())
+    ]
 
 
-def _template_data(operation: Operation, pair: Pair, data: Mapping[str, Any], remembered: Remembered) -> Record:
+def _remembered_context(context: str, runtime: str, facts: Mapping[str, Any]) -> Side:
+    return {
+        "runtime_context": {"id": context, "runtime_id": runtime, "key": facts["key"], "value": facts["value"]},
+        "runtime_context_labels": facts["labels"],
+    }
+
+
+def _known(participant: str, kind: str, side: Side, remembered: Remembered) -> Side:
+    """What there is to say of a participant; of one that is gone, what is remembered."""
+    past = remembered.participants.get(participant, {})
+    known = {fact: past.get(fact) if value is None else value for fact, value in side.items()}
+    return {**known, kind.lower(): known[kind.lower()] or {"id": participant}}
+
+
+def _application_first(pair: Pair, source: Side, target: Side) -> tuple[Side, Side]:
+    return (source, target) if pair.source_type == "APPLICATION" else (target, source)
+
+
+def _noun(pair: Pair) -> str:
+    """What the CloudEvents of a pair are about, as their type names it."""
+    if pair.is_mapping:
+        return "application"
+    return "runtime_context" if "RUNTIME_CONTEXT" in (pair.source_type, pair.target_type) else "runtime"
+
+
+def _shown(pair: Pair, source: Side, target: Side) -> dict[str, Any]:
+    """What a CloudEvent says of the two."""
+    if pair.is_mapping:
+        return {
+            "sourceApplicationID": pair.source,
+            "targetApplicationID": pair.target,
+            "sourceApplication": _named(source["application"]),
+            "targetApplication": _named(target["application"]),
+        }
+    application, system = _application_first(pair, source, target)
+    runtime, context = system["runtime"] or {}, system["runtime_context"]
+    shown = {
+        "applicationID": application["application"]["id"],
+        "runtimeID": runtime.get("id"),
+        "application": _named(application["application"]),
+        "runtime": _named(runtime),
+    }
+    if context is not None:
+        shown["runtimeContextID"] = context["id"]
+        shown["runtimeContext"] = {name: context.get(name) for name in ("id", "key", "value")}
+    return shown
+
+
+def _named(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"id": row.get("id"), "name": row.get("name")}
+
+
+def _template_data(
+    operation: Operation, pair: Pair, source: Side, target: Side, formation_name: str | None, data: Mapping[str, Any]
+) -> Record:
     tenant = webhook_template.tenant(data["tenant"] or {}, data["tenant_labels"] or {})
-    gone = {"id": pair.runtime, "name": remembered.runtime_name}
-    ended = {"id": pair.formation, "name": remembered.formation_name}
+    ended = {"id": pair.formation, "name": formation_name}
+    common = {
+        "formation": webhook_template.formation(data["formation"] or ended),
+        "assignment": webhook_template.assignment(data["assignment"] or {}),
+        "reverse": webhook_template.assignment(data["reverse"] or {}),
+        "customer": webhook_template.customer(data["ancestors"] or {}, ""),
+    }
+    if pair.is_mapping:
+        return webhook_template.application_tenant_mapping(
+            operation.for_templates,
+            source_template=_template(source),
+            source=_application(source, tenant),
+            target_template=_template(target),
+            target=_application(target, tenant),
+            **common,
+        )
+    application, system = _application_first(pair, source, target)
+    context = system["runtime_context"]
     return webhook_template.configuration_changed(
         operation.for_templates,
-        application_template=webhook_template.application_template(
-            data["application_template"] or {}, data["application_template_labels"] or {}
-        ),
-        application=webhook_template.application(
-            data["application"] or {"id": pair.application}, data["application_labels"] or {}, tenant
-        ),
-        runtime=webhook_template.runtime(
-            data["runtime"] or gone, data["runtime_labels"] or remembered.runtime_labels or {}, tenant
-        ),
-        formation=webhook_template.formation(data["formation"] or ended),
-        assignment=webhook_template.assignment(data["assignment"] or {}),
-        reverse=webhook_template.assignment(data["reverse"] or {}),
-        customer=webhook_template.customer(data["ancestors"] or {}, ""),
+        application_template=_template(application),
+        application=_application(application, tenant),
+        runtime=webhook_template.runtime(system["runtime"] or {}, system["runtime_labels"] or {}, tenant),
+        runtime_context=context
+        and webhook_template.runtime_context(context, system["runtime_context_labels"] or {}, tenant),
+        **common,
+    )
+
+
+def _application(side: Side, tenant: Record) -> Record:
+    return webhook_template.application(side["application"], side["application_labels"] or {}, tenant)
+
+
+def _template(side: Side) -> Record:
+    return webhook_template.application_template(
+        side["application_template"] or {}, side["application_template_labels"] or {}
     )

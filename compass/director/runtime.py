@@ -4,26 +4,31 @@ Names are not unique. A new runtime is INITIAL, PROVISIONING while the Provision
 its agent first calls with its certificate. Source: contract/director.md §7.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
 from compass.access import itself
 from compass.access.caller import Caller, Consumer
 from compass.access.tenancy import runtime_refusal
 from compass.commands import command
-from compass.director import bundle_instance_auth, eventing, label, webhook
+from compass.director import automatic_scenario_assignment, bundle_instance_auth, eventing, label, webhook
+from compass.director.auth import NewAuth
 from compass.director.webhook import NewWebhook
-from compass.ids import RuntimeId
+from compass.errors import InvalidData, InvalidOperation
+from compass.ids import RuntimeId, TenantId
 from compass.inputs import Length, Matches, label_keys
 from compass.outbox.append import append
 from compass.outbox.events import Event
 from compass.postgres.pool import Tx
 from compass.reads import labels
 from compass.reads.plan import Many, Object, One, Page, Query, Read, timestamp
+from compass.settings import LandscapeSettings
 from compass.vault import Vault
 
 ANNOUNCED_LABELS: Final = frozenset({"runtime_eventServiceUrl", "runtime_consoleUrl"})
 """Labels with which an agent says where its runtime is reached; applications of its groups hear of a change."""
+_SUBACCOUNT: Final = "global_subaccount_id"
 
 # Inputs
 
@@ -84,6 +89,8 @@ class RuntimeUnregistered(Event):
     name: str
     labels: dict[str, Any]
     applications: dict[str, str]
+    contexts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Those of its contexts that shared groups with applications: key, value, labels, and `applications` as above."""
 
 
 # How it is read
@@ -97,9 +104,19 @@ RUNTIME = Read(
         "name": "name",
         "description": "description",
         "labels": labels.shown("runtime_label", "runtime_id", hidden="_defaultEventing"),
-        "webhooks": Many("Webhook", on="{c}.runtime_id = {t}.id", order="{c}.created_at, {c}.id"),
+        "webhooks": Many(
+            "Webhook",
+            on="{c}.runtime_id = {t}.id",
+            order="{c}.created_at, {c}.id",
+            exists=itself.alone("{t}.id"),
+        ),
         "status": Object({"condition": "status_condition", "timestamp": timestamp("status_timestamp")}),
-        "auths": Many("RuntimeSystemAuth", on="{c}.runtime_id = {t}.id", order="{c}.created_at, {c}.id"),
+        "auths": Many(
+            "RuntimeSystemAuth",
+            on="{c}.runtime_id = {t}.id",
+            order="{c}.created_at, {c}.id",
+            exists=itself.alone("{t}.id"),
+        ),
         "eventingConfiguration": Object(
             {
                 "defaultURL": (
@@ -108,6 +125,8 @@ RUNTIME = Read(
                 )
             }
         ),
+        "runtimeContext": One("RuntimeContext", on="{c}.runtime_id = {t}.id AND {c}.id = {arg:id}::uuid"),
+        "runtimeContexts": Page("RuntimeContext", on="{c}.runtime_id = {t}.id", order="{c}.id"),
         "applicationNamespace": "application_namespace",
     },
     sanitized={"webhooks": "runtime.webhooks:read"},
@@ -129,7 +148,7 @@ QUERIES = (
                 "(SELECT coalesce(sum(tenant_count.amount), 0)::bigint FROM tenant_count "
                 "WHERE tenant_count.tenant_id = {tenant} AND tenant_count.kind = 'runtime_tenant')"
             ),
-            filtered=labels.matching("runtime_label", "runtime_id", "access.runtime_id"),
+            filtered=labels.Matching("runtime_label", "runtime_id", "access.runtime_id"),
         ),
     ),
     Query(
@@ -141,6 +160,17 @@ QUERIES = (
 
 # Commands
 
+PLACE = """
+-- runtime.place
+SELECT tenant.id, (SELECT value FROM tenant_label WHERE tenant_id = tenant.id AND key = 'region') AS region
+FROM tenant
+WHERE tenant.status = 'Active' AND coalesce(tenant.external_id = %(subaccount)s, true) AND (
+    tenant.id = %(tenant)s
+    OR %(subaccount)s::text IS NOT NULL AND EXISTS (
+        SELECT 1 FROM tenant_parent up WHERE up.tenant_id = tenant.id AND up.parent_id = %(tenant)s
+    )
+)
+"""
 REGISTER = """
 -- runtime.register
 WITH registered AS (
@@ -211,13 +241,28 @@ FOR UPDATE OF runtime
 """
 COUNTERPARTS = """
 -- runtime.counterparts
-SELECT DISTINCT ON (target) target AS application, formation_id AS formation FROM formation_assignment
-WHERE source = %(runtime)s AND target_type = 'APPLICATION' AND state NOT IN ('DELETING', 'DELETE_ERROR')
-ORDER BY target, created_at, id
+WITH leaving AS (
+    SELECT %(runtime)s::uuid AS id UNION ALL SELECT id FROM runtime_context WHERE runtime_id = %(runtime)s
+), told AS (
+    SELECT DISTINCT ON (source, target) source, target, formation_id FROM formation_assignment
+    WHERE source IN (SELECT id FROM leaving) AND target_type = 'APPLICATION'
+        AND state NOT IN ('DELETING', 'DELETE_ERROR')
+    ORDER BY source, target, created_at, id
+)
+SELECT context.id AS context, context.key, context.value,
+    (SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM runtime_context_label
+     WHERE runtime_context_id = context.id) AS labels,
+    jsonb_object_agg(told.target, told.formation_id) AS applications
+FROM told LEFT JOIN runtime_context context ON context.id = told.source
+GROUP BY context.id
 """
 LEAVE_GROUPS = """
 -- runtime.leave_groups
-DELETE FROM formation_assignment WHERE source = %(runtime)s OR target = %(runtime)s
+WITH leaving AS (
+    SELECT %(runtime)s::uuid AS id UNION ALL SELECT id FROM runtime_context WHERE runtime_id = %(runtime)s
+)
+DELETE FROM formation_assignment
+WHERE source = ANY (ARRAY(SELECT id FROM leaving)) OR target = ANY (ARRAY(SELECT id FROM leaving))
 """
 UNREGISTER = """
 -- runtime.unregister
@@ -225,27 +270,71 @@ DELETE FROM runtime WHERE id = %(runtime)s """
 
 
 @command("registerRuntime", scope="runtime:write")
-async def register_with_webhooks(tx: Tx, caller: Caller, new: NewRuntime, *, vault: Vault) -> RuntimeId:
-    """Add a runtime, with its labels and webhooks, to the tenant. Raises and emits as `register` does."""
-    runtime = await register(tx, caller, new)
-    if new.webhooks:
-        await webhook.add_to_runtime(tx, vault, caller.in_tenant(), runtime, new.webhooks)
+async def register_with_webhooks(
+    tx: Tx, caller: Caller, new: NewRuntime, *, vault: Vault, landscape: LandscapeSettings
+) -> RuntimeId:
+    """Add a runtime, with its labels and webhooks, to the tenant. Raises and emits as `register` does.
+
+    One that an integration system registers is told to the Kyma adapter, when the plane is set up for one.
+    """
+    runtime = await _add(tx, caller, new)
+    webhooks = new.webhooks or ()
+    adapter = adapter_webhook(landscape)
+    if adapter is not None and caller.consumer is Consumer.INTEGRATION_SYSTEM:
+        webhooks = (*webhooks, adapter)
+    if webhooks:
+        await webhook.add_to_runtime(tx, vault, caller.in_tenant(), runtime, webhooks)
+    # Last: a pair is READY at once when nobody is there to be told.
+    await automatic_scenario_assignment.follow(tx, runtime)
     return runtime
+
+
+def adapter_webhook(landscape: LandscapeSettings) -> NewWebhook | None:
+    """The webhook of the Kyma adapter, when the plane is set up for one."""
+    if landscape.kyma_adapter_url_template is None:
+        return None
+    return NewWebhook(
+        type=webhook.CONFIGURATION_CHANGED,
+        mode=landscape.kyma_adapter_mode,
+        auth=NewAuth(access_strategy="sap:cmp-mtls:v1"),
+        url_template=landscape.kyma_adapter_url_template,
+        input_template=landscape.kyma_adapter_input_template,
+        header_template=landscape.kyma_adapter_header_template,
+        output_template=landscape.kyma_adapter_output_template,
+    )
 
 
 async def register(tx: Tx, caller: Caller, new: NewRuntime) -> RuntimeId:
     """Add a runtime, with its labels and without webhooks, to the tenant.
 
     Labels that only the plane may set are dropped in silence, as the contract has it; an integration system's runtimes
-    are Kyma runtimes. Raises Refused for a reserved label. Emits RuntimeRegistered.
+    are Kyma runtimes of the tenant's region. The label `global_subaccount_id` says in which subaccount of the tenant.
+    It joins the groups that its tenants are part of. Raises Refused for a reserved label, InvalidOperation for another
+    tenant's subaccount, InvalidData for a label that names none. Emits RuntimeRegistered, and FormationAssigned for
+    each group.
     """
+    runtime = await _add(tx, caller, new)
+    await automatic_scenario_assignment.follow(tx, runtime)
+    return runtime
+
+
+async def _add(tx: Tx, caller: Caller, new: NewRuntime) -> RuntimeId:
     tenant = caller.in_tenant()
     label.refuse_reserved(new.labels or {})
     given = _changeable(new.labels or {})
     namespace = new.application_namespace
-    if caller.consumer is Consumer.INTEGRATION_SYSTEM:
-        given["runtimeType"] = "kyma"
-        namespace = namespace or "sap.kyma"
+    is_kyma = caller.consumer is Consumer.INTEGRATION_SYSTEM
+    if is_kyma or _SUBACCOUNT in given:
+        place = await tx.row(PLACE, tenant=tenant, subaccount=_subaccount(given))
+        if place is None:
+            raise InvalidOperation(
+                reason=f"Tenant provided in {_SUBACCOUNT} label should be child of the caller tenant"
+            )
+        tenant = TenantId(place["id"])
+        if is_kyma:
+            given["runtimeType"] = "kyma"
+            given |= {} if place["region"] is None else {"region": place["region"]}
+            namespace = "sap.kyma"
     runtime = RuntimeId(
         await tx.value(
             REGISTER,
@@ -303,7 +392,8 @@ async def connect(tx: Tx, runtime: RuntimeId) -> None:
 
 @command("unregisterRuntime", scope="runtime:write", reply_before=True)
 async def unregister(tx: Tx, caller: Caller, runtime: RuntimeId) -> None:
-    """Remove a runtime: it leaves its groups, its credentials become unused, every way it was known is void.
+    """Remove a runtime and its contexts: they leave their groups, their credentials become unused, every way the
+    runtime was known is void.
 
     Raises NotFound, Unauthorized. Emits RuntimeUnregistered with the applications that shared a group with it.
     """
@@ -312,13 +402,24 @@ async def unregister(tx: Tx, caller: Caller, runtime: RuntimeId) -> None:
     row = await tx.row(LOCK, tenant=tenant, runtime=runtime)
     if row is None:
         raise await runtime_refusal(tx, tenant, runtime)
-    rows = await tx.rows(COUNTERPARTS, runtime=runtime)
-    applications = {entry["application"]: entry["formation"] for entry in rows}
+    told = {entry["context"]: dict(entry) for entry in await tx.rows(COUNTERPARTS, runtime=runtime)}
+    applications = told.pop(None, {}).get("applications", {})
     await bundle_instance_auth.release(tx, runtime)
     await tx.run(LEAVE_GROUPS, runtime=runtime)
     await tx.run(UNREGISTER, runtime=runtime)
     await eventing.settle(tx, list(applications))
-    await append(tx, RuntimeUnregistered(tenant, runtime, row["name"], row["labels"], applications))
+    await append(tx, RuntimeUnregistered(tenant, runtime, row["name"], row["labels"], applications, told))
+
+
+def _subaccount(given: Mapping[str, Any]) -> str | None:
+    """The external id of the subaccount that a label names: a text, or a list of one."""
+    match given.get(_SUBACCOUNT):
+        case None if _SUBACCOUNT not in given:
+            return None
+        case str(named) | [str(named)]:
+            return named
+        case _:
+            raise InvalidData(reason=f"label {_SUBACCOUNT} must be a text or a list of one")
 
 
 def _changeable(given: dict[str, Any]) -> dict[str, Any]:

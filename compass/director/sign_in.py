@@ -1,7 +1,7 @@
-"""Signing in at a receiver: from a stored Auth to the headers and parameters of a call.
+"""Signing in at a third party: from a stored Auth to the headers and parameters of a call to a receiver or a source.
 
 What needs no call of its own is ready at once; an OAuth access token is fetched through the outbound door and kept
-until shortly before it ends. Source: contract/director.md §16; RFC 6749 §4.4, RFC 7617.
+until shortly before it ends. Source: contract/director.md §8, §16; RFC 6749 §4.4, RFC 7617.
 """
 
 import base64
@@ -74,12 +74,12 @@ def sign_in(stored: StoredAuth | None) -> SignIn:
             credential = None
         case "sap:cmp-mtls:v1":
             raise SignInFailed(
-                why="access strategy sap:cmp-mtls:v1 needs a client certificate that this plane does not have yet"
+                why="access strategy sap:cmp-mtls:v1 needs a client certificate that this plane does not have"
             )
         case strategy:
             raise SignInFailed(why=f"access strategy {str(strategy)[:100]} is not supported")
     if (how.get("requestAuth") or {}).get("csrf"):
-        raise SignInFailed(why="a CSRF token cannot be obtained yet")
+        raise SignInFailed(why="a CSRF token cannot be obtained")
     headers = {name: ", ".join(values) for name, values in (how.get("additionalHeaders") or {}).items()}
     parameters = how.get("additionalQueryParams") or {}
     if not credential:
@@ -91,7 +91,7 @@ def sign_in(stored: StoredAuth | None) -> SignIn:
         case "OAuthCredentialData":
             return SignIn(headers, parameters, credential)
         case _:
-            raise SignInFailed(why="a credential with a certificate is not supported yet")
+            raise SignInFailed(why="a credential with a certificate is not supported")
 
 
 def _basic(name: str, password: str) -> str:
@@ -136,7 +136,7 @@ class AccessTokens:
         except OutboundError as error:
             raise SignInFailed(why=f"the token endpoint cannot be used: {error.reason}") from None
         if response.status != HTTPStatus.OK:
-            raise SignInFailed(why=f"the token endpoint answered {response.status}")
+            raise SignInFailed(why=f"the token endpoint answered with status code {response.status}")
         try:
             answer = orjson.loads(response.body)
             token, life = answer["access_token"], answer.get("expires_in")

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
+from compass.access import itself
+from compass.access.caller import Caller
 from compass.director.auth import StoredAuth
 from compass.director.catalogue import Draft, Row, not_too_large
 from compass.director.fetch_request import Fetched, NewFetchRequest, Source, fetch_all
@@ -93,7 +95,8 @@ VERSION = Object(
 )
 
 
-def _read(type_name: str, scope: str) -> Read:
+def _read(type_name: str, definition: str, scope: str) -> Read:
+    own = itself.alone(f"(SELECT application_id FROM {definition} WHERE {definition}.id = {{t}}.{definition}_id)")
     return Read(
         type_name,
         table="spec",
@@ -102,15 +105,15 @@ def _read(type_name: str, scope: str) -> Read:
             "data": "data",
             "format": "format",
             "type": "type",
-            "fetchRequest": One("FetchRequest", on="{c}.spec_id = {t}.id"),
+            "fetchRequest": One("FetchRequest", on=f"{{c}}.spec_id = {{t}}.id AND {own}"),
         },
         sanitized={"fetchRequest": scope},
     )
 
 
 READS = (
-    _read("APISpec", "api_spec.fetch_request:read"),
-    _read("EventSpec", "event_spec.fetch_request:read"),
+    _read("APISpec", "api_definition", "api_spec.fetch_request:read"),
+    _read("EventSpec", "event_definition", "event_spec.fetch_request:read"),
 )
 
 # Fetching again
@@ -140,7 +143,7 @@ class FetchedAgain:
 
 
 async def fetch_again(
-    find: Callable[[Tx], Awaitable[Row]], *, vault: Vault, door: Door, database: Database
+    caller: Caller, find: Callable[[Tx], Awaitable[Row]], *, vault: Vault, door: Door, database: Database
 ) -> FetchedAgain | None:
     """Fetch once more the specification that `find` gives as `spec_id`; None when it was sent inline.
 
@@ -153,7 +156,7 @@ async def fetch_again(
         return None
     stored = StoredAuth.open(vault, f"fetch_request/{source['id']}", source["auth_sealed"])
     wanted = Source(source["url"], source["mode"], source["filter"], stored)
-    return FetchedAgain(source["id"], (await fetch_all(door, [wanted]))[0])
+    return FetchedAgain(source["id"], (await fetch_all(door, [wanted], request_id=caller.request_id))[0])
 
 
 async def record(tx: Tx, again: FetchedAgain) -> bool:

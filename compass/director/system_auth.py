@@ -14,6 +14,7 @@ import orjson
 
 from compass.access import itself
 from compass.access.caller import Caller
+from compass.access.tenancy import application_refusal, runtime_refusal
 from compass.access.tokens import digest
 from compass.commands import command
 from compass.connector.one_time_token import Purpose
@@ -51,13 +52,13 @@ class SystemAuthUpdated(Event):
 
 # How it is read
 
-_NO_NEIGHBOURS = auth.kept_from_neighbours("{t}.application_id")
+_OWN = itself.alone("coalesce({t}.application_id, {t}.runtime_id)")
 _WHOLE = """
     AND ({t}.cert_common_name <> '' OR {t}.client_secret_digest IS NOT NULL OR {t}.auth_sealed IS NOT NULL
         OR EXISTS (SELECT 1 FROM one_time_token known WHERE known.system_auth_id = {t}.id))
     THEN replace(encode(convert_to(json_build_object(
         'id', {t}.id, 'name', {t}.cert_common_name, 'secret', {t}.client_secret_digest IS NOT NULL,
-        'sealed', {t}.auth_sealed, 'application', {t}.application_id IS NOT NULL,
+        'sealed', {t}.auth_sealed, 'application', {t}.application_id IS NOT NULL, 'groups', {t}.scenario_groups,
         'token', (SELECT json_build_object(
                 'createdAt', to_char(token.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
                 'expiresAt', to_char(token.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
@@ -65,7 +66,7 @@ _WHOLE = """
             ) FROM one_time_token token WHERE token.system_auth_id = {t}.id AND token.replaced_at IS NULL)
     )::text, 'UTF8'), 'base64'), E'\\n', '') END
 """
-_STATE = f"CASE WHEN {_NO_NEIGHBOURS} {_WHOLE}"
+_STATE = f"CASE WHEN {_OWN} {_WHOLE}"
 
 
 def _shown(filling: Filling, payload: str) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def _shown(filling: Filling, payload: str) -> dict[str, Any]:
         "credential": kept.get("credential") or (_credential(state["id"], "", urls) if state["secret"] else None),
         "certCommonName": state["name"],
         # Only an application's token is shown, and only until it is paired. Source: contract/director.md §10.
-        "oneTimeToken": _token(state["token"], urls) if state["application"] and not state["name"] else None,
+        "oneTimeToken": _token(state, urls) if state["application"] and not state["name"] else None,
     }
 
 
@@ -95,20 +96,21 @@ def _credential(client: str, secret: str, urls: PublicUrls) -> dict[str, Any]:
     }
 
 
-def _token(state: dict[str, Any] | None, urls: PublicUrls) -> dict[str, Any] | None:
-    if state is None:
+def _token(state: dict[str, Any], urls: PublicUrls) -> dict[str, Any] | None:
+    token = state["token"]
+    if token is None:
         return None
     return {
         "__typename": "OneTimeTokenForApplication",
         "token": "",
         "connectorURL": urls.connector,
         "legacyConnectorURL": "",
-        "used": state["usedAt"] is not None,
-        "createdAt": state["createdAt"],
-        "expiresAt": state["expiresAt"],
-        "usedAt": state["usedAt"] or NEVER,
+        "used": token["usedAt"] is not None,
+        "createdAt": token["createdAt"],
+        "expiresAt": token["expiresAt"],
+        "usedAt": token["usedAt"] or NEVER,
         "type": "Application",
-        "scenarioGroups": [],
+        "scenarioGroups": state["groups"],
     }
 
 
@@ -237,7 +239,8 @@ async def credentials_for_application(
     secret = secrets.token_urlsafe(32)
     made = await tx.value(CREDENTIALS_FOR_APPLICATION, tenant=tenant, application=application, digest=digest(secret))
     if made is None:
-        raise Refused(f"Application with ID '{application}' not found")
+        refusal = await application_refusal(tx, tenant, application)
+        raise Refused(f"Application with ID '{application}' not found") if isinstance(refusal, NotFound) else refusal
     return _made("AppSystemAuth", "APPLICATION", made, application, tenant, _credential(made, secret, urls))
 
 
@@ -252,7 +255,8 @@ async def credentials_for_runtime(tx: Tx, caller: Caller, runtime: RuntimeId, *,
     secret = secrets.token_urlsafe(32)
     made = await tx.value(CREDENTIALS_FOR_RUNTIME, tenant=tenant, runtime=runtime, digest=digest(secret))
     if made is None:
-        raise Refused(f"Runtime with ID '{runtime}' not found")
+        refusal = await runtime_refusal(tx, tenant, runtime)
+        raise Refused(f"Runtime with ID '{runtime}' not found") if isinstance(refusal, NotFound) else refusal
     return _made("RuntimeSystemAuth", "RUNTIME", made, runtime, tenant, _credential(made, secret, urls))
 
 

@@ -4,7 +4,8 @@ Clients name a tenant by its external id; inside, everything refers to the id of
 visible to its ancestors and never to its children. Source: contract/director.md §3.
 """
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ import asyncpg
 
 from compass.access.caller import Caller
 from compass.commands import command
-from compass.director import label
+from compass.director import account_access, label, membership
 from compass.errors import InvalidData, InvalidOperation, NotFound
 from compass.ids import TenantId
 from compass.outbox.append import append
@@ -149,9 +150,12 @@ QUERIES = (
 
 WRITE = """
 -- tenant.write
-INSERT INTO tenant (external_id, name, type, provider) VALUES (%(external_id)s, %(name)s, %(type)s, %(provider)s)
+INSERT INTO tenant (external_id, name, type, provider)
+SELECT external_id, name, type, provider
+FROM jsonb_to_recordset(%(tenants)s::jsonb) AS given(external_id text, name text, type text, provider text)
+ORDER BY external_id  -- of two calls that write the same tenants, one waits and none is broken off
 ON CONFLICT (external_id) DO UPDATE SET name = excluded.name, status = 'Active'
-RETURNING id
+RETURNING external_id, id
 """
 SEED = """
 -- tenant.seed
@@ -160,42 +164,62 @@ ON CONFLICT (external_id) DO NOTHING
 """
 PARENTS = """
 -- tenant.parents
-WITH wanted AS (
-    SELECT id FROM tenant
-    WHERE external_id = ANY (%(parents)s::text[]) OR id::text = ANY (%(parents)s::text[])
-        OR (type = 'customer' AND external_id = ANY (%(customers)s::text[]))
+WITH named AS (
+    SELECT * FROM jsonb_to_recordset(%(named)s::jsonb)
+        AS named(tenant_id uuid, external text, internal uuid, customer text)
+), wanted AS (
+    SELECT named.tenant_id, parent.id AS parent_id FROM named JOIN tenant parent ON parent.external_id = named.external
+    UNION
+    SELECT named.tenant_id, parent.id FROM named JOIN tenant parent ON parent.id = named.internal
+    UNION
+    SELECT named.tenant_id, parent.id FROM named
+    JOIN tenant parent ON parent.external_id = named.customer AND parent.type = 'customer'
 ), dropped AS (
-    DELETE FROM tenant_parent WHERE tenant_id = %(tenant)s AND parent_id NOT IN (SELECT id FROM wanted)
-    RETURNING parent_id
+    DELETE FROM tenant_parent WHERE tenant_id = ANY (%(tenants)s::uuid[])
+        AND (tenant_id, parent_id) NOT IN (SELECT tenant_id, parent_id FROM wanted)
+    RETURNING tenant_id
 ), added AS (
-    INSERT INTO tenant_parent (tenant_id, parent_id) SELECT %(tenant)s, id FROM wanted WHERE id <> %(tenant)s
+    INSERT INTO tenant_parent (tenant_id, parent_id)
+    SELECT tenant_id, parent_id FROM wanted WHERE tenant_id <> parent_id
     ON CONFLICT DO NOTHING
-    RETURNING parent_id
+    RETURNING tenant_id
 )
-SELECT EXISTS (SELECT 1 FROM dropped) AS dropped, EXISTS (SELECT 1 FROM added) AS added,
-    EXISTS (SELECT 1 FROM wanted WHERE id = %(tenant)s) OR EXISTS (
-        SELECT 1 FROM added, tenant_and_ancestors_v1(added.parent_id) AS ancestor WHERE ancestor = %(tenant)s
-    ) AS loop
+SELECT ARRAY(SELECT tenant_id FROM dropped) AS dropped, ARRAY(SELECT tenant_id FROM added) AS added,
+    ARRAY(SELECT tenant_id FROM wanted WHERE tenant_id = parent_id) AS looped
+"""
+LOOP = """
+-- tenant.loop
+WITH RECURSIVE up(tenant_id, id) AS (
+    SELECT tenant_id, parent_id FROM tenant_parent WHERE tenant_id = ANY (%(tenants)s::uuid[])
+    UNION
+    SELECT up.tenant_id, above.parent_id FROM up JOIN tenant_parent above ON above.tenant_id = up.id
+)
+SELECT external_id FROM tenant
+WHERE id = ANY (%(looped)s::uuid[]) OR id IN (SELECT up.id FROM up WHERE up.id = up.tenant_id)
+ORDER BY external_id LIMIT 1
 """
 LABELS = """
 -- tenant.labels
 INSERT INTO tenant_label (tenant_id, key, value)
-SELECT %(tenant)s, label.key, label.value FROM jsonb_each(%(labels)s::jsonb) AS label
+SELECT given.tenant_id, label.key, label.value
+FROM jsonb_to_recordset(%(labels)s::jsonb) AS given(tenant_id uuid, labels jsonb), jsonb_each(given.labels) AS label
 ON CONFLICT (tenant_id, key) DO UPDATE SET value = excluded.value
 """
 SHARE_UPWARDS = """
 -- tenant.share_upwards
 WITH applications AS (
     INSERT INTO application_tenant (tenant_id, application_id, owner)
-    SELECT ancestor, access.application_id, access.owner
-    FROM application_tenant access, tenant_and_ancestors_v1(%(tenant)s) AS ancestor
-    WHERE access.tenant_id = %(tenant)s
+    SELECT ancestor, access.application_id, bool_or(access.owner)
+    FROM application_tenant access, tenant_and_ancestors_v1(access.tenant_id) AS ancestor
+    WHERE access.tenant_id = ANY (%(tenants)s::uuid[])
+    GROUP BY ancestor, access.application_id
     ON CONFLICT (tenant_id, application_id) DO UPDATE SET owner = application_tenant.owner OR excluded.owner
 )
 INSERT INTO runtime_tenant (tenant_id, runtime_id, owner)
-SELECT ancestor, access.runtime_id, access.owner
-FROM runtime_tenant access, tenant_and_ancestors_v1(%(tenant)s) AS ancestor
-WHERE access.tenant_id = %(tenant)s
+SELECT ancestor, access.runtime_id, bool_or(access.owner)
+FROM runtime_tenant access, tenant_and_ancestors_v1(access.tenant_id) AS ancestor
+WHERE access.tenant_id = ANY (%(tenants)s::uuid[])
+GROUP BY ancestor, access.runtime_id
 ON CONFLICT (tenant_id, runtime_id) DO UPDATE SET owner = runtime_tenant.owner OR excluded.owner
 """
 # Every row of access was made by a registration or a grant, for the tenant and its ancestors: whoever is none of these
@@ -204,26 +228,28 @@ UNSHARE = """
 -- tenant.unshare
 WITH applications AS (
     DELETE FROM application_tenant access USING application, application_tenant ours
-    WHERE ours.tenant_id = %(tenant)s AND application.id = ours.application_id
+    WHERE ours.tenant_id = ANY (%(tenants)s::uuid[]) AND application.id = ours.application_id
         AND access.application_id = application.id
         AND access.tenant_id NOT IN (SELECT due.tenant_id FROM application_access_v1(application.id) due)
 ), only_granted_applications AS (
     UPDATE application_tenant access SET owner = false
     FROM application_tenant ours
-    WHERE ours.tenant_id = %(tenant)s AND access.application_id = ours.application_id AND access.owner AND EXISTS (
-        SELECT 1 FROM application_access_v1(access.application_id) due
-        WHERE due.tenant_id = access.tenant_id AND NOT due.owner
-    )
+    WHERE ours.tenant_id = ANY (%(tenants)s::uuid[]) AND access.application_id = ours.application_id AND access.owner
+        AND EXISTS (
+            SELECT 1 FROM application_access_v1(access.application_id) due
+            WHERE due.tenant_id = access.tenant_id AND NOT due.owner
+        )
 ), only_granted_runtimes AS (
     UPDATE runtime_tenant access SET owner = false
     FROM runtime_tenant ours
-    WHERE ours.tenant_id = %(tenant)s AND access.runtime_id = ours.runtime_id AND access.owner AND EXISTS (
-        SELECT 1 FROM runtime_access_v1(access.runtime_id) due
-        WHERE due.tenant_id = access.tenant_id AND NOT due.owner
-    )
+    WHERE ours.tenant_id = ANY (%(tenants)s::uuid[]) AND access.runtime_id = ours.runtime_id AND access.owner
+        AND EXISTS (
+            SELECT 1 FROM runtime_access_v1(access.runtime_id) due
+            WHERE due.tenant_id = access.tenant_id AND NOT due.owner
+        )
 )
 DELETE FROM runtime_tenant access USING runtime, runtime_tenant ours
-WHERE ours.tenant_id = %(tenant)s AND runtime.id = ours.runtime_id AND access.runtime_id = runtime.id
+WHERE ours.tenant_id = ANY (%(tenants)s::uuid[]) AND runtime.id = ours.runtime_id AND access.runtime_id = runtime.id
     AND access.tenant_id NOT IN (SELECT due.tenant_id FROM runtime_access_v1(runtime.id) due)
 """
 # Given an id that is one tenant's internal and another's external one, the internal one counts.
@@ -255,10 +281,27 @@ LEAVE_GROUPS = f"""
     SELECT id FROM application WHERE tenant_id IN (SELECT id FROM down)
     UNION ALL
     SELECT id FROM runtime WHERE tenant_id IN (SELECT id FROM down)
+    UNION ALL
+    SELECT context.id FROM runtime_context context JOIN runtime ON runtime.id = context.runtime_id
+    WHERE runtime.tenant_id IN (SELECT id FROM down)
 ), left_groups AS (
     DELETE FROM formation_assignment WHERE source IN (SELECT id FROM gone) OR target IN (SELECT id FROM gone)
 )
 DELETE FROM formation WHERE tenant_id IN (SELECT id FROM down)
+"""
+LEFT_BEHIND = f"""
+-- tenant.left_behind
+{_DOWN}
+SELECT
+    ARRAY(
+        SELECT below.tenant_id FROM tenant_parent below
+        WHERE below.parent_id IN (SELECT id FROM down) AND below.tenant_id NOT IN (SELECT id FROM down)
+    ) AS children,
+    ARRAY(
+        SELECT jsonb_build_array(member.participant, member.type)
+        FROM formation JOIN formation_member_v1 member ON member.formation_id = formation.id
+        WHERE formation.tenant_id IN (SELECT id FROM down)
+    ) AS participants
 """
 FORGET_GRANTS = f"""
 -- tenant.forget_grants
@@ -304,18 +347,27 @@ DELETE FROM tenant WHERE id IN (SELECT id FROM down)
 
 
 async def write(tx: Tx, new: NewTenant) -> TenantId:
-    """Add a tenant, or bring a known one up to date, and answer its internal id.
+    """Add a tenant, or bring a known one up to date, and answer its internal id. Raises as `write_all` does."""
+    return (await write_all(tx, [new]))[0]
 
-    Parents are external or internal ids; unknown ones are left out. What the tenant and its descendants registered
-    becomes visible to new ancestors and invisible to former ones. Raises InvalidData for an unknown type, and for a
-    tenant that would be its own ancestor.
+
+async def write_all(tx: Tx, new: Sequence[NewTenant]) -> list[TenantId]:
+    """Add tenants, or bring known ones up to date, and answer their internal ids. Nine statements at most.
+
+    Parents are external or internal ids, also of tenants of the same call; unknown ones are left out. What a tenant and
+    its descendants registered becomes visible to new ancestors and invisible to former ones. Of two entries for one
+    tenant the last counts. Raises InvalidData for an unknown type, and for a tenant that would be its own ancestor.
     """
-    _require_known_type(new)
-    tenant = TenantId(
-        await tx.value(WRITE, external_id=new.external_id(), name=new.name, type=new.type, provider=new.provider)
-    )
-    await _place(tx, tenant, new)
-    return tenant
+    for entry in new:
+        _require_known_type(entry)
+    last = {entry.external_id(): entry for entry in new}
+    columns = [
+        {"external_id": external, "name": entry.name, "type": entry.type, "provider": entry.provider}
+        for external, entry in last.items()
+    ]
+    ids = {row["external_id"]: TenantId(row["id"]) for row in await tx.rows(WRITE, tenants=columns)}
+    await _place(tx, {ids[external]: entry for external, entry in last.items()})
+    return [ids[entry.external_id()] for entry in new]
 
 
 @command("writeTenant", scope="tenant:write")
@@ -327,16 +379,12 @@ async def write_one(tx: Tx, _caller: Caller, new: NewTenant) -> TenantId:
 
 
 @command("writeTenants", scope="tenant:write")
-async def write_several(tx: Tx, _caller: Caller, new: Sequence[NewTenant]) -> list[TenantId]:
+async def write_several(tx: Tx, _caller: Caller, new: Sequence[NewTenant] | None) -> list[TenantId]:
     """Add or update tenants; parents may be entries of the same call, in any order.
 
     Raises InvalidData. Emits TenantsChanged.
     """
-    entries = new or ()  # the schema lets the list be null
-    for entry in entries:
-        await write(tx, entry)
-    # Once more: only now is every parent of the call there.
-    written = [await write(tx, entry) for entry in entries]
+    written = await write_all(tx, new or ())  # the schema lets the list be null
     await append(tx, TenantsChanged(None))
     return written
 
@@ -355,7 +403,7 @@ async def update(tx: Tx, _caller: Caller, tenant: TenantId, changes: NewTenant) 
     )
     if found is None:
         raise NotFound(object="tenant")
-    await _place(tx, tenant, changes)
+    await _place(tx, {tenant: changes})
     await append(tx, TenantsChanged(None))
     return tenant
 
@@ -368,7 +416,12 @@ async def delete(tx: Tx, _caller: Caller, external_ids: Sequence[str] | None) ->
     group of a formation template that would go. Emits TenantsChanged.
     """
     given = list(external_ids or ())
+    left_behind = await tx.row(LEFT_BEHIND, external_ids=given)
+    if left_behind is None:
+        raise AssertionError("the statement always has one row")
     await tx.run(LEAVE_GROUPS, external_ids=given)
+    if left_behind["participants"]:
+        await membership.settle(tx, left_behind["participants"], ())
     granted = await tx.row(FORGET_GRANTS, external_ids=given)
     if granted is not None and (granted["applications"] or granted["runtimes"]):
         await tx.run(SETTLE_GRANTS, applications=granted["applications"], runtimes=granted["runtimes"])
@@ -378,6 +431,9 @@ async def delete(tx: Tx, _caller: Caller, external_ids: Sequence[str] | None) ->
         raise InvalidOperation(
             object="tenant", reason="The record cannot be deleted because another record refers to it"
         ) from None
+    if left_behind["children"]:
+        # Whoever saw what they have through a tenant that is gone.
+        await tx.run(UNSHARE, tenants=left_behind["children"])
     await append(tx, TenantsChanged(None))
     return len(given)
 
@@ -405,17 +461,34 @@ def _require_known_type(new: NewTenant) -> None:
         raise InvalidData(reason=f"tenant type {new.type} is not one of {', '.join(sorted(TYPES))}")
 
 
-async def _place(tx: Tx, tenant: TenantId, new: NewTenant) -> None:
-    """Put a written tenant under its parents and give it the labels of the input."""
-    parents = list(new.parents or ())
-    customers = [_without_zeros(parent) for parent in parents if parent]
-    moved = await tx.row(PARENTS, tenant=tenant, parents=parents, customers=customers)
+async def _place(tx: Tx, written: Mapping[TenantId, NewTenant]) -> None:
+    """Put written tenants under their parents and give them the labels of the input."""
+    tenants = list(written)
+    named = [
+        {"tenant_id": tenant, "external": parent, "internal": _uuid(parent), "customer": _without_zeros(parent)}
+        for tenant, entry in written.items()
+        for parent in entry.parents or ()
+        if parent
+    ]
+    moved = await tx.row(PARENTS, tenants=tenants, named=named)
     if moved is None:
         raise AssertionError("the statement always has one row")
-    if moved["loop"]:
-        raise InvalidData(reason=f"tenant {new.external_tenant} cannot be its own ancestor")
-    await tx.run(LABELS, tenant=tenant, labels=new.labels())
+    if moved["added"] or moved["looped"]:
+        looped = await tx.value(LOOP, tenants=moved["added"], looped=moved["looped"])
+        if looped is not None:
+            raise InvalidData(reason=f"tenant {looped} cannot be its own ancestor")
+    labels = [{"tenant_id": tenant, "labels": entry.labels()} for tenant, entry in written.items()]
+    await tx.run(LABELS, labels=labels)
     if moved["dropped"]:
-        await tx.run(UNSHARE, tenant=tenant)
+        await account_access.forget(tx, moved["dropped"])
+        await tx.run(UNSHARE, tenants=moved["dropped"])
     if moved["added"]:
-        await tx.run(SHARE_UPWARDS, tenant=tenant)
+        await tx.run(SHARE_UPWARDS, tenants=moved["added"])
+        await account_access.share_with_new(tx, moved["added"])
+
+
+def _uuid(text: str) -> str | None:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        return None

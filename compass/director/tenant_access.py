@@ -148,7 +148,7 @@ async def add(tx: Tx, _caller: Caller, new: NewTenantAccess) -> dict[str, Any]:
         case Kind.RUNTIME:
             owner = await tx.value(GRANT_RUNTIME, **given)
         case Kind.RUNTIME_CONTEXT:
-            pass  # runtime contexts are not offered, so there is none
+            pass  # who sees a runtime sees its contexts; they have no access of their own
     if owner is None:
         raise InvalidOperation(object="tenantAccess", reason="The referenced entity does not exists")
     await append(tx, TenantsChanged(None))

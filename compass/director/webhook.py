@@ -1,37 +1,45 @@
 """Webhooks: where applications and runtimes want to be told of changes, and in what form.
 
-A webhook belongs to one application, runtime or template of applications. With a plain `url` it gets CloudEvents; with
-templates, whatever they make of the data. Every call is signed with the webhook's own secret (Standard Webhooks), which
-whoever may change the webhook can read. Source: contract/director.md §16; the secret is ours.
+A webhook belongs to one application, runtime, template of applications or template of groups. With a plain `url` it
+gets CloudEvents; with templates, whatever they make of the data. Every call is signed with the webhook's own secret
+(Standard Webhooks), which whoever may change the webhook can read. Source: contract/director.md §16; the secret is
+ours.
 """
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
 from compass.access import itself
 from compass.access.caller import Caller
-from compass.access.tenancy import application_refusal, runtime_refusal
+from compass.access.tenancy import NotOwner, application_refusal, runtime_refusal
 from compass.commands import command
 from compass.delivery.enqueue import hurry
 from compass.delivery.signature import new_secret
 from compass.director import auth, webhook_template
 from compass.director.auth import NewAuth
-from compass.errors import CompassError, InvalidData, InvalidOperation, NotFound
+from compass.errors import CompassError, InvalidData, NotFound
 from compass.ids import TenantId, WebhookId
-from compass.inputs import Length, Matches, web_address
+from compass.inputs import Length, Matches, input_from, web_address
 from compass.outbox.append import append
 from compass.outbox.events import Event
 from compass.postgres.pool import Tx
 from compass.reads.plan import Filling, Hole, Read, timestamp
+from compass.settings import LandscapeSettings
 from compass.vault import Vault
 
 CONFIGURATION_CHANGED: Final = "CONFIGURATION_CHANGED"
-_TOLD_OF_PAIRS: Final = frozenset({CONFIGURATION_CHANGED, "APPLICATION_TENANT_MAPPING", "FORMATION_LIFECYCLE"})
+FORMATION_LIFECYCLE: Final = "FORMATION_LIFECYCLE"
+_TOLD_OF_GROUPS: Final = frozenset({CONFIGURATION_CHANGED, "APPLICATION_TENANT_MAPPING", FORMATION_LIFECYCLE})
 _ASYNCHRONOUS_BY_NATURE: Final = frozenset({"REGISTER_APPLICATION", "UNREGISTER_APPLICATION"})
 _HEADER_NAME: Final = Matches(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
 _LONGEST_TEMPLATE: Final = Length(0, 65536)
+# Whoever listens to a template decides about the groups of everybody who uses it: more than a program that has
+# webhooks of its own may do.
+_CHANGES_FORMATION_TEMPLATES: Final = "formation_template:write"
+_EVERYBODY: Final = "everybody"
+_NO_GROUPS: Final = "-"
 
 # Inputs
 
@@ -64,7 +72,7 @@ class NewWebhook:
         return {} if reason is None else {"reason": reason}
 
     def _problem(self) -> str | None:
-        match (self.type in _TOLD_OF_PAIRS, self.mode):
+        match (self.type in _TOLD_OF_GROUPS, self.mode):
             case (True, "ASYNC"):
                 return f"unsupported webhook mode ASYNC for type: {self.type}"
             case (False, "ASYNC_CALLBACK"):
@@ -91,6 +99,31 @@ class NewWebhook:
         return {name: value for name, value in vars(self).items() if name not in ("auth", "version")}
 
 
+def stood_for(given: Sequence[NewWebhook], landscape: LandscapeSettings) -> list[NewWebhook]:
+    """The webhooks with those that a `version` stands for in place of each that has one.
+
+    They are called at its URL and signed in at as it says. Raises InvalidData, also when there are none for a version.
+    """
+    found: list[NewWebhook] = []
+    for one in given:
+        if one.version is None:
+            found.append(one)
+            continue
+        if one.url is None or one.mode is None:
+            raise InvalidData(reason="a webhook with a version needs a url and a mode")
+        mapped = landscape.mapped_webhooks(one.mode, one.version)
+        if mapped is None:
+            raise InvalidData(
+                reason=f"there are no tenant mapping webhooks of mode {one.mode} and version {one.version}"
+            )
+        for entry in mapped:
+            where = "urlTemplate" if "urlTemplate" in entry else "url"
+            told = {"mode": one.mode, **entry, where: entry.get(where, "%s").replace("%s", one.url)}
+            new: NewWebhook = input_from(NewWebhook, "WebhookInput", told)
+            found.append(replace(new, auth=one.auth))
+    return found
+
+
 # Events
 
 
@@ -105,9 +138,15 @@ class WebhooksChanged(Event):
 
 
 def _own_secret(filling: Filling, payload: str) -> str | None:
-    webhook, owner, sealed = payload.split(" ")
+    webhook, owner, group_template_of, sealed = payload.split(" ")
     # An application sees the other applications of its tenant, and must not be able to sign as the plane to them.
     if itself.only(filling.caller) not in (None, owner):
+        return None
+    # Whoever uses a template of groups sees it; signing to those who listen is for who may change it.
+    if group_template_of != _NO_GROUPS and (
+        _CHANGES_FORMATION_TEMPLATES not in filling.caller.scopes
+        or group_template_of not in (_EVERYBODY, filling.caller.tenant)
+    ):
         return None
     return signing_secret(filling.parts[Vault], webhook, sealed)
 
@@ -141,7 +180,9 @@ WEBHOOK = Read(
         "statusTemplate": "status_template",
         "createdAt": timestamp("created_at"),
         "signingSecret": Hole(
-            "{t}.id || ' ' || coalesce({t}.application_id, {t}.runtime_id, {t}.id) || ' ' || {t}.signing_secret_sealed",
+            "{t}.id || ' ' || coalesce({t}.application_id, {t}.runtime_id, {t}.id) || ' ' || "
+            f"coalesce((SELECT coalesce(groups.tenant_id::text, '{_EVERYBODY}') FROM formation_template groups"
+            f" WHERE groups.id = {{t}}.formation_template_id), '{_NO_GROUPS}') || ' ' || {{t}}.signing_secret_sealed",
             _own_secret,
         ),
     },
@@ -184,22 +225,40 @@ SELECT template.id, given.id, given.signing_secret_sealed, {_COLUMNS}
 FROM application_template template, {_GIVEN}
 WHERE template.id = %(owner)s
 """
+ADD_TO_FORMATION_TEMPLATE = f"""
+-- webhook.add_to_formation_template
+INSERT INTO webhook (formation_template_id, id, signing_secret_sealed, {_COLUMNS})
+SELECT template.id, given.id, given.signing_secret_sealed, {_COLUMNS}
+FROM formation_template template, {_GIVEN}
+WHERE template.id = %(owner)s AND (template.tenant_id IS NULL OR template.tenant_id = %(tenant)s)
+"""
+SEES_FORMATION_TEMPLATE = """
+-- webhook.sees_formation_template
+SELECT EXISTS (
+    SELECT FROM formation_template
+    WHERE id = %(owner)s AND tenant_id IN (SELECT tenant_and_ancestors_v1(%(tenant)s::uuid))
+)
+"""
 DELETE_OF_APPLICATION_TEMPLATE = """
 -- webhook.delete_of_application_template
 DELETE FROM webhook WHERE application_template_id = %(owner)s RETURNING id
 """
 OWNER = """
 -- webhook.owner
-SELECT webhook.application_id, webhook.runtime_id,
-    webhook.application_template_id IS NOT NULL OR coalesce(application.owner, runtime.owner) AS may_change
+SELECT webhook.application_id, webhook.runtime_id, webhook.formation_template_id,
+    webhook.application_template_id IS NOT NULL OR coalesce(
+        application.owner, runtime.owner, formation.tenant_id IS NULL OR formation.tenant_id = %(tenant)s
+    ) AS may_change
 FROM webhook
 LEFT JOIN application_tenant application
     ON application.application_id = webhook.application_id AND application.tenant_id = %(tenant)s
 LEFT JOIN runtime_tenant runtime ON runtime.runtime_id = webhook.runtime_id AND runtime.tenant_id = %(tenant)s
+LEFT JOIN formation_template formation ON formation.id = webhook.formation_template_id
+    AND (formation.tenant_id IS NULL OR formation.tenant_id IN (SELECT tenant_and_ancestors_v1(%(tenant)s::uuid)))
 WHERE webhook.id = %(webhook)s
     AND (
         application.tenant_id IS NOT NULL OR runtime.tenant_id IS NOT NULL
-        OR webhook.application_template_id IS NOT NULL
+        OR webhook.application_template_id IS NOT NULL OR formation.id IS NOT NULL
     )
     AND (%(itself)s::uuid IS NULL OR %(itself)s IN (webhook.application_id, webhook.runtime_id))
 FOR UPDATE OF webhook
@@ -231,10 +290,10 @@ async def add(
     *,
     vault: Vault,
 ) -> WebhookId:
-    """Add a webhook to an application, a runtime or a template of applications, with a signing secret of its own.
+    """Add a webhook to an application, a runtime or a template of either kind, with a signing secret of its own.
 
-    An application and a runtime add to themselves only. Raises InvalidData (not one owner, no such owner),
-    Unauthorized, InvalidOperation (webhooks of formation templates are not offered yet). Emits WebhooksChanged.
+    An application and a runtime add to themselves only; adding to a template of groups needs the scope to change it.
+    Raises InvalidData (not one owner, no such owner), Unauthorized, InsufficientScopes. Emits WebhooksChanged.
     """
     owners = [owner for owner in (application, application_template, runtime, formation_template) if owner is not None]
     if len(owners) != 1:
@@ -242,14 +301,18 @@ async def add(
             reason="exactly one of applicationID, applicationTemplateID, runtimeID or formationTemplateID "
             "should be specified"
         )
-    if formation_template is not None:
-        raise InvalidOperation(reason="webhooks of formation templates are not offered yet")
     # To an application or a runtime, everybody but itself is as absent as somebody of another tenant.
     if itself.only(caller) not in (None, owners[0].lower()):
         raise _no_owner(NotFound())
     if application_template is not None:
         added = await add_to_application_template(tx, vault, application_template, (new,))
         await append(tx, WebhooksChanged(caller.tenant, added[0]))
+        return added[0]
+    if formation_template is not None:
+        caller.require(_CHANGES_FORMATION_TEMPLATES)
+        tenant_if_any = caller.in_tenant() if caller.external_tenant else caller.tenant
+        added = await add_to_formation_template(tx, vault, tenant_if_any, formation_template, (new,))
+        await append(tx, WebhooksChanged(tenant_if_any, added[0]))
         return added[0]
     tenant = caller.in_tenant()
     if application is not None:
@@ -287,6 +350,20 @@ async def add_to_application_template(
     ids, rows = _rows(vault, new)
     if not await tx.run(ADD_TO_APPLICATION_TEMPLATE, owner=template, webhooks=rows):
         raise _no_owner(NotFound())
+    return ids
+
+
+async def add_to_formation_template(
+    tx: Tx, vault: Vault, tenant: TenantId | None, template: str, new: Sequence[NewWebhook]
+) -> list[WebhookId]:
+    """Add webhooks to a template of groups, one for everybody or the tenant's own. One statement.
+
+    Raises InvalidData (no such template), Unauthorized (an ancestor's).
+    """
+    ids, rows = _rows(vault, new)
+    if not await tx.run(ADD_TO_FORMATION_TEMPLATE, owner=template, tenant=tenant, webhooks=rows):
+        sees = await tx.value(SEES_FORMATION_TEMPLATE, owner=template, tenant=tenant)
+        raise _no_owner(NotOwner() if sees else NotFound())
     return ids
 
 
@@ -345,12 +422,16 @@ def _no_owner(refusal: CompassError) -> CompassError:
 
 
 async def lock(tx: Tx, caller: Caller, webhook: WebhookId) -> None:
-    """Hold a webhook that the caller may change. Raises NotFound, Unauthorized."""
+    """Hold a webhook that the caller may change. Raises NotFound, Unauthorized, InsufficientScopes."""
     row = await tx.row(OWNER, webhook=webhook, tenant=caller.tenant, itself=itself.only(caller))
     if row is None:
         caller.in_tenant()  # only what belongs to no tenant is found without one
         raise NotFound(object="webhook")
-    if not row["may_change"]:
+    if row["formation_template_id"] is not None:
+        caller.require(_CHANGES_FORMATION_TEMPLATES)
+        if not row["may_change"]:
+            raise NotOwner()
+    elif not row["may_change"]:
         tenant = caller.in_tenant()
         if row["application_id"] is not None:
             raise await application_refusal(tx, tenant, row["application_id"])

@@ -72,6 +72,18 @@ def runtime(row: Mapping[str, Any], labels: Mapping[str, Any], tenant: Record) -
     )
 
 
+def runtime_context(row: Mapping[str, Any], labels: Mapping[str, Any], tenant: Record) -> Record:
+    """A runtime's context, from its row or what is remembered of it."""
+    return Record(
+        ID=row.get("id") or "",
+        RuntimeID=row.get("runtime_id") or "",
+        Key=row.get("key") or "",
+        Value=row.get("value") or "",
+        Labels=_texts(labels),
+        Tenant=tenant,
+    )
+
+
 def tenant(row: Mapping[str, Any], labels: Mapping[str, Any]) -> Record:
     """A tenant, from its row."""
     return Record(
@@ -125,12 +137,13 @@ def configuration_changed(
     application_template: Record,
     application: Record,
     runtime: Record,
+    runtime_context: Record | None,
     formation: Record,
     assignment: Record,
     reverse: Record,
     customer: Record,
 ) -> Record:
-    """The data of a CONFIGURATION_CHANGED notification; runtime contexts not yet."""
+    """The data of a CONFIGURATION_CHANGED notification; without a context it is about the runtime itself."""
     return Record(
         Operation=operation,
         FormationID=formation["ID"],
@@ -138,11 +151,52 @@ def configuration_changed(
         ApplicationTemplate=application_template,
         Application=application,
         Runtime=runtime,
-        RuntimeContext=None,
+        RuntimeContext=runtime_context,
         CustomerTenantContext=customer,
         Assignment=assignment,
         ReverseAssignment=reverse,
     )
+
+
+def application_tenant_mapping(
+    operation: str,
+    *,
+    source_template: Record,
+    source: Record,
+    target_template: Record,
+    target: Record,
+    formation: Record,
+    assignment: Record,
+    reverse: Record,
+    customer: Record,
+) -> Record:
+    """The data of an APPLICATION_TENANT_MAPPING notification; the target is told of the source."""
+    return Record(
+        Operation=operation,
+        FormationID=formation["ID"],
+        Formation=formation,
+        SourceApplicationTemplate=source_template,
+        SourceApplication=source,
+        TargetApplicationTemplate=target_template,
+        TargetApplication=target,
+        CustomerTenantContext=customer,
+        Assignment=assignment,
+        ReverseAssignment=reverse,
+    )
+
+
+def formation_lifecycle(operation: str, *, formation: Record, customer: Record) -> Record:
+    """The data of a FORMATION_LIFECYCLE notification."""
+    return Record(Operation=operation, Formation=formation, CustomerTenantContext=customer)
+
+
+def of_application(application: Record, tenant: str, headers: Mapping[str, str]) -> Record:
+    """The data of REGISTER_APPLICATION and UNREGISTER_APPLICATION; the headers by their usual spelling."""
+    return Record(Application=application, TenantID=tenant, Headers=_headers(headers))
+
+
+def _headers(headers: Mapping[str, str]) -> TextMap:
+    return TextMap({"-".join(part.capitalize() for part in name.split("-")): text for name, text in headers.items()})
 
 
 def _texts(labels: Mapping[str, Any]) -> TextMap:
@@ -157,34 +211,31 @@ _EMPTY_APPLICATION: Final = application({}, {}, _NOBODY)
 _EMPTY_TEMPLATE: Final = application_template({"id": ""}, {})
 _EMPTY: Final[Mapping[str, Record]] = {
     # Other than when it is sent, everything is there: what a template reads behind an `if` is tried out as well.
-    "CONFIGURATION_CHANGED": Record(
-        configuration_changed(
-            "",
-            application_template=_EMPTY_TEMPLATE,
-            application=_EMPTY_APPLICATION,
-            runtime=runtime({}, {}, _NOBODY),
-            formation=formation({}),
-            assignment=assignment({}),
-            reverse=assignment({}),
-            customer=customer({}, ""),
-        ),
-        RuntimeContext=Record(ID="", RuntimeID="", Key="", Value="", Labels=TextMap(), Tenant=_NOBODY),
+    "CONFIGURATION_CHANGED": configuration_changed(
+        "",
+        application_template=_EMPTY_TEMPLATE,
+        application=_EMPTY_APPLICATION,
+        runtime=runtime({}, {}, _NOBODY),
+        runtime_context=runtime_context({}, {}, _NOBODY),
+        formation=formation({}),
+        assignment=assignment({}),
+        reverse=assignment({}),
+        customer=customer({}, ""),
     ),
-    "APPLICATION_TENANT_MAPPING": Record(
-        Operation="",
-        FormationID="",
-        Formation=formation({}),
-        SourceApplicationTemplate=_EMPTY_TEMPLATE,
-        SourceApplication=_EMPTY_APPLICATION,
-        TargetApplicationTemplate=_EMPTY_TEMPLATE,
-        TargetApplication=_EMPTY_APPLICATION,
-        CustomerTenantContext=customer({}, ""),
-        Assignment=assignment({}),
-        ReverseAssignment=assignment({}),
+    "APPLICATION_TENANT_MAPPING": application_tenant_mapping(
+        "",
+        source_template=_EMPTY_TEMPLATE,
+        source=_EMPTY_APPLICATION,
+        target_template=_EMPTY_TEMPLATE,
+        target=_EMPTY_APPLICATION,
+        formation=formation({}),
+        assignment=assignment({}),
+        reverse=assignment({}),
+        customer=customer({}, ""),
     ),
-    "FORMATION_LIFECYCLE": Record(Operation="", Formation=formation({}), CustomerTenantContext=customer({}, "")),
-    "REGISTER_APPLICATION": Record(Application=_EMPTY_APPLICATION, TenantID="", Headers=TextMap()),
-    "UNREGISTER_APPLICATION": Record(Application=_EMPTY_APPLICATION, TenantID="", Headers=TextMap()),
+    "FORMATION_LIFECYCLE": formation_lifecycle("", formation=formation({}), customer=customer({}, "")),
+    "REGISTER_APPLICATION": of_application(_EMPTY_APPLICATION, "", {}),
+    "UNREGISTER_APPLICATION": of_application(_EMPTY_APPLICATION, "", {}),
 }
 """Data without content for each type of webhook whose templates are rendered, to try a template out with."""
 
@@ -202,9 +253,7 @@ def answer(body: bytes, headers: Mapping[str, str]) -> Record:
     values = document.items() if isinstance(document, dict) else ()
     return Record(
         Body=TextMap({key: _between_quotes(value) for key, value in values if value is not None}),
-        Headers=TextMap(
-            {"-".join(part.capitalize() for part in name.split("-")): text for name, text in headers.items()}
-        ),
+        Headers=_headers(headers),
     )
 
 
@@ -234,6 +283,21 @@ class Output:
     gone: int | None = None
     state: str = ""
     configuration: str | None = None
+    location: str = ""
+    """Where to ask later how far it is."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a receiver is that was asked later."""
+
+    success_code: int
+    """The HTTP status of an answer that says how far it is."""
+    status: str
+    succeeded: str
+    in_progress: str
+    failed: str
+    error: str
 
 
 def url(template: str, data: Record) -> Target:
@@ -278,6 +342,23 @@ def output(template: str, data: Record) -> Output:
         gone,
         _text(made.get("state")),
         _text(made.get("config")) or None,
+        _text(made.get("location")),
+    )
+
+
+def progress(template: str, data: Record) -> Progress:
+    """What `statusTemplate` renders to. Raises TemplateError, TemplateResultUnusable."""
+    made = _status_result(template, data)
+    success = _status(made, "success_status_code", "statusTemplate")
+    if success is None:
+        raise TemplateResultUnusable(reason="statusTemplate must render success_status_code")
+    return Progress(
+        success,
+        _text(made["status"]),
+        _text(made["success_status_identifier"]),
+        _text(made["in_progress_status_identifier"]),
+        _text(made["failed_status_identifier"]),
+        _text(made["error"]),
     )
 
 
@@ -288,12 +369,12 @@ def _object(kind: str, template: str, data: Record) -> dict[str, Any]:
     return made
 
 
-def _status(made: Mapping[str, Any], name: str) -> int | None:
+def _status(made: Mapping[str, Any], name: str, kind: str = "outputTemplate") -> int | None:
     value = made.get(name)
     if isinstance(value, str) and value.isascii() and value.isdigit():
         return int(value[:4])
     if isinstance(value, bool) or not isinstance(value, int | None):
-        raise TemplateResultUnusable(reason=f"outputTemplate must render {name} as a number")
+        raise TemplateResultUnusable(reason=f"{kind} must render {name} as a number")
     return value
 
 
@@ -346,8 +427,9 @@ def try_out(
     return None
 
 
-def _status_result(template: str, data: Record) -> None:
+def _status_result(template: str, data: Record) -> dict[str, Any]:
     made = _object("statusTemplate", template, data)
     missing = [name for name in _STATUS_FIELDS if name not in made]
     if missing:
         raise TemplateResultUnusable(reason=f"statusTemplate must render {missing[0]}")
+    return made

@@ -70,6 +70,8 @@ class Operation:
     """Unexpected errors in a row in this step so far."""
     in_step: timedelta
     """How long the operation has been in this step, by the database's clock."""
+    age: timedelta
+    """How long ago the operation began, by the database's clock."""
     error: Mapping[str, str] | None
     """Why it fails or failed. A compensating step finds the cause here."""
     compensating: bool
@@ -154,7 +156,7 @@ class Kind:
 
 OPERATION_COLUMNS: Final = """
     operation.id, tenant_id, kind, subject, state, operation.step, data, operation.attempts, failures, error,
-    compensating, clock_timestamp() - step_started_at AS in_step
+    compensating, clock_timestamp() - step_started_at AS in_step, clock_timestamp() - created_at AS age
 """
 
 
@@ -171,6 +173,7 @@ def operation_from(row: Any) -> Operation:
         attempt=row["attempts"],
         failures=row["failures"],
         in_step=row["in_step"],
+        age=row["age"],
         error=row["error"],
         compensating=row["compensating"],
     )

@@ -15,7 +15,7 @@ from typing import Any, Final, assert_never, get_type_hints
 
 import orjson
 
-from compass.errors import CompassError
+from compass.errors import presentable
 from compass.operations.operation import (
     CHANNEL,
     OPERATION_COLUMNS,
@@ -259,7 +259,7 @@ class Worker:
             return _failed("FAILED", op, failure.reason, failure.err_message, failure.component)
         except Exception as error:
             log.exception("step %s of %s %s", step.name, op.kind, op.id)
-            answer = _Trouble(_name(error))
+            answer = _Trouble(presentable(error))
         in_time = op.in_step + timedelta(seconds=clock() - began) < step.timeout
         if in_time or isinstance(answer, Go | Done):
             return answer
@@ -394,8 +394,3 @@ def _failed(outcome: str, op: Operation, reason: str, err_message: str, componen
     return _Failed(
         outcome, {"err_message": err_message, "reason": reason, "component": component or f"{op.kind}.{op.step}"}
     )
-
-
-def _name(error: Exception) -> str:
-    """What may be shown of an error: our own sentences; of others the class alone, their text may hold secrets."""
-    return error.wire_text() if isinstance(error, CompassError) else type(error).__name__

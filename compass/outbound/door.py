@@ -18,7 +18,6 @@ from datetime import timedelta
 from http import HTTPMethod, HTTPStatus
 from io import BytesIO
 from ipaddress import IPv6Address, ip_address
-from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Final, NoReturn, Self
 
@@ -29,7 +28,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from compass.outbound import url as urls
-from compass.outbound.addresses import Address, Network, permitted
+from compass.outbound.addresses import Address, permitted
 from compass.outbound.body import ACCEPTED, Body
 from compass.outbound.errors import (
     CertificateRefused,
@@ -42,6 +41,7 @@ from compass.outbound.errors import (
 )
 from compass.outbound.resolver import Resolver, SystemResolver
 from compass.outbound.tls import verifying_context, with_client_certificate
+from compass.settings import OutboundSettings
 
 _log: Final = logging.getLogger(__name__)
 
@@ -62,22 +62,11 @@ _NO_CEILING: Final = 1e9
 
 
 @dataclass(frozen=True)
-class OutboundSettings:
-    """What the operator decides about calls to addresses users gave us."""
+class DoorSettings(OutboundSettings):
+    """What the operator decides about calls to addresses users gave us, and what nobody has needed to decide."""
 
-    allowed_networks: tuple[Network, ...] = ()
-    """Reached although the table of special-purpose addresses forbids them, such as the receivers of one's own site.
-    Users can then see which of these addresses answer."""
     forbidden_ports: frozenset[int] = urls.NOT_HTTP_PORTS
     """Any other port from 1 on is allowed."""
-    connect_timeout: timedelta = timedelta(seconds=5)
-    """Name lookup, TCP and TLS together, for all addresses of a host."""
-    total_timeout: timedelta = timedelta(seconds=30)
-    """From the call to the last byte of the answer, waiting for a free seat included."""
-    extra_ca: Path | None = None
-    """PEM file of authorities trusted beside the system's."""
-    max_body_bytes: int = 5 * 1024 * 1024
-    """Of an answer, as sent and as decompressed."""
     max_ratio: int = 100
     """Decompressed to sent. JSON and YAML reach 30, a bomb 1000."""
     max_per_host: int = 8
@@ -124,7 +113,7 @@ class Response:
 class Door:
     """Open with `async with Door(settings) as door`, once per process; it holds the connection pool."""
 
-    def __init__(self, settings: OutboundSettings, *, resolver: Resolver | None = None) -> None:
+    def __init__(self, settings: DoorSettings, *, resolver: Resolver | None = None) -> None:
         self._settings = settings
         self._system_resolver = SystemResolver(threads=32)  # starts none before the first lookup
         self._resolver = self._system_resolver if resolver is None else resolver
@@ -176,7 +165,7 @@ class Door:
         url = urls.parse(request.url, forbidden_ports=self._settings.forbidden_ports)
         _check(request, url)
         limit = self._settings.total_timeout if total_timeout is None else total_timeout
-        cap = self._settings.max_body_bytes if max_body_bytes is None else max_body_bytes
+        cap = self._settings.max_response_bytes if max_body_bytes is None else max_body_bytes
         try:
             return await self._within(started + limit.total_seconds(), url, request, cap)
         except OutboundFailed:
@@ -274,7 +263,7 @@ class Door:
     async def _context(self, certificate: ClientCertificate | None) -> ssl.SSLContext:
         """The TLS context for a client certificate. The same one each time: the pool tells connections apart by it."""
         if certificate not in self._contexts:
-            extra = self._settings.extra_ca
+            extra = self._settings.ca_file
             if certificate is None:
                 made = await asyncio.to_thread(verifying_context, extra)
             else:
