@@ -64,6 +64,14 @@ LISTS: Final = (
         ),
     ),
     List(
+        "automaticScenarioAssignments",
+        (
+            """INSERT INTO automatic_scenario_assignment (tenant_id, formation_id, subaccount_id)
+            SELECT tenant_id, id, tenant_id FROM formation""",
+        ),
+        node="scenarioName",
+    ),
+    List(
         f'applicationsForRuntime(runtimeID: "{id_of("runtime", 1, 1)}"',
         # A group of a thousand in both: one of n participants has n² assignments. Only the pairs that the list reads.
         (
