@@ -8,7 +8,8 @@ What is kept in the folder, all of one identity or all of the next, because `cur
     renewal/                                                       the same for a renewal
 
 The key reaches the disk before the first request that mentions it and an attempt always uses the same one, so
-whatever was interrupted continues: the plane gives the same certificate for the same token and key.
+whatever was interrupted continues: every request names the key, and the plane gives the same answer for the same token
+and key. What got no answer is asked again at once, a few times; after that it is for the caller to come back.
 """
 
 import asyncio
@@ -38,7 +39,16 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from compass.agent.files import private_folder, sync_folder, write_private, write_private_json
-from compass.client.graphql import ClientCertificate, Endpoint, OneTimeToken, Plane, PlaneRefused, Trust
+from compass.client.graphql import (
+    ClientCertificate,
+    Endpoint,
+    OneTimeToken,
+    Plane,
+    PlaneAnswerUnreadable,
+    PlaneRefused,
+    PlaneUnreachable,
+    Trust,
+)
 from compass.errors import Code, CompassError
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
@@ -46,6 +56,8 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 RENEW_BELOW: Final = 0.3
 """A certificate is renewed when less than this share of its life is left. Source: contract §C.6."""
 
+_ASK_AGAIN_AFTER: Final = (0.1, 0.5, 2.0)
+"""Seconds to wait before a request without an answer is made once more. A token lives for minutes."""
 _KEPT: Final = ("client.key", "client.crt", "chain.crt", "ca.crt", "connection.json")
 _ATTRIBUTES: Final[dict[str, ObjectIdentifier]] = {
     "O": NameOID.ORGANIZATION_NAME,
@@ -207,6 +219,11 @@ def new_key(algorithm: KeyAlgorithm) -> PrivateKey:
 def key_pem(key: PrivateKey) -> bytes:
     """PKCS#8, not encrypted: the file's mode protects it."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def key_digest(key: PrivateKey) -> str:
+    """How a key is named in `Connector-Key-Digest`: SHA-256 of its public part's DER, lower-case hex."""
+    return sha256(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def signing_request(key: PrivateKey, subject: str) -> str:
@@ -388,8 +405,10 @@ async def pair(
 ) -> Connection:
     """Turn a one-time token into an identity in the folder. For applications and runtimes alike.
 
-    May be repeated after any interruption: it continues, or ends with TokenRefused. A folder already paired with
-    this very token is returned as it is; another token replaces the identity, and only once the new one is complete.
+    Answers that are lost are asked for again. May be repeated after any interruption: it continues, or ends with
+    TokenRefused; a plane of the original says so when the answer to the first request was lost. A folder already
+    paired with this very token is returned as it is; another token replaces the identity, and only once the new one is
+    complete.
 
     Raises TokenRefused, ConfigurationIncomplete, CertificateNotOurs, OSError, and what `Plane.ask` raises.
     """
@@ -412,7 +431,7 @@ async def pair(
             # The second token may have ended meanwhile; the first one decides whether there is another.
             attempt.forget_answer()
     if answer is None or certificate is None:
-        answer = await _configuration(connector_url, trust, token)
+        answer = await _configuration(connector_url, trust, attempt, token)
         attempt.keep_answer(answer)
         certificate = await _signed(connector_url, trust, attempt, answer, clock)
     return await asyncio.to_thread(_installed, attempt, folder, answer, certificate, digest(token))
@@ -438,14 +457,8 @@ def _connection(folder: Path, answer: ManagementPlane, certificate: Issued, toke
     )
 
 
-async def _configuration(connector_url: str, trust: Trust, token: str) -> ManagementPlane:
-    async with Plane({Endpoint.CONNECTOR: connector_url}, trust=trust, credentials=OneTimeToken(token)) as plane:
-        try:
-            answer = ManagementPlane.of(await plane.send("Configuration"))
-        except PlaneRefused as refusal:
-            if refusal.unauthorized:
-                raise TokenRefused from refusal
-            raise
+async def _configuration(connector_url: str, trust: Trust, attempt: _Attempt, token: str) -> ManagementPlane:
+    answer = ManagementPlane.of(await _asked(connector_url, trust, attempt, token, "Configuration"))
     if not answer.token:
         raise ConfigurationIncomplete(missing="token")
     return answer
@@ -455,15 +468,33 @@ async def _signed(
     connector_url: str, trust: Trust, attempt: _Attempt, answer: ManagementPlane, clock: Callable[[], datetime]
 ) -> Issued:
     request = {"csr": signing_request(attempt.key, answer.subject)}
-    credentials = OneTimeToken(answer.token or "")
-    async with Plane({Endpoint.CONNECTOR: connector_url}, trust=trust, credentials=credentials) as plane:
-        try:
-            result = await plane.send("SignCertificateSigningRequest", request)
-        except PlaneRefused as refusal:
-            if refusal.unauthorized:
-                raise TokenRefused from refusal
-            raise
+    result = await _asked(connector_url, trust, attempt, answer.token or "", "SignCertificateSigningRequest", request)
     return issued(result, key=attempt.key, subject=answer.subject, now=clock())
+
+
+async def _asked(
+    connector_url: str,
+    trust: Trust,
+    attempt: _Attempt,
+    token: str,
+    document: str,
+    variables: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Ask with a one-time token, again when no answer came: the key that goes with it makes the two one."""
+    credentials = OneTimeToken(token, key_digest(attempt.key))
+    for pause in (*_ASK_AGAIN_AFTER, None):
+        async with Plane({Endpoint.CONNECTOR: connector_url}, trust=trust, credentials=credentials) as plane:
+            try:
+                return await plane.send(document, variables)
+            except PlaneRefused as refusal:
+                if refusal.unauthorized:
+                    raise TokenRefused from refusal
+                raise
+            except (PlaneUnreachable, PlaneAnswerUnreadable):
+                if pause is None:
+                    raise
+        await asyncio.sleep(pause)
+    raise AssertionError("the last attempt returns or raises")
 
 
 async def renew(

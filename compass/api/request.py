@@ -17,27 +17,39 @@ from compass.access import itself
 from compass.access.caller import Caller
 from compass.api.old_names import OldNames
 from compass.api.schema import Surface
-from compass.commands import Selection
+from compass.commands import Accepted, OnRecord, Selection
 from compass.errors import (
     Code,
     CompassError,
-    InsufficientScopes,
+    EmptyData,
+    InconsistentData,
     InvalidData,
+    InvalidOperation,
     NotUnique,
     OperationTimedOut,
     Unavailable,
 )
+from compass.inputs import camel
 from compass.postgres.pool import Database, Tx
 from compass.reads.compile import AtPath, Binding, Compiler, Complete, Plan, at, projected
 from compass.reads.document import DocumentRefused, Operation, Selected, Variables, introspect
 from compass.reads.kept import Kept
 from compass.reads.limits import DocumentTooCostly
-from compass.reads.plan import Hole, Query
+from compass.reads.plan import Hole, Lent, Query
 
 _log = logging.getLogger(__name__)
 
 _NOT_KEPT: Final = frozenset({"22000", "22021", "22P05"})
 """The database's numbers for values that it has no form for; 22000 is also what its driver says of them."""
+_OBJECTS: Final = {
+    "api_definition": "api",
+    "certificate_subject_mapping": "certSubjectMapping",
+    "formation": "formations",
+    "spec": "specification",
+}
+"""The contract's names of objects, where they are not the table's own."""
+_NOT_INDEXED: Final = frozenset({"54000", "54001"})
+"""A row that is too large for its index, and a value nested deeper than the database's stack."""
 _INTROSPECTION: Final = frozenset({"__schema", "__type"})
 
 
@@ -106,7 +118,7 @@ class Endpoint:
         plan = self._query_plan(caller, operation, values, raw)
         tenant = caller.tenant
         binding = Binding(tenant, caller.runtime, values, itself=itself.only(caller))
-        row = await self._database.read(plan.sql, plan.bind(binding))
+        row = await self._database.read(plan.sql, plan.bind(binding), searches=plan.searches)
         for (selected, absent), missing in zip(plan.watched, list(row)[1:], strict=True):
             if missing:
                 raise AtPath(selected.path, absent(binding.arguments(selected)))
@@ -127,7 +139,7 @@ class Endpoint:
         known = self._plans.get(key)
         if known is not None:
             return known
-        compiler = Compiler(self._offered.schema, self._offered.reads, caller.scopes)
+        compiler = self._compiler(caller)
         roots = [
             (selected, self._query_for(caller, selected, operation, raw))
             for selected in operation.walk(values).roots("Query")
@@ -137,6 +149,10 @@ class Endpoint:
         if not any(selected.name in _INTROSPECTION for selected, _ in roots):
             self._plans.keep(key, plan, len(operation.document.text))
         return plan
+
+    def _compiler(self, caller: Caller) -> Compiler:
+        lent = self._offered.parts.get(Lent, Lent())
+        return Compiler(self._offered.schema, self._offered.reads, caller.scopes, lent)
 
     def _query_for(self, caller: Caller, selected: Selected, operation: Operation, raw: Mapping[str, Any]) -> Query:
         if selected.name == "__typename":
@@ -148,8 +164,7 @@ class Endpoint:
             )
         query = self._offered.queries[selected.name]
         with at(selected.path):
-            if query.scope and query.scope not in caller.scopes:
-                raise InsufficientScopes(actual=";".join(sorted(caller.scopes)), required=query.scope)
+            caller.require(query.scope)
             if query.tenant:
                 caller.in_tenant()
         if caller.runtime is not None and query.for_runtime is not None:
@@ -165,28 +180,37 @@ class Endpoint:
 
     async def _act(self, caller: Caller, operation: Operation, values: Variables, raw: Mapping[str, Any]) -> bytes:
         members: list[bytes] = []
+        locations: list[str] = []
         errors: list[AtPath] = []
-        for selected in operation.walk(values).roots(operation.root_type):
-            if selected.name == "__typename":
-                members.append(_member(selected, b'"' + operation.root_type.encode() + b'"'))
-                continue
-            if selected.name in _INTROSPECTION:
-                members.append(_member(selected, orjson.dumps(introspect(operation, [selected], raw)[selected.key])))
-                continue
-            with at(selected.path):
-                try:
-                    reply = await self._run(caller, operation, selected, values, errors)
-                except (CompassError, AtPath):
-                    raise
-                except Exception as error:  # the edge, as in `answer`, with the path of the mutation
-                    raise translated(error) from error
-            members.append(_member(selected, reply))
+        try:
+            for selected in operation.walk(values).roots(operation.root_type):
+                if selected.name == "__typename":
+                    members.append(_member(selected, b'"' + operation.root_type.encode() + b'"'))
+                    continue
+                if selected.name in _INTROSPECTION:
+                    answer = introspect(operation, [selected], raw)[selected.key]
+                    members.append(_member(selected, orjson.dumps(answer)))
+                    continue
+                with at(selected.path):
+                    try:
+                        reply = await self._run(caller, operation, selected, values, errors)
+                    except (CompassError, AtPath):
+                        raise
+                    except Exception as error:  # the edge, as in `answer`, with the path of the mutation
+                        raise translated(error) from error
+                if isinstance(reply, Accepted):
+                    locations.append(reply.location)
+                else:
+                    members.append(_member(selected, reply))
+        except AtPath as refusal:
+            # What was accepted before goes on all the same, and nothing else says where.
+            return _located(self._envelope([refusal]), locations)
         data = b"{" + b",".join(members) + b"}"
-        return self._envelope(errors, data=data) if errors else b'{"data":' + data + b"}"
+        return _located(self._envelope(errors, data=data) if errors else b'{"data":' + data + b"}", locations)
 
     async def _run(
         self, caller: Caller, operation: Operation, selected: Selected, values: Variables, errors: list[AtPath]
-    ) -> bytes:
+    ) -> bytes | Accepted:
         command = self._offered.commands[selected.name]
         command.allowed(caller)
         arguments = command.read_arguments(selected.arguments(values))
@@ -197,17 +221,27 @@ class Endpoint:
             else Selection()
         )
 
-        async def work(tx: Tx) -> bytes:
+        async def work(tx: Tx) -> bytes | Accepted:
+            found: list[AtPath] = []
+            reply = b""
             if command.reply_before:
-                reply = await self._reply(tx, caller, operation, selected, values, arguments[0], errors)
-                await command.run(tx, caller, arguments, prepared, selection)
-                return reply
+                reply = await self._reply(tx, caller, operation, selected, values, arguments[0], found)
             result = await command.run(tx, caller, arguments, prepared, selection)
+            if isinstance(result, Accepted):
+                return result
+            if command.reply_before:
+                errors.extend(found)
+                return reply
             if selected.has_selection and isinstance(result, str):
                 return await self._reply(tx, caller, operation, selected, values, result, errors)
             return orjson.dumps(projected(result, selected))
 
-        return await self._database.run(work)
+        try:
+            return await self._database.run(work)
+        except CompassError as refusal:
+            if isinstance(refusal, OnRecord):
+                await self._database.run(refusal.record)
+            raise
 
     async def _reply(
         self,
@@ -229,7 +263,7 @@ class Endpoint:
         )
         plan = self._plans.get(key)
         if plan is None:
-            plan = Compiler(self._offered.schema, self._offered.reads, caller.scopes).reply(selected)
+            plan = self._compiler(caller).reply(selected)
             self._plans.keep(key, plan, len(operation.document.text))
         binding = Binding(caller.tenant, caller.runtime, values, subject, itself.only(caller))
         row = await tx.read(plan.sql, plan.bind(binding))
@@ -237,10 +271,17 @@ class Endpoint:
         return b"null" if row[0] is None else plan.fill(row[0], binding, caller, self._offered.parts)
 
 
-def _decisions(operation: Operation, values: Variables) -> tuple[Any, ...]:
+def _decisions(operation: Operation, values: Variables) -> bytes:
     if not operation.decisive:
-        return ()
-    return tuple(values.coerced.get(name) for name in operation.decisive)
+        return b""
+    return orjson.dumps([values.coerced.get(name) for name in operation.decisive])
+
+
+def _located(body: bytes, locations: Sequence[str]) -> bytes:
+    """The answer, with the places where to ask for what was only accepted. Source: contract/director.md §17."""
+    if not locations:
+        return body
+    return body.removesuffix(b"}") + b',"extensions":' + orjson.dumps({"locations": locations}) + b"}"
 
 
 def _member(selected: Selected, value: bytes) -> bytes:
@@ -252,8 +293,10 @@ def translated(error: Exception) -> CompassError:
     match error:
         case CompassError():
             return error
-        case asyncpg.UniqueViolationError():
-            return NotUnique(object=(error.table_name or "object"))
+        case asyncpg.IntegrityConstraintViolationError():
+            return _broken_constraint(error)
+        case asyncpg.ProgramLimitExceededError() if error.sqlstate in _NOT_INDEXED:
+            return InvalidData(reason="a text is too long to be looked up by, or a value is too deep to be kept")
         case asyncpg.DataError() if error.sqlstate in _NOT_KEPT:
             return InvalidData(reason="a text holds a NUL character, or a value is too large or too deep to be kept")
         case asyncpg.QueryCanceledError() | TimeoutError():
@@ -274,6 +317,27 @@ def translated(error: Exception) -> CompassError:
             number = str(uuid.uuid4())
             _log.error("request failed, errorID=%s", number, exc_info=error)
             return InternalFault(errorID=number)
+
+
+def _broken_constraint(error: asyncpg.IntegrityConstraintViolationError) -> CompassError:
+    """What the database says of a constraint that no command foresaw, such as a parent that was just deleted.
+
+    Source: contract/director.md §1.4, "DB mapping".
+    """
+    what = _OBJECTS.get(error.table_name or "") or camel(error.table_name or "object")
+    match error:
+        case asyncpg.UniqueViolationError():
+            return NotUnique(object=what)
+        case asyncpg.NotNullViolationError():
+            return EmptyData(object=what)
+        case asyncpg.ForeignKeyViolationError() if "is not present" in (error.detail or ""):
+            return InvalidOperation(object=what, reason="The referenced entity does not exists")
+        case asyncpg.ForeignKeyViolationError() | asyncpg.RestrictViolationError():
+            return InvalidOperation(
+                object=what, reason="The record cannot be deleted because another record refers to it"
+            )
+        case _:
+            return InconsistentData(object=what)
 
 
 class InternalFault(CompassError):

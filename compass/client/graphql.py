@@ -8,7 +8,8 @@ import hmac
 import json
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -21,6 +22,7 @@ from typing import Any, Final, Self
 
 import aiohttp
 
+from compass.client.events import Happened, events
 from compass.errors import Code, CompassError
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
@@ -29,6 +31,11 @@ MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 _IDLE_SECONDS: Final = 4.0
 """An idle connection is not used again after this: servers close theirs after five seconds or more, and a mutation
 that met the closing could not simply be sent again."""
+
+_SILENT_SECONDS: Final = 30.0
+"""A stream of events on which nothing came for this long is dead: the plane says something every ten seconds."""
+_DIRECTOR_PATH: Final = "/director/graphql"
+_EVENTS_PATH: Final = "/v1/events"
 
 _MAX_ANCHOR_BYTES: Final = 256 * 1024
 _CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\s*", re.DOTALL)
@@ -143,6 +150,9 @@ class OneTimeToken:
     """What a client without a certificate pairs with, sent as `Connector-Token`."""
 
     token: str = field(repr=False)
+    key_digest: str = ""
+    """SHA-256 of the DER of the key it will have certified, sent as `Connector-Key-Digest`: a call whose answer was
+    lost may then be made again."""
 
 
 @dataclass(frozen=True)
@@ -256,8 +266,10 @@ class Plane:
         match credentials:
             case Bearer(token):
                 self._headers["Authorization"] = f"Bearer {token}"
-            case OneTimeToken(token):
+            case OneTimeToken(token, key_digest):
                 self._headers["Connector-Token"] = token
+                if key_digest:
+                    self._headers["Connector-Key-Digest"] = key_digest
         self._timeout = aiohttp.ClientTimeout(total=timeout.total_seconds(), connect=min(10.0, timeout.total_seconds()))
         self._session: aiohttp.ClientSession | None = None
 
@@ -299,6 +311,28 @@ class Plane:
             raise PlaneNotTrusted(url=url, why=_why(error)) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # ValueError: an address that is none. OSError includes the time-out.
+            raise PlaneUnreachable(url=url, why=_why(error)) from error
+
+    async def events(self, after: str | None = None) -> AsyncGenerator[Happened, None]:
+        """What happens that this caller may know of, after the event of that id or from now on, until it is cut off.
+
+        Without `after`, and with one that the plane knows no more, the first is a `reset`. The plane ends it now and
+        then: come back with the last id. Raises PlaneUnreachable, also when nothing is heard any more, PlaneNotTrusted,
+        PlaneAnswerUnreadable for everything that is no stream, CertificateUnusable.
+        """
+        url = self._urls[Endpoint.DIRECTOR].removesuffix(_DIRECTOR_PATH) + _EVENTS_PATH
+        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})}
+        timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout.connect, sock_read=_SILENT_SECONDS)
+        try:
+            async with self._opened().get(url, headers=headers, timeout=timeout, allow_redirects=False) as answer:
+                if answer.status != HTTPStatus.OK or answer.content_type != "text/event-stream":
+                    raise PlaneAnswerUnreadable(url=url, status=str(answer.status), why="it is no stream of events")
+                async with aclosing(events(answer.content)) as stream:
+                    async for one in stream:
+                        yield one
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise PlaneNotTrusted(url=url, why=_why(error)) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             raise PlaneUnreachable(url=url, why=_why(error)) from error
 
     def _opened(self) -> aiohttp.ClientSession:

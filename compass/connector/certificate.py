@@ -3,7 +3,8 @@
 Whatever a request asks for, its certificate carries the subject the server built, the constant profile of
 `authority.py`, and the request's public key. The intent is recorded before a key is signed and the result after, in
 the transaction that redeems the token: no certificate leaves the plane without its record, and a refused request
-leaves the token usable. Source of the checks and texts: contract/connector-agent-provisioner.md §B.5.
+leaves the token usable. Certificates that were renewed from one another are one line, and end together.
+Source of the checks and texts: contract/connector-agent-provisioner.md §B.5.
 """
 
 import base64
@@ -26,7 +27,7 @@ from cryptography.x509.oid import NameOID
 from compass.connector import one_time_token
 from compass.connector.authority import Authority, PublicKey, new_serial, pem, serial_text
 from compass.connector.one_time_token import TokenRefused
-from compass.errors import Code, CompassError, NotFound
+from compass.errors import Code, CompassError, NotFound, Unauthorized
 from compass.ids import SystemAuthId
 from compass.postgres.pool import Tx
 
@@ -60,6 +61,13 @@ class CsrUndecodable(CsrRefused):
     """What was sent is not base64, or too large to be looked at."""
 
     message = "Error while decoding Certificate Signing Request: {reason}"
+
+
+class LineEnded(Unauthorized):
+    """The certificate that a further one was asked for with is revoked."""
+
+    def __init__(self) -> None:
+        super().__init__(reason="the certificate was revoked")
 
 
 @dataclass(frozen=True)
@@ -127,16 +135,22 @@ def common_name(der: bytes) -> SystemAuthId | None:
     return SystemAuthId(str(names[0].value)) if len(names) == 1 else None
 
 
-async def pair(tx: Tx, authority: Authority, token: str, csr: str) -> Issued:
+async def pair(tx: Tx, authority: Authority, token: str, csr: str, *, announced: str | None = None) -> Issued:
     """Redeem the token for a certificate: both happen, or neither.
 
     A refused request leaves the token usable. The same token with the same key, within the token's life, gives
-    the very same certificate, so a lost reply strands nobody; with another key it is refused.
-    Raises TokenRefused, CsrRefused.
+    the very same certificate, so a lost reply strands nobody; with another key it is refused, and that is announced.
+    `announced` is the thumbprint of the key that the client says it uses. Raises TokenRefused, CsrRefused.
     """
-    holder = await one_time_token.holder(tx, token)
+    try:
+        holder = await one_time_token.holder(tx, token)
+    except TokenRefused:
+        await one_time_token.refuse_other_key(tx, token, _key_in(csr))
+        raise
     try:
         request = read(authority, holder.system_auth, csr)
+        if announced not in (None, request.key_thumbprint):
+            raise CsrRefused(reason="CSR: Connector-Key-Digest is not the SHA-256 of its public key.")
     except CsrRefused:
         if holder.used:
             raise TokenRefused from None  # a used token tells nothing, not even what is wrong with a request
@@ -146,7 +160,19 @@ async def pair(tx: Tx, authority: Authority, token: str, csr: str) -> Issued:
     earlier = await tx.row(ISSUED_FOR_TOKEN, token=digest)
     if earlier is not None:
         return _issued(earlier, authority)
-    return await _issue_client(tx, authority, system_auth, request, token_digest=digest, renewal_of=None)
+    try:
+        return await _issue_client(
+            tx, authority, system_auth, request, token_digest=digest, renewal_of=holder.asked_with
+        )
+    except LineEnded:
+        raise TokenRefused from None
+
+
+def _key_in(csr: str) -> str | None:
+    try:
+        return _thumbprint(_allowed_key(_parsed(_der(csr))[0]))
+    except CsrRefused:
+        return None
 
 
 ISSUED_FOR_TOKEN = """
@@ -160,8 +186,8 @@ async def issue(
 ) -> Issued:
     """Sign a request of a client that is authenticated already.
 
-    `renewal_of` is the fingerprint of the certificate it authenticated with, which stays valid. Raises CsrRefused,
-    NotFound when the system auth is gone.
+    `renewal_of` is the fingerprint of the certificate it authenticated with, which stays valid and has to be still.
+    Raises CsrRefused, LineEnded, NotFound when the system auth is gone.
     """
     request = read(authority, system_auth, csr)
     return await _issue_client(tx, authority, system_auth, request, token_digest=None, renewal_of=renewal_of)
@@ -208,6 +234,8 @@ async def _issue_client(
     token_digest: bytes | None,
     renewal_of: str | None,
 ) -> Issued:
+    if renewal_of is not None:
+        await tx.run(HOLD_LINE, fingerprint=renewal_of)
     serial = new_serial()
     intended = await tx.run(
         INTEND_CLIENT,
@@ -219,18 +247,28 @@ async def _issue_client(
         renewal_of=renewal_of,
     )
     if not intended:
-        raise NotFound(object="systemAuth")
+        raise LineEnded() if renewal_of is not None else NotFound(object="systemAuth")
     return await _record(
         tx, authority, authority.sign_client(request.public_key, common_name=system_auth, serial=serial)
     )
 
 
+# A revocation of the line waits, so that it also sees, and ends, this certificate; or this waits for the revocation,
+# and the statement that follows sees that.
+HOLD_LINE = """
+-- certificate.hold_line
+SELECT FROM certificate
+WHERE serial = (SELECT earlier.lineage FROM certificate earlier WHERE earlier.fingerprint = %(fingerprint)s)
+FOR SHARE
+"""
 # The lock makes a deletion of the system auth wait, so that its trigger also sees, and ends, this certificate.
 INTEND_CLIENT = """
 -- certificate.intend_client
 INSERT INTO certificate (serial, kind, signed_by, system_auth_id, names, key_thumbprint, token_digest, renewal_of)
 SELECT %(serial)s, 'client', %(signed_by)s, id, ARRAY[id::text], %(key_thumbprint)s, %(token_digest)s, %(renewal_of)s
-FROM system_auth WHERE id = %(system_auth)s FOR KEY SHARE
+FROM system_auth WHERE id = %(system_auth)s AND (%(renewal_of)s::text IS NULL OR EXISTS (
+    SELECT FROM certificate earlier WHERE earlier.fingerprint = %(renewal_of)s AND earlier.revoked_at IS NULL
+)) FOR KEY SHARE
 """
 
 

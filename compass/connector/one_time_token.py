@@ -2,19 +2,25 @@
 
 Invariants: only a token's digest is kept; a system auth has at most one token in force; a token is used once, which
 one conditional UPDATE decides by the database's clock; and a token certifies at most one public key, ever.
-Unknown, expired, used and replaced tokens are refused alike. Source: contract/connector-agent-provisioner.md §B.3.
+A client that announces its key with the first step may repeat that step, and the token it gets is good for that key
+alone. Unknown, expired, used and replaced tokens are refused alike. Source: contract/connector-agent-provisioner.md
+§B.3; the announced key is ours.
 """
 
 import base64
 import hashlib
+import hmac
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from compass.commands import OnRecord
 from compass.errors import Code, CompassError, NotFound
-from compass.ids import SystemAuthId
+from compass.ids import SystemAuthId, TenantId
+from compass.outbox.append import append
+from compass.outbox.events import Event
 from compass.postgres.pool import Tx
 from compass.settings import TokenSettings
 
@@ -47,6 +53,37 @@ class TokenRefused(CompassError):
     message = "Failed to authenticate with one time token."
 
 
+class TokenMisused(TokenRefused, OnRecord):
+    """The token was shown with another key than its own. The caller is told no more than of any refused token."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__()
+        self._digest = digest(token)
+
+    async def record(self, tx: Tx) -> None:
+        """Announce it, once per token, however often it is shown. Emits OneTimeTokenMisused."""
+        misused = await tx.row(MISUSED, digest=self._digest)
+        if misused is not None:
+            await append(tx, OneTimeTokenMisused(misused["tenant_id"], SystemAuthId(misused["system_auth_id"])))
+
+
+@dataclass(frozen=True)
+class OneTimeTokenMisused(Event):
+    """Somebody showed a one-time token with another key than the one it belongs to: it may have been stolen."""
+
+    tenant: TenantId | None
+    system_auth: SystemAuthId
+
+
+MISUSED = """
+-- one_time_token.misused
+UPDATE one_time_token SET misused_at = clock_timestamp()
+FROM system_auth
+WHERE digest = %(digest)s AND misused_at IS NULL AND system_auth.id = one_time_token.system_auth_id
+RETURNING one_time_token.system_auth_id, system_auth.tenant_id
+"""
+
+
 @dataclass(frozen=True)
 class Holder:
     """Who a token speaks for."""
@@ -54,6 +91,8 @@ class Holder:
     system_auth: SystemAuthId
     purpose: Purpose
     used: bool
+    asked_with: str | None = None
+    """Fingerprint of the certificate the token was asked for with, if it was."""
 
 
 @dataclass(frozen=True)
@@ -71,18 +110,62 @@ def digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
-async def issue(tx: Tx, system_auth: SystemAuthId, *, purpose: Purpose, life: timedelta) -> str:
+async def issue(
+    tx: Tx, system_auth: SystemAuthId, *, purpose: Purpose, life: timedelta, asked_with: str | None = None
+) -> str:
     """A new token for the system auth, 88 characters; every older one of it becomes unusable.
 
+    `asked_with` is the certificate it was asked for with, if any: the token is worth no more than that.
     Three statements. Raises NotFound. Whoever asks twice at the same time is served one after the other, and
     only the later token is in force.
     """
+    token = base64.urlsafe_b64encode(secrets.token_bytes(TOKEN_BYTES)).decode()
+    await _put(tx, system_auth, token, purpose=purpose, life=life, asked_with=asked_with)
+    return token
+
+
+async def issue_next(tx: Tx, spent: Holder, token: str, *, key: str | None, life: timedelta) -> str:
+    """The token for the signing request, to whoever spent `token` on a configuration.
+
+    For a client that announced its key it is always the same, see `repeated`, and certifies that key alone. As `issue`.
+    """
+    if key is None:
+        return await issue(tx, spent.system_auth, purpose=Purpose.CSR, life=life, asked_with=spent.asked_with)
+    following = _following(token, key)
+    await _put(
+        tx, spent.system_auth, following, purpose=Purpose.CSR, life=life, asked_with=spent.asked_with, bound_key=key
+    )
+    return following
+
+
+def _following(token: str, key: str) -> str:
+    # Made of the token itself, which is kept nowhere: nobody but its holder can make it a second time.
+    made = hmac.digest(token.encode(), b"compass: the token for the signing request of " + key.encode(), "sha512")
+    return base64.urlsafe_b64encode(made).decode()
+
+
+async def _put(
+    tx: Tx,
+    system_auth: SystemAuthId,
+    token: str,
+    *,
+    purpose: Purpose,
+    life: timedelta,
+    asked_with: str | None,
+    bound_key: str | None = None,
+) -> None:
     if await tx.value(LOCK, system_auth=system_auth) is None:
         raise NotFound(object="systemAuth")
     await tx.run(REPLACE, system_auth=system_auth)
-    token = base64.urlsafe_b64encode(secrets.token_bytes(TOKEN_BYTES)).decode()
-    await tx.run(ISSUE, digest=digest(token), system_auth=system_auth, purpose=purpose, life=life)
-    return token
+    await tx.run(
+        ISSUE,
+        digest=digest(token),
+        system_auth=system_auth,
+        purpose=purpose,
+        life=life,
+        asked_with=asked_with,
+        bound_key=bound_key,
+    )
 
 
 LOCK = """
@@ -98,28 +181,68 @@ WHERE system_auth_id = %(system_auth)s AND replaced_at IS NULL
 
 ISSUE = """
 -- one_time_token.issue
-INSERT INTO one_time_token (digest, system_auth_id, purpose, created_at, expires_at)
-SELECT %(digest)s, %(system_auth)s, %(purpose)s, issued.at, issued.at + %(life)s
+INSERT INTO one_time_token (digest, system_auth_id, purpose, created_at, expires_at, asked_with, bound_key)
+SELECT %(digest)s, %(system_auth)s, %(purpose)s, issued.at, issued.at + %(life)s, %(asked_with)s, %(bound_key)s
 FROM (SELECT clock_timestamp() AS at) AS issued
 """
 
 
-async def spend(tx: Tx, token: str) -> Holder:
+async def spend(tx: Tx, token: str, *, key: str | None = None) -> Holder:
     """Use the token, for good once the transaction commits. `Holder.used` is False: nobody used it before.
 
+    `key` is the thumbprint of the key that the client announced, and has to be the token's own if that has one.
     One statement; of any number of simultaneous calls exactly one succeeds. Raises TokenRefused.
     """
-    spent = await tx.row(SPEND, digest=digest(token))
+    spent = await tx.row(SPEND, digest=digest(token), key=key)
     if spent is None:
         raise TokenRefused
-    return Holder(SystemAuthId(spent["system_auth_id"]), Purpose(spent["purpose"]), used=False)
+    return Holder(
+        SystemAuthId(spent["system_auth_id"]), Purpose(spent["purpose"]), used=False, asked_with=spent["asked_with"]
+    )
 
 
 SPEND = """
 -- one_time_token.spend
-UPDATE one_time_token SET used_at = clock_timestamp()
-WHERE digest = %(digest)s AND used_at IS NULL AND replaced_at IS NULL AND expires_at > clock_timestamp()
-RETURNING system_auth_id, purpose
+UPDATE one_time_token SET used_at = clock_timestamp(), bound_key = %(key)s
+WHERE digest = %(digest)s AND used_at IS NULL AND (bound_key IS NULL OR bound_key = %(key)s)
+  AND replaced_at IS NULL AND expires_at > clock_timestamp()
+RETURNING system_auth_id, purpose, asked_with
+"""
+
+
+async def repeated(tx: Tx, token: str, key: str) -> tuple[SystemAuthId, str]:
+    """What a client got that spent the token and announced this key, for one whose answer was lost.
+
+    Changes nothing. Raises TokenRefused when the token ended since, or the one it led to; TokenMisused when it was
+    another key's.
+    """
+    following = _following(token, key)
+    system_auth = await tx.value(REPEATED, digest=digest(token), key=key, following=digest(following))
+    if system_auth is None:
+        await refuse_other_key(tx, token, key)
+        raise TokenRefused
+    return SystemAuthId(system_auth), following
+
+
+REPEATED = """
+-- one_time_token.repeated
+SELECT spent.system_auth_id
+FROM one_time_token spent JOIN one_time_token following ON following.system_auth_id = spent.system_auth_id
+WHERE spent.digest = %(digest)s AND spent.bound_key = %(key)s AND spent.used_at IS NOT NULL
+  AND spent.expires_at > clock_timestamp()
+  AND following.digest = %(following)s AND following.replaced_at IS NULL AND following.expires_at > clock_timestamp()
+"""
+
+
+async def refuse_other_key(tx: Tx, token: str, key: str | None) -> None:
+    """Raises TokenMisused when the token is known and belongs to another key; otherwise does nothing."""
+    if await tx.value(BELONGS_TO_ANOTHER, digest=digest(token), key=key):
+        raise TokenMisused(token)
+
+
+BELONGS_TO_ANOTHER = """
+-- one_time_token.belongs_to_another
+SELECT coalesce(key_thumbprint, bound_key) <> %(key)s FROM one_time_token WHERE digest = %(digest)s
 """
 
 
@@ -131,12 +254,17 @@ async def holder(tx: Tx, token: str) -> Holder:
     held = await tx.row(HOLDER, digest=digest(token))
     if held is None:
         raise TokenRefused
-    return Holder(SystemAuthId(held["system_auth_id"]), Purpose(held["purpose"]), used=held["used"])
+    return Holder(
+        SystemAuthId(held["system_auth_id"]),
+        Purpose(held["purpose"]),
+        used=held["used"],
+        asked_with=held["asked_with"],
+    )
 
 
 HOLDER = """
 -- one_time_token.holder
-SELECT system_auth_id, purpose, used_at IS NOT NULL AS used
+SELECT system_auth_id, purpose, asked_with, used_at IS NOT NULL AS used
 FROM one_time_token
 WHERE digest = %(digest)s AND replaced_at IS NULL AND expires_at > clock_timestamp()
 """
@@ -146,10 +274,12 @@ async def redeem(tx: Tx, token: str, *, key_thumbprint: str) -> SystemAuthId:
     """Use the token to certify the public key of that thumbprint, and no other key ever.
 
     Twice with the same key, within the token's life, is the same as once: a client whose reply was lost asks
-    again. One statement. Raises TokenRefused, also for a token that was spent on a configuration.
+    again. One statement, two for a refusal. Raises TokenRefused, also for a token that was spent on a configuration,
+    and TokenMisused for one that belongs to another key.
     """
     system_auth = await tx.value(REDEEM, digest=digest(token), key=key_thumbprint)
     if system_auth is None:
+        await refuse_other_key(tx, token, key_thumbprint)
         raise TokenRefused
     return SystemAuthId(system_auth)
 
@@ -158,7 +288,7 @@ REDEEM = """
 -- one_time_token.redeem
 UPDATE one_time_token SET used_at = coalesce(used_at, clock_timestamp()), key_thumbprint = %(key)s
 WHERE digest = %(digest)s AND (used_at IS NULL OR key_thumbprint = %(key)s)
-  AND replaced_at IS NULL AND expires_at > clock_timestamp()
+  AND (bound_key IS NULL OR bound_key = %(key)s) AND replaced_at IS NULL AND expires_at > clock_timestamp()
 RETURNING system_auth_id
 """
 

@@ -2,9 +2,12 @@
 
 Two calls, as clients in the field make them: `configuration` spends the first token and hands out the second, and
 `signCertificateSigningRequest` spends that one. Each spends in the transaction that does the work, so a refused or
-interrupted call leaves the token usable. Source: contract/connector-agent-provisioner.md §B.3 to §B.8.
+interrupted call leaves the token usable. A client that says with both which key it will have certified may repeat
+either when the answer was lost.
+Source: contract/connector-agent-provisioner.md §B.3 to §B.8; the announced key is ours.
 """
 
+import re
 from typing import Any, Final
 
 from compass.access import itself
@@ -13,14 +16,17 @@ from compass.access.tenancy import application_refusal, runtime_refusal
 from compass.commands import Selection, command
 from compass.connector import certificate, one_time_token, revocation
 from compass.connector.authority import Authority
-from compass.connector.one_time_token import Purpose
+from compass.connector.one_time_token import Purpose, TokenRefused
 from compass.connector.urls import PublicUrls
-from compass.errors import Code, CompassError
+from compass.errors import Code, CompassError, InvalidData
 from compass.ids import ApplicationId, RuntimeId, SystemAuthId, TenantId
 from compass.postgres.pool import Tx
 from compass.settings import TokenSettings
 
 TOKEN_HEADER: Final = "connector-token"
+KEY_HEADER: Final = "connector-key-digest"
+"""SHA-256 of the public key's DER (SubjectPublicKeyInfo), lower-case hex."""
+_KEY_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 KEY_ALGORITHM: Final = "rsa2048"
 """What the original has always advertised; clients read it and do as they like."""
 
@@ -74,26 +80,33 @@ RETURNING id
 
 
 async def begin_for_application(
-    tx: Tx, tenant: TenantId, application: ApplicationId, settings: TokenSettings
+    tx: Tx, tenant: TenantId, application: ApplicationId, settings: TokenSettings, *, asked_with: str | None
 ) -> tuple[SystemAuthId, str]:
-    """A new way for the application to be known, and the token it pairs with. Raises NotFound, Unauthorized."""
+    """A new way for the application to be known, and the token it pairs with. Raises NotFound, Unauthorized.
+
+    `asked_with` is the certificate of whoever asks, if it has one: the token ends with it.
+    """
     system_auth = await tx.value(PAIR_APPLICATION, tenant=tenant, application=application)
     if system_auth is None:
         raise await application_refusal(tx, tenant, application)
     return system_auth, await one_time_token.issue(
-        tx, system_auth, purpose=Purpose.APPLICATION, life=settings.application_validity
+        tx,
+        system_auth,
+        purpose=Purpose.APPLICATION,
+        life=settings.application_validity,
+        asked_with=asked_with,
     )
 
 
 async def begin_for_runtime(
-    tx: Tx, tenant: TenantId, runtime: RuntimeId, settings: TokenSettings
+    tx: Tx, tenant: TenantId, runtime: RuntimeId, settings: TokenSettings, *, asked_with: str | None
 ) -> tuple[SystemAuthId, str]:
     """The same for a runtime."""
     system_auth = await tx.value(PAIR_RUNTIME, tenant=tenant, runtime=runtime)
     if system_auth is None:
         raise await runtime_refusal(tx, tenant, runtime)
     return system_auth, await one_time_token.issue(
-        tx, system_auth, purpose=Purpose.RUNTIME, life=settings.runtime_validity
+        tx, system_auth, purpose=Purpose.RUNTIME, life=settings.runtime_validity, asked_with=asked_with
     )
 
 
@@ -104,7 +117,7 @@ async def request_for_application(
     """A one-time token for an application. Raises NotFound, Unauthorized."""
     tenant = caller.in_tenant()
     itself.require(caller, application)
-    _, token = await begin_for_application(tx, tenant, application, settings)
+    _, token = await begin_for_application(tx, tenant, application, settings, asked_with=caller.certificate or None)
     return {"token": token}
 
 
@@ -113,7 +126,7 @@ async def request_for_runtime(tx: Tx, caller: Caller, runtime: RuntimeId, *, set
     """A one-time token for a runtime. Raises NotFound, Unauthorized."""
     tenant = caller.in_tenant()
     itself.require(caller, runtime)
-    _, token = await begin_for_runtime(tx, tenant, runtime, settings)
+    _, token = await begin_for_runtime(tx, tenant, runtime, settings, asked_with=caller.certificate or None)
     return {"token": token}
 
 
@@ -123,15 +136,14 @@ async def configuration(
 ) -> dict[str, Any]:
     """What a client needs for its signing request.
 
-    A caller with a one-time token has it spent and gets the next. One with a certificate gets a token only if it asks
-    for one, so that an agent that looks here at every round writes nothing. Raises NotPaired, TokenRefused.
+    A caller with a one-time token has it spent and gets the next; one that announces its key gets the same again when
+    it asks again. One with a certificate gets a token only if it asks for one, so that an agent that looks here at
+    every round writes nothing. Raises NotPaired, TokenRefused, TokenMisused, InvalidData.
     """
     token = caller.header(TOKEN_HEADER)
+    next_token: str | None
     if token:
-        system_auth = (await one_time_token.spend(tx, token)).system_auth
-        next_token: str | None = await one_time_token.issue(
-            tx, system_auth, purpose=Purpose.CSR, life=settings.csr_validity
-        )
+        system_auth, next_token = await _exchanged(tx, token, _announced(caller), settings)
     elif caller.flow is Flow.CERTIFICATE and caller.system_auth is not None:
         system_auth = caller.system_auth
         next_token = await _another(tx, caller, system_auth, settings) if "token" in selected else None
@@ -150,21 +162,43 @@ async def configuration(
     }
 
 
+async def _exchanged(tx: Tx, token: str, key: str | None, settings: TokenSettings) -> tuple[SystemAuthId, str]:
+    try:
+        spent = await one_time_token.spend(tx, token, key=key)
+    except TokenRefused:
+        if key is None:
+            raise
+        return await one_time_token.repeated(tx, token, key)
+    return spent.system_auth, await one_time_token.issue_next(tx, spent, token, key=key, life=settings.csr_validity)
+
+
+def _announced(caller: Caller) -> str | None:
+    key = caller.header(KEY_HEADER)
+    if key and not _KEY_DIGEST.fullmatch(key):
+        raise InvalidData(
+            reason="Connector-Key-Digest has to be the SHA-256 of the public key's SubjectPublicKeyInfo in DER, "
+            "as 64 lower-case hexadecimal digits"
+        )
+    return key or None
+
+
 async def _another(tx: Tx, caller: Caller, system_auth: SystemAuthId, settings: TokenSettings) -> str:
     if caller.consumer not in (Consumer.APPLICATION, Consumer.RUNTIME):
         raise CannotPair(consumer=caller.consumer.value)
-    return await one_time_token.issue(tx, system_auth, purpose=Purpose.CSR, life=settings.csr_validity)
+    return await one_time_token.issue(
+        tx, system_auth, purpose=Purpose.CSR, life=settings.csr_validity, asked_with=caller.certificate
+    )
 
 
 @command("signCertificateSigningRequest", scope="")
 async def sign(tx: Tx, caller: Caller, csr: str, *, authority: Authority) -> dict[str, Any]:
     """A certificate for the key in the request: the first with a one-time token, a further one with a certificate.
 
-    Raises CsrRefused, which leaves the token usable, TokenRefused, NotPaired.
+    Raises CsrRefused, which leaves the token usable, TokenRefused, TokenMisused, NotPaired, LineEnded, InvalidData.
     """
     token = caller.header(TOKEN_HEADER)
     if token:
-        issued = await certificate.pair(tx, authority, token, csr)
+        issued = await certificate.pair(tx, authority, token, csr, announced=_announced(caller))
     elif caller.flow is Flow.CERTIFICATE and caller.system_auth is not None:
         issued = await certificate.issue(tx, authority, caller.system_auth, csr, renewal_of=caller.certificate)
     else:
@@ -178,8 +212,11 @@ async def sign(tx: Tx, caller: Caller, csr: str, *, authority: Authority) -> dic
 
 @command("revokeCertificate", scope="")
 async def revoke(tx: Tx, caller: Caller) -> bool:
-    """Revoke the certificate of this very call; it is refused from now on, everywhere. Raises NoCertificate."""
+    """Revoke the certificate of this very call and its line; they are refused from now on, everywhere.
+
+    Raises NoCertificate. Emits CertificatesRevoked.
+    """
     if caller.flow is not Flow.CERTIFICATE:
         raise NoCertificate()
-    await revocation.revoke(tx, caller.certificate, reason="revoked by its holder")
+    await revocation.revoke(tx, caller.certificate, reason="revoked by its holder", by=caller.consumer_id)
     return True

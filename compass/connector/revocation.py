@@ -1,6 +1,7 @@
 """Revoked certificates, and how every replica knows of them within a second.
 
-A certificate is revoked by a row and announced in the same transaction. Each process keeps the set of revoked
+A certificate is revoked with its whole line, all that were renewed from one another: whoever stole one may have renewed
+it. That is a row each, announced in the same transaction. Each process keeps the set of revoked
 certificates in memory, told of additions by the database and counting them twice a second, because an announcement
 can be lost with its connection. When it cannot show that its set is fresh it asks the table, and when the table
 cannot be asked the request is refused.
@@ -9,12 +10,15 @@ cannot be asked the request is refused.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from compass.errors import NotFound, Unavailable
-from compass.ids import SystemAuthId
+from compass.ids import SystemAuthId, TenantId
+from compass.outbox.append import append
+from compass.outbox.events import Event
 from compass.postgres.pool import AWAY, Database, Tx
 
 log = logging.getLogger(__name__)
@@ -28,47 +32,62 @@ FRESH_SECONDS: Final = 2.0
 """How old the last count may be before the set in memory is not believed any more."""
 
 
-async def revoke(tx: Tx, fingerprint: str, *, reason: str) -> None:
-    """End the certificate of that fingerprint, now and on every replica; once more changes nothing.
+@dataclass(frozen=True)
+class CertificatesRevoked(Event):
+    """Certificates were revoked that were in force. Those of a system auth that is deleted go without this."""
 
-    One statement. Raises NotFound when the plane never issued it.
+    tenant: TenantId | None
+    system_auths: tuple[SystemAuthId, ...]
+    count: int
+    by: str
+
+
+async def revoke(tx: Tx, fingerprint: str, *, reason: str, by: str) -> int:
+    """End the certificate of that fingerprint and its line, now and on every replica; once more changes nothing.
+
+    How many were still in force. Four statements. Raises NotFound when the plane never issued it. Emits
+    CertificatesRevoked.
     """
-    if await tx.value(REVOKE, fingerprint=fingerprint, reason=reason, channel=CHANNEL) is None:
+    line = await tx.value(LINE_OF, fingerprint=fingerprint)
+    if line is None:
         raise NotFound(object="certificate")
+    return await revoke_lines(tx, [line], reason=reason, by=by)
 
 
-# `known` sees the row as it was: a certificate revoked before is found, and neither changed nor announced again.
-REVOKE = """
--- revocation.revoke
-WITH known AS (
-    SELECT fingerprint FROM certificate WHERE fingerprint = %(fingerprint)s
-), ended AS (
-    UPDATE certificate SET revoked_at = clock_timestamp(), revocation_reason = %(reason)s
-    WHERE fingerprint = %(fingerprint)s AND revoked_at IS NULL
-    RETURNING fingerprint
-), announced AS (
-    SELECT count(pg_notify(%(channel)s, 'revoked ' || fingerprint)) FROM ended
-)
-SELECT known.fingerprint FROM known, announced
+LINE_OF = """
+-- revocation.line_of
+SELECT lineage FROM certificate WHERE fingerprint = %(fingerprint)s
 """
 
 
-async def revoke_all_of(tx: Tx, system_auth: SystemAuthId, *, reason: str) -> int:
-    """End every certificate that speaks for the system auth. How many were still in force.
+async def revoke_lines(tx: Tx, lines: Sequence[str], *, reason: str, by: str) -> int:
+    """End these lines. How many certificates were still in force. Three statements. Emits CertificatesRevoked."""
+    await tx.run(HOLD_LINES, lines=lines)
+    ended = await tx.row(REVOKE, lines=lines, reason=reason, by=by, channel=CHANNEL)
+    if ended is None:
+        raise AssertionError("an aggregate always has one row")
+    if ended["count"]:
+        await append(tx, CertificatesRevoked(ended["tenant"], tuple(ended["system_auths"]), ended["count"], by))
+    return int(ended["count"])
 
-    Deleting the system auth does this by itself; this is for one that stays.
-    """
-    return int(await tx.value(REVOKE_ALL_OF, system_auth=system_auth, reason=reason, channel=CHANNEL))
 
-
-REVOKE_ALL_OF = """
--- revocation.revoke_all_of
+# Alone, and first: a renewal that is under way holds the line's first certificate, and what it adds is seen only by a
+# statement that begins after it. In one order, so that two revocations do not wait for each other.
+HOLD_LINES = """
+-- revocation.hold_lines
+SELECT FROM certificate WHERE serial = ANY(%(lines)s::text[]) ORDER BY serial FOR NO KEY UPDATE
+"""
+# All lines that are ended together are one tenant's.
+REVOKE = """
+-- revocation.revoke
 WITH ended AS (
-    UPDATE certificate SET revoked_at = clock_timestamp(), revocation_reason = %(reason)s
-    WHERE system_auth_id = %(system_auth)s AND revoked_at IS NULL
-    RETURNING fingerprint
+    UPDATE certificate SET revoked_at = clock_timestamp(), revocation_reason = %(reason)s, revoked_by = %(by)s
+    WHERE lineage = ANY(%(lines)s::text[]) AND revoked_at IS NULL
+    RETURNING fingerprint, tenant_id, system_auth_id
 )
-SELECT count(pg_notify(%(channel)s, 'revoked ' || fingerprint)) FROM ended
+SELECT count(pg_notify(%(channel)s, 'revoked ' || fingerprint)), min(tenant_id::text) AS tenant,
+    coalesce(array_agg(DISTINCT system_auth_id::text) FILTER (WHERE system_auth_id IS NOT NULL), '{}') AS system_auths
+FROM ended
 """
 
 
@@ -100,6 +119,11 @@ class Revocations:
         """Whether the set in memory can be believed: announcements are heard, and the last count is recent."""
         listening = self._lost is not None and not self._lost.is_set()
         return listening and time.monotonic() - self._counted_at < FRESH_SECONDS
+
+    @property
+    def known(self) -> int:
+        """How many revoked certificates this process knows of; grows with every revocation it hears of."""
+        return len(self._revoked)
 
     async def is_revoked(self, fingerprint: str) -> bool:
         """Whether the certificate was revoked. Raises Unavailable when that cannot be known: refuse the request."""

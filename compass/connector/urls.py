@@ -5,10 +5,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PublicUrls:
-    """The two listeners, as `https://host:port` without a path."""
+    """The two listeners, as `https://host:port` without a path, and what stands beside them."""
 
     token_port: str
     mtls_port: str
+    legacy: str | None = None
+    """Where a connector of the legacy REST interface answers, when there is one beside the plane."""
+
+    @property
+    def legacy_connector(self) -> str:
+        """For clients of the legacy REST interface; a token is added as `?token=`."""
+        return self.legacy or f"{self.token_port}/v1/applications/signingRequests/info"
 
     @property
     def connector(self) -> str:

@@ -141,7 +141,7 @@ async def _token(tx: Tx, op: Operation, made: Cluster, settings: TokenSettings) 
     known = await tx.row(PAIRING, operation=op.id)
     if known is None:
         short = replace(settings, runtime_validity=life)
-        system_auth, token = await pairing.begin_for_runtime(tx, made.tenant, made.runtime, short)
+        system_auth, token = await pairing.begin_for_runtime(tx, made.tenant, made.runtime, short, asked_with=None)
         await tx.run(BEGIN, operation=op.id, runtime=made.runtime, system_auth=system_auth)
         return token
     if known["paired"]:

@@ -2,13 +2,14 @@ import os
 import shutil
 import stat
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from compass.agent import pair as pairing
 from compass.agent.pair import (
@@ -23,7 +24,7 @@ from compass.agent.pair import (
     renew,
     renewal_due,
 )
-from compass.client.graphql import PlaneNotTrusted, PlaneRefused, PlaneUnreachable, Trust
+from compass.client.graphql import PlaneAnswerUnreadable, PlaneNotTrusted, PlaneRefused, PlaneUnreachable, Trust
 from tests.agent.plane import SUBJECT, Authority, FakePlane, free_port_url
 
 NAMES = {"client.key", "client.crt", "chain.crt", "ca.crt", "connection.json"}
@@ -108,24 +109,55 @@ async def test_a_refused_token_leaves_the_present_identity_alone(plane: FakePlan
     assert Connection.read(tmp_path / "app") == present
 
 
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What got no answer is asked again without a pause."""
+    monkeypatch.setattr(pairing, "_ASK_AGAIN_AFTER", (0.0, 0.0))
+
+
+@pytest.mark.usefixtures("soon")
 async def test_a_lost_certificate_is_fetched_again_with_the_same_key(plane: FakePlane, tmp_path: Path) -> None:
-    token = plane.new_token("client-1")
     plane.lose_answer_of = "SignCertificateSigningRequest"
-    with pytest.raises(PlaneUnreachable):
-        await paired(plane, tmp_path / "app", token)
-    connection = await paired(plane, tmp_path / "app", token)
+    connection = await paired(plane, tmp_path / "app", plane.new_token("client-1"))
     assert connection.client_id == "client-1"
     assert plane.keys_signed[0] == plane.keys_signed[1]
-    assert plane.calls.count("Configuration") == 1
+    assert plane.calls == ["Configuration", *["SignCertificateSigningRequest"] * 2]
 
 
-async def test_a_lost_configuration_ends_with_a_clear_refusal_of_the_token(plane: FakePlane, tmp_path: Path) -> None:
-    token = plane.new_token("client-1")
+@pytest.mark.usefixtures("soon")
+async def test_a_lost_configuration_is_asked_for_again_and_names_the_key_each_time(
+    plane: FakePlane, tmp_path: Path
+) -> None:
+    plane.burns_at_configuration = False
     plane.lose_answer_of = "Configuration"
-    with pytest.raises(PlaneUnreachable):
-        await paired(plane, tmp_path / "app", token)
+    connection = await paired(plane, tmp_path / "app", plane.new_token("client-1"))
+    assert plane.calls == [*["Configuration"] * 2, "SignCertificateSigningRequest"]
+    leaf = x509.load_pem_x509_certificate((connection.folder / "client.crt").read_bytes())
+    der = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert {call["headers"]["Connector-Key-Digest"] for call in plane.seen} == {sha256(der).hexdigest()}
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_lost_configuration_of_the_original_ends_with_a_clear_refusal_of_the_token(
+    plane: FakePlane, tmp_path: Path
+) -> None:
+    plane.lose_answer_of = "Configuration"
     with pytest.raises(TokenRefused):
-        await paired(plane, tmp_path / "app", token)
+        await paired(plane, tmp_path / "app", plane.new_token("client-1"))
+    assert plane.keys_signed == []
+    with pytest.raises(NotPaired):
+        Connection.read(tmp_path / "app")
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("fault", ["500", "garbage"])
+async def test_a_plane_that_does_not_come_back_is_named_after_a_few_attempts(
+    plane: FakePlane, tmp_path: Path, fault: str
+) -> None:
+    plane.fault = fault
+    with pytest.raises(PlaneAnswerUnreadable):
+        await paired(plane, tmp_path / "app", plane.new_token("client-1"))
+    assert plane.calls == ["Configuration"] * 3
 
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
@@ -253,6 +285,7 @@ async def test_a_server_of_another_authority_gets_no_token(plane: FakePlane, tmp
     assert plane.calls == []
 
 
+@pytest.mark.usefixtures("soon")
 async def test_an_unreachable_plane_costs_neither_token_nor_key(plane: FakePlane, tmp_path: Path) -> None:
     token, trust = plane.new_token("client-1"), Trust.to(plane.authority.pem)
     with pytest.raises(PlaneUnreachable):

@@ -643,8 +643,10 @@ async def test_every_certificate_is_recorded_before_and_after_it_was_signed(
         return signed_now
 
     monkeypatch.setattr(Authority, "_sign", watched)
-    issued = await certificate.issue(tx, authority, system_auth, request_for(system_auth), renewal_of="f" * 64)
-    row = await tx.row("SELECT * FROM certificate")
+    first = await certificate.issue(tx, authority, system_auth, request_for(system_auth))
+    intents.clear()
+    issued = await certificate.issue(tx, authority, system_auth, request_for(system_auth), renewal_of=first.fingerprint)
+    row = await tx.row("SELECT * FROM certificate WHERE serial = %(serial)s", serial=issued.serial)
     assert row is not None
     assert intents == [issued.serial]
     assert {
@@ -659,7 +661,11 @@ async def test_every_certificate_is_recorded_before_and_after_it_was_signed(
         "pem": issued.pem,
     }
     assert row["key_thumbprint"] == hashlib.sha256(spki(loaded(issued).public_key())).hexdigest()
-    assert (row["renewal_of"], row["token_digest"], row["revoked_at"]) == ("f" * 64, None, None)
+    assert (row["renewal_of"], row["token_digest"], row["revoked_at"]) == (first.fingerprint, None, None)
+    assert row["lineage"] == first.serial
+    owner = await tx.row("SELECT tenant_id, application_id FROM system_auth")
+    assert owner is not None
+    assert (row["tenant_id"], row["owner_kind"], row["owner_id"]) == (owner[0], "application", owner[1])
     assert (row["not_before"], row["not_after"]) == (issued.not_before, issued.not_after)
 
 

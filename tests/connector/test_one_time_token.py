@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from compass.connector import one_time_token
-from compass.connector.one_time_token import Holder, Purpose, TokenRefused
+from compass.connector.one_time_token import Holder, Purpose, TokenMisused, TokenRefused
 from compass.errors import NotFound
 from compass.ids import SystemAuthId
 from compass.postgres.pool import Database, Tx
@@ -256,4 +256,108 @@ async def test_a_token_is_issued_in_three_statements_and_used_in_one(
 
     assert issuing == [one_time_token.LOCK, one_time_token.REPLACE, one_time_token.ISSUE]
     assert spending == spending_again == [one_time_token.SPEND]
-    assert redeeming == redeeming_again == redeeming_another_key == [one_time_token.REDEEM]
+    assert redeeming == redeeming_again == [one_time_token.REDEEM]
+    assert redeeming_another_key == [one_time_token.REDEEM, one_time_token.BELONGS_TO_ANOTHER]
+
+
+# --- a key announced with the first step ---
+
+
+async def configured(tx: Tx, token: str, key: str | None) -> str:
+    """The token that follows, as `configuration` hands it out."""
+    return await one_time_token.issue_next(
+        tx, await one_time_token.spend(tx, token, key=key), token, key=key, life=HOUR
+    )
+
+
+async def test_a_configuration_that_announced_its_key_is_repeated_with_the_same_token(
+    tx: Tx, system_auth: SystemAuthId
+) -> None:
+    first = await one_time_token.issue(tx, system_auth, purpose=Purpose.APPLICATION, life=HOUR)
+    second = await configured(tx, first, KEY_1)
+    assert len(base64.urlsafe_b64decode(second)) == 64
+    before = await everything(tx)
+
+    assert await one_time_token.repeated(tx, first, KEY_1) == (system_auth, second)
+    assert await everything(tx) == before
+    assert await one_time_token.redeem(tx, second, key_thumbprint=KEY_1) == system_auth
+    # The certificate is there, its answer may be lost too: both steps can be asked for again.
+    assert await one_time_token.repeated(tx, first, KEY_1) == (system_auth, second)
+    assert await one_time_token.redeem(tx, second, key_thumbprint=KEY_1) == system_auth
+
+
+async def test_the_token_of_an_announced_key_certifies_that_key_alone_and_configures_nobody_else(
+    tx: Tx, system_auth: SystemAuthId
+) -> None:
+    first = await one_time_token.issue(tx, system_auth, purpose=Purpose.APPLICATION, life=HOUR)
+    second = await configured(tx, first, KEY_1)
+    before = await everything(tx)
+
+    with pytest.raises(TokenMisused):
+        await one_time_token.redeem(tx, second, key_thumbprint=KEY_2)
+    for other in (KEY_2, None):
+        with pytest.raises(TokenRefused):
+            await one_time_token.spend(tx, second, key=other)
+
+    assert await everything(tx) == before
+    third = await configured(tx, second, KEY_1)
+    with pytest.raises(TokenMisused):
+        await one_time_token.redeem(tx, third, key_thumbprint=KEY_2)
+
+
+async def test_a_configuration_is_repeated_for_nobody_else_and_not_for_ever(tx: Tx, system_auth: SystemAuthId) -> None:
+    async def spent() -> tuple[str, str]:
+        first = await one_time_token.issue(tx, system_auth, purpose=Purpose.APPLICATION, life=HOUR)
+        return first, await configured(tx, first, KEY_1)
+
+    first, _ = await spent()
+    with pytest.raises(TokenMisused):
+        await one_time_token.repeated(tx, first, KEY_2)
+    await expire(tx, first)
+    with pytest.raises(TokenRefused):
+        await one_time_token.repeated(tx, first, KEY_1)
+    first, second = await spent()
+    await expire(tx, second)
+    with pytest.raises(TokenRefused):
+        await one_time_token.repeated(tx, first, KEY_1)
+    first, _ = await spent()
+    await one_time_token.issue(tx, system_auth, purpose=Purpose.APPLICATION, life=HOUR)
+    with pytest.raises(TokenRefused):
+        await one_time_token.repeated(tx, first, KEY_1)
+    bare = await one_time_token.issue(tx, system_auth, purpose=Purpose.APPLICATION, life=HOUR)
+    await configured(tx, bare, None)
+    before = await everything(tx)
+    for token in (bare, "unknown"):
+        with pytest.raises(TokenRefused) as refusal:
+            await one_time_token.repeated(tx, token, KEY_1)
+        assert not isinstance(refusal.value, TokenMisused)
+    assert await everything(tx) == before
+
+
+async def test_nothing_in_the_database_makes_the_following_token(tx: Tx, system_auth: SystemAuthId) -> None:
+    first = await one_time_token.issue(tx, system_auth, purpose=Purpose.APPLICATION, life=HOUR)
+    second = await configured(tx, first, KEY_1)
+    kept = await tx.value("SELECT string_agg(one_time_token::text, ' ') FROM one_time_token")
+    for token in (first, second):
+        for spelling in (token[:20], token[:20].encode().hex(), base64.urlsafe_b64decode(token)[:20].hex()):
+            assert spelling not in kept
+
+
+async def test_a_token_says_for_whom_it_was_asked_also_after_a_configuration(tx: Tx, system_auth: SystemAuthId) -> None:
+    for key in (None, KEY_1):
+        first = await one_time_token.issue(tx, system_auth, purpose=Purpose.APPLICATION, life=HOUR, asked_with="f" * 64)
+        second = await configured(tx, first, key)
+        assert (await one_time_token.holder(tx, second)).asked_with == "f" * 64
+
+
+async def test_a_misuse_is_announced_once_per_token(tx: Tx, system_auth: SystemAuthId) -> None:
+    token = await one_time_token.issue(tx, system_auth, purpose=Purpose.CSR, life=HOUR)
+    await one_time_token.redeem(tx, token, key_thumbprint=KEY_1)
+    with pytest.raises(TokenMisused) as refusal:
+        await one_time_token.redeem(tx, token, key_thumbprint=KEY_2)
+    assert refusal.value.wire_text() == TokenRefused().wire_text()
+    for _ in range(2):
+        await refusal.value.record(tx)
+    [event] = await tx.rows("SELECT tenant_id, name, facts FROM outbox_event")
+    tenant = await tx.value("SELECT tenant_id FROM system_auth")
+    assert tuple(event) == (tenant, "OneTimeTokenMisused", {"system_auth": system_auth})

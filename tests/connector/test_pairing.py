@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import hashlib
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -11,6 +12,7 @@ import orjson
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from compass.access.caller import Caller, Consumer, Flow
@@ -22,7 +24,7 @@ from compass.connector.one_time_token import Purpose
 from compass.connector.urls import PublicUrls
 from compass.ids import SystemAuthId, TenantId
 from compass.postgres.pool import Database
-from compass.settings import TokenSettings
+from compass.settings import LandscapeSettings, TokenSettings
 from tests.director.catalogue import counted
 
 CONFIGURATION = """
@@ -58,8 +60,9 @@ class Connector:
         )
         self.nobody = Caller(Consumer.STATIC_USER, "", Flow.ONE_TIME_TOKEN, frozenset(), None)
 
-    def holding(self, token: str) -> Caller:
-        return replace(self.nobody, consumer=Consumer.APPLICATION, headers=(("connector-token", token),))
+    def holding(self, token: str, key: str = "") -> Caller:
+        headers = (("connector-token", token), ("connector-key-digest", key))
+        return replace(self.nobody, consumer=Consumer.APPLICATION, headers=headers)
 
     def certified(self, certificate: str, consumer: Consumer = Consumer.APPLICATION) -> Caller:
         return replace(
@@ -86,6 +89,19 @@ class Connector:
         answer = await self(caller, text, **variables)
         assert await self.state() == before, "a refused request changed something"
         return answer["errors"][0]
+
+    async def misuse(self, caller: Caller, text: str, **variables: Any) -> Any:
+        """A refusal that is announced; fails the test when anything else changed."""
+        before, announced = await self.state(), await self.announced()
+        answer = await self(caller, text, **variables)
+        after = await self.state()
+        assert {name for name in before if before[name] != after[name]} == {"one_time_token", "outbox_event"}
+        assert await self.announced() == [*announced, "OneTimeTokenMisused"]
+        return answer["errors"][0]
+
+    async def announced(self) -> list[str]:
+        async with self.database.transaction() as tx:
+            return [row["name"] for row in await tx.rows("SELECT name FROM outbox_event ORDER BY id")]
 
     async def state(self) -> dict[str, str]:
         async with self.database.transaction() as tx:
@@ -115,6 +131,7 @@ async def connector(
         Authority: committed_authority,
         PublicUrls: PublicUrls("https://plane.test:8443", "https://plane.test:8444"),
         TokenSettings: TokenSettings(),
+        LandscapeSettings: LandscapeSettings(),
     }
     async with database.transaction() as tx:
         tenant = TenantId(await tx.value("SELECT tenant_id FROM system_auth"))
@@ -207,7 +224,7 @@ async def test_the_second_token_is_spent_by_the_certificate(connector: Connector
     signed = await connector.data(connector.holding(token), SIGN, csr=csr)
 
     other_key = request_for(connector.system_auth, key=ec.generate_private_key(ec.SECP256R1()))
-    refused = await connector.refusal(connector.holding(token), SIGN, csr=other_key)
+    refused = await connector.misuse(connector.holding(token), SIGN, csr=other_key)
     refused_configuration = await connector.refusal(connector.holding(token), CONFIGURATION)
     again = await connector.data(connector.holding(token), SIGN, csr=csr)
 
@@ -381,7 +398,7 @@ async def test_looking_at_the_configuration_with_a_certificate_writes_nothing(
     assert await connector.state() == before
 
 
-async def test_with_a_certificate_looking_takes_no_statement_and_renewing_takes_two(
+async def test_with_a_certificate_looking_takes_no_statement_and_renewing_takes_three(
     connector: Connector, request_for: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, _ = await paired(connector, request_for)
@@ -395,8 +412,13 @@ async def test_with_a_certificate_looking_takes_no_statement_and_renewing_takes_
         await connector.data(client, REVOKE)
 
     assert looking == []
-    assert named(renewing) == ["certificate.intend_client", "certificate.record"]
-    assert named(revoking) == ["revocation.revoke"]
+    assert named(renewing) == ["certificate.hold_line", "certificate.intend_client", "certificate.record"]
+    assert named(revoking) == [
+        "revocation.line_of",
+        "revocation.hold_lines",
+        "revocation.revoke",
+        "outbox.append",
+    ]
 
 
 async def test_a_client_with_a_certificate_gets_a_token_when_it_asks_for_one(
@@ -444,18 +466,77 @@ async def test_a_renewal_in_anothers_name_is_refused(connector: Connector, reque
     assert error["message"].endswith("CSR: Invalid common name provided.")
 
 
-async def test_a_client_revokes_the_certificate_of_the_call_and_no_other(
+async def test_a_client_revokes_the_certificate_of_the_call_with_its_renewals_and_no_other(
     connector: Connector, request_for: Any
 ) -> None:
     client, _ = await paired(connector, request_for)
     await connector.data(client, SIGN, csr=request_for(connector.system_auth))
+    async with connector.database.transaction() as tx:
+        line = {row["fingerprint"] for row in await tx.rows("SELECT fingerprint FROM certificate")}
+    await connector.data(connector.holding(await connector.token()), SIGN, csr=request_for(connector.system_auth))
 
     assert await connector.data(client, REVOKE) == {"revokeCertificate": True}
     assert await connector.data(client, REVOKE) == {"revokeCertificate": True}  # twice is as good as once
 
     async with connector.database.transaction() as tx:
         revoked = await tx.rows("SELECT fingerprint, revocation_reason FROM certificate WHERE revoked_at IS NOT NULL")
-    assert [tuple(row) for row in revoked] == [(client.certificate, "revoked by its holder")]
+    assert {tuple(row) for row in revoked} == {(one, "revoked by its holder") for one in line}
+    assert len(line) == 2
+    assert await connector.announced() == ["CertificatesRevoked"]
+
+
+async def test_a_revoked_certificate_is_not_renewed_and_its_token_pairs_nobody(
+    connector: Connector, request_for: Any
+) -> None:
+    """A thief who asked for a token with the certificate, or is in the middle of a renewal, has nothing of it."""
+    client, _ = await paired(connector, request_for)
+    asked_for = (await connector.data(client, CONFIGURATION))["result"]["token"]["token"]
+    second = (await connector.data(connector.holding(asked_for), CONFIGURATION))["result"]["token"]["token"]
+    await connector.data(client, REVOKE)
+    csr = request_for(connector.system_auth)
+
+    renewing = await connector.refusal(client, SIGN, csr=csr)
+    pairing = await connector.refusal(connector.holding(second), SIGN, csr=csr)
+
+    assert renewing["message"] == "Unauthorized [reason=the certificate was revoked]"
+    assert pairing["extensions"] == TOKEN_REFUSED
+    # Whoever is asked by the administrator to pair anew, pairs.
+    token = await connector.token()
+    assert (await connector.data(connector.holding(token), SIGN, csr=csr))["result"]["clientCertificate"]
+
+
+async def test_what_was_paired_with_a_token_asked_for_with_a_certificate_is_of_its_line(
+    connector: Connector, request_for: Any
+) -> None:
+    client, _ = await paired(connector, request_for)
+    asked_for = (await connector.data(client, CONFIGURATION))["result"]["token"]["token"]
+    second = (await connector.data(connector.holding(asked_for), CONFIGURATION))["result"]["token"]["token"]
+    await connector.data(connector.holding(second), SIGN, csr=request_for(connector.system_auth))
+
+    await connector.data(client, REVOKE)
+
+    assert await connector.count("certificate WHERE kind = 'client' AND revoked_at IS NOT NULL") == 2
+    assert await connector.count("certificate WHERE kind = 'client' AND revoked_at IS NULL") == 0
+
+
+async def test_a_token_for_another_client_ends_with_the_certificate_that_asked_for_it(
+    connector: Connector, request_for: Any
+) -> None:
+    client, _ = await paired(connector, request_for)
+    application = await application_of(connector)
+    await own(connector, application)
+    itself = replace(client, consumer_id=application, scopes=frozenset({"application:write"}))
+    token = (await connector.data(itself, FOR_APPLICATION, id=application))["result"]["token"]
+    async with connector.database.transaction() as tx:
+        made = await tx.value(
+            "SELECT system_auth_id FROM one_time_token WHERE digest = %(d)s", d=one_time_token.digest(token)
+        )
+    await connector.data(client, REVOKE)
+
+    error = await connector.refusal(connector.holding(token), SIGN, csr=request_for(made))
+
+    assert made != connector.system_auth
+    assert error["extensions"] == TOKEN_REFUSED
 
 
 async def test_only_applications_and_runtimes_get_tokens(connector: Connector, request_for: Any) -> None:
@@ -467,6 +548,116 @@ async def test_only_applications_and_runtimes_get_tokens(connector: Connector, r
         "Failed to get one-time token during fetching configuration process: could not get one time token: "
         "No token generation for consumer type Integration System"
     )
+
+
+# --- a lost answer ---
+
+
+def named_key(key: ec.EllipticCurvePrivateKey) -> str:
+    der = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(der).hexdigest()
+
+
+async def test_both_steps_may_be_repeated_by_a_client_that_says_which_key_it_has(
+    connector: Connector, request_for: Any, client_key: ec.EllipticCurvePrivateKey
+) -> None:
+    first, key, csr = await connector.token(), named_key(client_key), request_for(connector.system_auth)
+
+    configured = await connector.data(connector.holding(first, key), CONFIGURATION)
+    before = await connector.state()
+    assert await connector.data(connector.holding(first, key), CONFIGURATION) == configured
+    assert await connector.state() == before
+    second = configured["result"]["token"]["token"]
+    signed = await connector.data(connector.holding(second, key), SIGN, csr=csr)
+    before = await connector.state()
+    assert await connector.data(connector.holding(second, key), SIGN, csr=csr) == signed
+    assert await connector.data(connector.holding(first, key), CONFIGURATION) == configured
+    after = await connector.state()
+    assert after == before
+    assert await connector.count("certificate WHERE kind = 'client'") == 1
+    assert await connector.announced() == []
+
+
+async def test_many_repetitions_at_once_get_one_answer(
+    connector: Connector, client_key: ec.EllipticCurvePrivateKey
+) -> None:
+    holding = connector.holding(await connector.token(), named_key(client_key))
+
+    answers = await asyncio.gather(*(connector.data(holding, CONFIGURATION) for _ in range(16)))
+
+    assert len({answer["result"]["token"]["token"] for answer in answers}) == 1
+    assert await connector.count("one_time_token") == 2
+
+
+async def test_a_repetition_with_another_key_is_refused_and_announced_at_every_step(
+    connector: Connector, request_for: Any, client_key: ec.EllipticCurvePrivateKey
+) -> None:
+    thief = ec.generate_private_key(ec.SECP256R1())
+    key, stolen = named_key(client_key), request_for(connector.system_auth, key=thief)
+
+    async def configured() -> tuple[str, str]:
+        first = await connector.token()
+        answer = await connector.data(connector.holding(first, key), CONFIGURATION)
+        return first, answer["result"]["token"]["token"]
+
+    first, _ = await configured()
+    errors = [await connector.misuse(connector.holding(first, named_key(thief)), CONFIGURATION)]
+    first, _ = await configured()
+    errors += [await connector.misuse(connector.holding(first), SIGN, csr=stolen)]
+    _, second = await configured()
+    errors += [await connector.misuse(connector.holding(second), SIGN, csr=stolen)]
+    _, second = await configured()
+    errors += [await connector.misuse(connector.holding(second, named_key(thief)), CONFIGURATION)]
+    _, second = await configured()
+    signed = await connector.data(connector.holding(second, key), SIGN, csr=request_for(connector.system_auth))
+    errors += [await connector.misuse(connector.holding(second, named_key(thief)), SIGN, csr=stolen)]
+    # Told once; a further attempt changes nothing at all.
+    errors += [await connector.refusal(connector.holding(second, named_key(thief)), SIGN, csr=stolen)]
+
+    assert {error["message"] for error in errors} == {"Failed to authenticate with one time token."}
+    assert [error["extensions"] for error in errors] == [TOKEN_REFUSED] * 6
+    again = await connector.data(connector.holding(second, key), SIGN, csr=request_for(connector.system_auth))
+    assert again == signed
+    assert await connector.count("certificate WHERE kind = 'client'") == 1
+
+
+async def test_a_bare_repetition_is_refused_also_after_a_key_was_announced(
+    connector: Connector, client_key: ec.EllipticCurvePrivateKey
+) -> None:
+    first = await connector.token()
+    second = (await connector.data(connector.holding(first, named_key(client_key)), CONFIGURATION))["result"]["token"]
+
+    for token in (first, second["token"]):
+        error = await connector.refusal(connector.holding(token), CONFIGURATION)
+        assert error["extensions"] == TOKEN_REFUSED
+
+
+@pytest.mark.parametrize("document", [CONFIGURATION, SIGN])
+@pytest.mark.parametrize(
+    "digest", ["A" * 64, "a" * 63, "a" * 65, "x" * 64, "sha256:" + "a" * 64, "a" * 64 + "\n", "٣" * 64]
+)
+async def test_a_digest_in_another_form_is_refused_and_the_token_stays_usable(
+    connector: Connector, request_for: Any, document: str, digest: str
+) -> None:
+    token = await connector.token()
+    variables = {"csr": request_for(connector.system_auth)} if document is SIGN else {}
+
+    error = await connector.refusal(connector.holding(token, digest), document, **variables)
+
+    assert error["extensions"]["error_code"] == 22
+    assert "64 lower-case hexadecimal digits" in error["message"]
+    assert await connector.data(connector.holding(token), CONFIGURATION)
+
+
+async def test_a_request_for_another_key_than_the_announced_one_leaves_the_token_usable(
+    connector: Connector, request_for: Any
+) -> None:
+    token, csr = await connector.token(), request_for(connector.system_auth)
+
+    error = await connector.refusal(connector.holding(token, "a" * 64), SIGN, csr=csr)
+
+    assert error["message"].endswith("CSR: Connector-Key-Digest is not the SHA-256 of its public key.")
+    assert (await connector.data(connector.holding(token), SIGN, csr=csr))["result"]
 
 
 # --- with neither ---

@@ -1,13 +1,15 @@
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
 import pytest
+from cryptography import x509
 
 from compass.connector import certificate, revocation
 from compass.connector.authority import Authority
-from compass.connector.certificate import Issued
+from compass.connector.certificate import Issued, LineEnded
 from compass.connector.revocation import Revocations
 from compass.errors import NotFound, Unavailable
 from compass.ids import SystemAuthId
@@ -58,7 +60,7 @@ async def test_a_revoked_certificate_is_refused_on_every_replica_within_a_second
             assert not await there.is_revoked(issued.fingerprint)
 
         async with database.transaction() as tx:
-            await revocation.revoke(tx, two[0].fingerprint, reason="stolen")
+            await revocation.revoke(tx, two[0].fingerprint, reason="stolen", by="admin")
 
         for replica in (here, there):
             await until(lambda replica=replica: two[0].fingerprint in replica._revoked, within=1)
@@ -75,14 +77,14 @@ async def test_a_revocation_that_was_rolled_back_is_neither_recorded_nor_announc
         pass
 
     async def revoke_and_stop(tx: Tx) -> None:
-        await revocation.revoke(tx, two[0].fingerprint, reason="stolen")
+        await revocation.revoke(tx, two[0].fingerprint, reason="stolen", by="admin")
         raise Stopped
 
     async with database.listening("access", heard.append):
         with pytest.raises(Stopped):
             await database.run(revoke_and_stop)
         async with database.transaction() as tx:
-            await revocation.revoke(tx, two[1].fingerprint, reason="stolen")
+            await revocation.revoke(tx, two[1].fingerprint, reason="stolen", by="admin")
         await until(lambda: heard, within=2)
         assert heard == [f"revoked {two[1].fingerprint}"]
     async with database.transaction() as tx:
@@ -93,12 +95,12 @@ async def test_revoking_twice_changes_and_announces_nothing_more(
     database: Database, two: tuple[Issued, Issued]
 ) -> None:
     async with database.transaction() as tx:
-        await revocation.revoke(tx, two[0].fingerprint, reason="stolen")
+        await revocation.revoke(tx, two[0].fingerprint, reason="stolen", by="admin")
         at = await tx.value("SELECT revoked_at FROM certificate WHERE revoked_at IS NOT NULL")
     heard: list[str] = []
     async with database.listening("access", heard.append):
         async with database.transaction() as tx:
-            await revocation.revoke(tx, two[0].fingerprint, reason="again")
+            await revocation.revoke(tx, two[0].fingerprint, reason="again", by="admin")
             assert await tx.value("SELECT revoked_at FROM certificate WHERE revoked_at IS NOT NULL") == at
             await tx.run("SELECT pg_notify('access', 'end')")
         await until(lambda: heard, within=2)
@@ -108,29 +110,114 @@ async def test_revoking_twice_changes_and_announces_nothing_more(
 @pytest.mark.parametrize("unknown", ["", "f" * 64, "F" * 64, "x", "'; DROP TABLE certificate; --"])
 async def test_a_certificate_the_plane_never_issued_cannot_be_revoked(tx: Tx, unknown: str) -> None:
     with pytest.raises(NotFound, match=r"\[object=certificate\]"):
-        await revocation.revoke(tx, unknown, reason="x")
+        await revocation.revoke(tx, unknown, reason="x", by="admin")
 
 
-async def test_all_certificates_of_a_system_auth_are_revoked_and_no_others(
+async def renewed(database: Database, authority: Authority, held: Issued, request_for: Any) -> Issued:
+    """A further certificate, asked for with the one that is held."""
+    holder = SystemAuthId(str(x509.load_pem_x509_certificate(held.pem.encode()).subject.rfc4514_string()[3:39]))
+    async with database.transaction() as tx:
+        return await certificate.issue(tx, authority, holder, request_for(holder), renewal_of=held.fingerprint)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2, 3])
+async def test_a_certificate_ends_with_all_that_were_renewed_from_one_another_and_no_others(
     database: Database,
     committed_authority: Authority,
-    committed_system_auth: SystemAuthId,
     two: tuple[Issued, Issued],
     request_for: Any,
     new_system_auth: Any,
+    which: int,
 ) -> None:
     async with database.transaction() as tx:
         other = await new_system_auth(tx)
     others = await issue(database, committed_authority, other, request_for)
+    first = two[0]
+    second = await renewed(database, committed_authority, first, request_for)
+    third = await renewed(database, committed_authority, second, request_for)
+    beside = await renewed(database, committed_authority, first, request_for)
+    line = (first, second, third, beside)
+    heard: list[str] = []
+    async with database.listening("access", heard.append):
+        async with database.transaction() as tx:
+            assert await revocation.revoke(tx, line[which].fingerprint, reason="stolen", by="admin") == 4
+            assert await revocation.revoke(tx, line[which - 1].fingerprint, reason="again", by="admin") == 0
+        await until(lambda: len(heard) == 4, within=2)
+    assert set(heard) == {f"revoked {one.fingerprint}" for one in line}
     async with database.transaction() as tx:
-        await revocation.revoke(tx, two[0].fingerprint, reason="stolen")
-        assert await revocation.revoke_all_of(tx, committed_system_auth, reason="lost") == 1
-        assert await revocation.revoke_all_of(tx, committed_system_auth, reason="lost") == 0
-        assert await revoked(tx) == {
-            two[0].fingerprint: "stolen",
-            two[1].fingerprint: "lost",
+        assert await revoked(tx) == dict.fromkeys([one.fingerprint for one in line], "stolen") | {
+            two[1].fingerprint: None,
             others.fingerprint: None,
         }
+        [event] = await tx.rows("SELECT tenant_id, name, facts FROM outbox_event")
+        holder = await tx.row("SELECT system_auth_id, tenant_id FROM certificate WHERE revoked_at IS NOT NULL")
+    assert holder is not None
+    assert tuple(event) == (
+        holder["tenant_id"],
+        "CertificatesRevoked",
+        {"system_auths": [holder["system_auth_id"]], "count": 4, "by": "admin"},
+    )
+
+
+async def test_a_renewal_that_is_under_way_ends_with_the_line(
+    database: Database, committed_authority: Authority, two: tuple[Issued, Issued], request_for: Any
+) -> None:
+    async def revoke() -> None:
+        async with database.transaction() as tx:
+            await revocation.revoke(tx, two[0].fingerprint, reason="stolen", by="admin")
+
+    second = await renewed(database, committed_authority, two[0], request_for)
+    async with database.transaction() as tx:
+        holder = SystemAuthId(await tx.value("SELECT system_auth_id FROM certificate WHERE kind = 'client' LIMIT 1"))
+        third = await certificate.issue(
+            tx, committed_authority, holder, request_for(holder), renewal_of=second.fingerprint
+        )
+        revoking = asyncio.create_task(revoke())
+        await asyncio.sleep(0.1)
+        assert not revoking.done()
+    await revoking
+    async with database.transaction() as tx:
+        assert (await revoked(tx))[third.fingerprint] == "stolen"
+
+
+async def test_a_renewal_that_waited_for_the_revocation_is_refused(
+    database: Database, committed_authority: Authority, two: tuple[Issued, Issued], request_for: Any
+) -> None:
+    async with database.transaction() as tx:
+        await revocation.revoke(tx, two[0].fingerprint, reason="stolen", by="admin")
+        renewing = asyncio.create_task(renewed(database, committed_authority, two[0], request_for))
+        await asyncio.sleep(0.1)
+        assert not renewing.done()
+    with pytest.raises(LineEnded):
+        await renewing
+    async with database.transaction() as tx:
+        assert len(await revoked(tx)) == 2
+
+
+async def test_of_many_thieves_renewals_none_survives(
+    database: Database, committed_authority: Authority, two: tuple[Issued, Issued], request_for: Any
+) -> None:
+    """Renewals of renewals, all the time, while the line is revoked at some moment."""
+
+    async def thief() -> None:
+        held = two[0]
+        with suppress(LineEnded):
+            while True:
+                held = await renewed(database, committed_authority, held, request_for)
+
+    thieves = [asyncio.create_task(thief()) for _ in range(4)]
+    await asyncio.sleep(0.5)
+
+    async def revoke(tx: Tx) -> None:
+        await revocation.revoke(tx, two[0].fingerprint, reason="stolen", by="admin")
+
+    await database.run(revoke)
+    async with asyncio.timeout(10):
+        await asyncio.gather(*thieves)
+    async with database.transaction() as tx:
+        assert await tx.value("SELECT count(*) FROM certificate WHERE renewal_of IS NOT NULL") > 20
+        left = await tx.rows("SELECT fingerprint FROM certificate WHERE revoked_at IS NULL AND kind = 'client'")
+    assert [row["fingerprint"] for row in left] == [two[1].fingerprint]
 
 
 @pytest.mark.parametrize("gone", ["system_auth", "application", "tenant"])
@@ -172,7 +259,7 @@ async def test_a_set_that_is_not_fresh_is_not_believed_and_the_table_is_asked(
     never_watched = Revocations(database)
     assert not never_watched.fresh
     async with database.transaction() as tx:
-        await revocation.revoke(tx, two[0].fingerprint, reason="stolen")
+        await revocation.revoke(tx, two[0].fingerprint, reason="stolen", by="admin")
     assert await never_watched.is_revoked(two[0].fingerprint)
     assert not await never_watched.is_revoked(two[1].fingerprint)
 
@@ -210,7 +297,7 @@ async def test_what_was_revoked_while_nobody_listened_is_known_after_the_connect
                 "WHERE application_name = 'compass-listen' AND datname = current_database()"
             )
             assert len(killed) == 1
-            await revocation.revoke(tx, two[0].fingerprint, reason="stolen")
+            await revocation.revoke(tx, two[0].fingerprint, reason="stolen", by="admin")
         # Nobody heard it. The process may not have noticed yet that its connection is gone, but a second is the limit.
         deadline = time.monotonic() + 1
         while not await revocations.is_revoked(two[0].fingerprint):
@@ -221,7 +308,7 @@ async def test_what_was_revoked_while_nobody_listened_is_known_after_the_connect
 
 async def test_a_set_is_complete_from_the_moment_it_is_believed(database: Database, two: tuple[Issued, Issued]) -> None:
     async with database.transaction() as tx:
-        await revocation.revoke(tx, two[0].fingerprint, reason="stolen")
+        await revocation.revoke(tx, two[0].fingerprint, reason="stolen", by="admin")
     async with Revocations.watching(database) as revocations:
         await until(lambda: revocations.fresh, within=5)
         assert revocations._revoked == {two[0].fingerprint}
@@ -234,7 +321,7 @@ async def test_a_lost_announcement_is_made_good_by_the_next_count(
     async with Revocations.watching(database) as revocations:
         await until(lambda: revocations.fresh, within=5)
         async with database.transaction() as tx:
-            await revocation.revoke(tx, two[0].fingerprint, reason="stolen")
+            await revocation.revoke(tx, two[0].fingerprint, reason="stolen", by="admin")
         await until(lambda: two[0].fingerprint in revocations._revoked, within=1)
 
 

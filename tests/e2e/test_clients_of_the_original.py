@@ -169,8 +169,14 @@ async def test_a_used_token_is_refused_at_either_step_and_with_any_other_key(
         assert (again.status, again.body) == (200, {"errors": [TOKEN_REFUSED], "data": None})
         assert (stolen.status, stolen.body) == (200, {"errors": [TOKEN_REFUSED], "data": None})
 
-    assert await tables.contents() == before
+    after = await tables.contents()
+    # That another key was shown is announced, once; nothing else changed.
+    assert {name for name in before if before[name] != after[name]} == {"one_time_token", "outbox_event"}
+    told = "SELECT count(*) FROM outbox_event WHERE name = 'OneTimeTokenMisused'"
+    assert await tables.value(told) == 1
     # A client whose reply was lost asks again, and strands nowhere.
+    await tables.settled()
+    before = await tables.contents()
     assert (await agent.call(SIGN % agent.csr(subject), token=second)).data["result"] == signed
     assert await tables.contents() == before
 
@@ -204,17 +210,23 @@ async def test_an_agent_renews_over_its_certificate_and_the_old_one_stays_good(
         assert (await each.director("{ viewer { id type } }")).data["viewer"]["type"] == "RUNTIME"
 
 
-async def test_a_certificate_that_its_holder_revoked_is_refused_everywhere_and_its_sibling_is_not(
-    agent: FieldClient, client: Callable[..., FieldClient]
+async def test_a_certificate_that_its_holder_revoked_is_refused_everywhere_with_its_renewals_and_its_sibling_is_not(
+    agent: FieldClient, plane: Plane, runtime: str, client: Callable[..., FieldClient]
 ) -> None:
     configuration = await agent.configuration(None)
-    sibling = client()
-    csr = sibling.csr(configuration["certificateSigningRequestInfo"]["subject"])
-    sibling.keep((await agent.call(SIGN % csr, paired=True)).data["result"])
+    renewed, sibling = client(), client()
+    csr = renewed.csr(configuration["certificateSigningRequestInfo"]["subject"])
+    renewed.keep((await agent.call(SIGN % csr, paired=True)).data["result"])
+    await sibling.pair(await plane.token(runtime=runtime))
 
     assert (await agent.call("mutation { result: revokeCertificate }", paired=True)).data == {"result": True}
 
-    for answer in (await agent.director("{ viewer { id } }"), await agent.call(CONFIGURATION, paired=True)):
+    for answer in (
+        await agent.director("{ viewer { id } }"),
+        await agent.call(CONFIGURATION, paired=True),
+        await renewed.director("{ viewer { id } }"),
+        await renewed.call(CONFIGURATION, paired=True),
+    ):
         assert answer.status == 401
         assert answer.error["extensions"] == {"error": "Unauthorized", "error_code": 26}
         assert answer.error["message"] == "Unauthorized [reason=the certificate was revoked]"

@@ -16,7 +16,7 @@ import pytest
 
 from compass.access.caller import Caller, Consumer, Flow
 from compass.api.request import Endpoint
-from compass.app import OPERATIONS, provisioner_surface
+from compass.app import PROVISIONER_OPERATIONS, provisioner_surface
 from compass.connector.authority import Authority
 from compass.connector.urls import PublicUrls
 from compass.director import tenant
@@ -172,7 +172,7 @@ class Provisioner:
     async def working(self, *, pairing: bool = True, settings: OperationWork = QUICK) -> AsyncIterator[None]:
         """Operations go on, and agents pair, while the block runs."""
         stopping = asyncio.Event()
-        worker = Worker(self.database, kinds=OPERATIONS, parts=self.parts, settings=settings)
+        worker = Worker(self.database, kinds=PROVISIONER_OPERATIONS, parts=self.parts, settings=settings)
         tasks = [asyncio.create_task(worker.run(stopping))]
         paired = asyncio.create_task(agents(self.database)) if pairing else None
         try:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compass.app import OPERATIONS
+from compass.app import PROVISIONER_OPERATIONS
 from compass.ids import RuntimeId
 from compass.operations.operation import Kind, Operation
 from compass.operations.worker import Worker
@@ -115,7 +115,7 @@ async def main(dsn: str, folder: str, driver: str, moment: str, at: str, breaks:
         )
         parts = await made_parts(database, DyingDriver(chosen, death), Path(folder))
         parts[Database] = DyingDatabase(database, death)
-        kinds = [dying(kind, death) for kind in OPERATIONS]
+        kinds = [dying(kind, death) for kind in PROVISIONER_OPERATIONS]
         await Worker(parts[Database], kinds=kinds, parts=parts, settings=QUICK).run(asyncio.Event())
 
 

@@ -34,7 +34,7 @@ DATABASE = "db - provisioner"
         (TenantHeaderEmpty(), 400, *OURS),
         (TenantNotFound(externalTenant="t"), 400, *OURS),
         (Unauthorized(reason="r"), 403, *OURS),
-        (InsufficientScopes(actual="a", required="b"), 403, *OURS),
+        (InsufficientScopes("a", "b"), 403, *OURS),
         (NotSupported(mutation="m", why="w"), 501, *OURS),
         (OperationTimedOut(), 500, "err_provisioner_timeout", "provisioner"),
         (Unavailable(), 500, "err_provisioner_timeout", "provisioner"),

@@ -1,0 +1,101 @@
+"""The list of revoked certificates for others: whoever trusts the plane's authority and cannot ask the plane.
+
+The plane itself does not use it, see `revocation.py`. It holds the revoked certificates of the issuing authority that
+would otherwise still be valid. Source: RFC 5280 §5.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from compass.connector.authority import Authority
+from compass.connector.revocation import Revocations
+from compass.errors import Unavailable
+from compass.postgres.pool import AWAY, Database
+
+LIFE: Final = timedelta(hours=24)
+"""How long others may believe a list. A plane that is away for a night leaves nobody without one."""
+RENEW_AFTER_SECONDS: Final = 3600.0
+AT_MOST_EVERY_SECONDS: Final = 5.0
+"""However many certificates are revoked and however often the list is asked for, it is not made more often."""
+
+READ_SECONDS: Final = 10.0
+"""For the revoked certificates to be read; those who wait for the list wait for each other."""
+
+
+@dataclass(frozen=True)
+class _Made:
+    der: bytes
+    pem: bytes
+    known: int
+    """How many revocations the process knew of when it began."""
+    at: float
+
+
+class RevocationList:
+    """The list as this process last signed it, signed anew after revocations and after an hour."""
+
+    def __init__(
+        self,
+        database: Database,
+        authority: Authority,
+        revocations: Revocations,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._database = database
+        self._authority = authority
+        self._revocations = revocations
+        self._made: _Made | None = None
+        self._making = asyncio.Lock()
+
+    async def der(self) -> bytes:
+        """The list. Raises Unavailable, AuthorityExpired."""
+        return (await self._current()).der
+
+    async def pem(self) -> bytes:
+        """The same list as text. Raises Unavailable, AuthorityExpired."""
+        return (await self._current()).pem
+
+    async def _current(self) -> _Made:
+        made = self._made
+        if made is not None and self._is_good(made):
+            return made
+        async with self._making:
+            made = self._made
+            if made is None or not self._is_good(made):  # nobody made it while this waited
+                made = self._made = await self._make()
+            return made
+
+    def _is_good(self, made: _Made) -> bool:
+        age = self._clock() - made.at
+        if made.known == self._revocations.known and self._revocations.fresh:
+            return age < RENEW_AFTER_SECONDS
+        return age < AT_MOST_EVERY_SECONDS
+
+    async def _make(self) -> _Made:
+        known, began, now = self._revocations.known, self._clock(), datetime.now(UTC)
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                row = await self._database.read(TO_LIST, [self._authority.serial])
+        except AWAY as error:
+            raise Unavailable from error
+        revoked = list(zip(row["serials"], row["revoked_at"], strict=True))
+        # In a thread: a long list takes seconds, and everybody else would wait.
+        signed = await asyncio.to_thread(self._authority.sign_revocations, revoked, at=now, life=LIFE)
+        return _Made(signed.public_bytes(Encoding.DER), signed.public_bytes(Encoding.PEM), known, began)
+
+
+TO_LIST = """
+-- revocation_list.to_list
+SELECT coalesce(array_agg(serial ORDER BY serial), '{}') AS serials,
+    coalesce(array_agg(revoked_at ORDER BY serial), '{}') AS revoked_at
+FROM certificate
+WHERE signed_by = $1 AND revoked_at IS NOT NULL AND not_after > now()
+"""
