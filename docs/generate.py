@@ -28,7 +28,7 @@ from compass.cli.explain import MEANINGS
 from compass.cli.failures import Exit, exit_for
 from compass.cli.main import app
 from compass.commands import Declared, commands_in
-from compass.director import notifications
+from compass.director import change, notifications
 from compass.errors import Code, CompassError
 from compass.ids import TenantId
 from compass.outbox.events import Event
@@ -410,6 +410,8 @@ def compatibility(apis: Sequence[Api]) -> str:
             parts.append(f"Only here: {', '.join(ours)}.")
         if missing := compared[each.name].get("fields_not_offered"):
             parts.append(f"Fields not offered yet: {', '.join(f'`{name}`' for name in missing)}.")
+    paths = [(f"`{one['path']}`", one["here"], one.get("said", "")) for one in compared["paths"]]
+    parts += ["## Other paths", _table(("Path", "Here", "What differs"), paths)]
     if unknown := sorted(differs.keys() - known):
         raise ValueError(f"compatibility.toml explains operations that the original never had: {unknown}")
     return _page("Compatibility", *parts)
@@ -446,18 +448,21 @@ def events() -> str:
     for name, kind in sorted(Event.known.items()):
         if kind.__module__.split(".")[0] == compass.__name__:
             facts = ", ".join(f"`{entry.name}`" for entry in fields(kind) if entry.name != "tenant")
-            rows.append((f"`{name}`", facts or "none", _text(kind), "✓" if kind in told else ""))
+            shown = change.SHOWN[kind]
+            fed = f"{', '.join(f'`{one}`' for one in shown.subjects) or 'none'}; `{shown.scope}`"
+            rows.append((f"`{name}`", facts or "none", _text(kind), "✓" if kind in told else "", fed))
     return _page(
         "Events",
         _paragraphs("""
         What the plane records about itself, in the transaction of the change.
 
         An event is a row of the table `outbox_event` with its name, its tenant and the facts below. The relay hands
-        each one, once, to the parts of the plane that react to it. Events are inside the plane; no API shows them.
-        *Told* marks those of which applications and runtimes may be notified; who hears of what follows below, and how
-        it arrives is in [the guide](../guide/notifications.md).
+        each one, once, to the parts of the plane that react to it. *Told* marks those of which
+        applications and runtimes may be notified; who hears of what follows below, and how it arrives is in
+        [the guide](../guide/notifications.md). *Feed* has the facts that [the change feed](../guide/change-feed.md)
+        tells, and the scope that people need to be told.
         """),
-        _table(("Event", "Facts", "Meaning", "Told"), rows),
+        _table(("Event", "Facts", "Meaning", "Told", "Feed"), rows),
         "## Notifications",
         f"```text\n{_indented(notifications)}\n```",
     )

@@ -5,6 +5,7 @@ import base64
 import hashlib
 import io
 import os
+import shutil
 import signal
 import ssl
 import time
@@ -18,14 +19,24 @@ from urllib.parse import urlsplit
 import aiohttp
 import asyncpg
 import pytest
+from cryptography import x509
 
 from compass.agent.pair import Connection, TokenRefused, pair, renew
 from compass.api.tls import PortTaken
 from compass.app import Started, _working, plane
-from compass.client.graphql import ClientCertificate, Trust
+from compass.client.graphql import ClientCertificate, PlaneRefused, Trust
+from compass.connector import use
 from compass.postgres.embedded import FolderNotWritable, PostgresFailed, running
-from compass.postgres.migrate import MIGRATIONS, migrate, pending
-from compass.settings import DatabaseSettings, LimitSettings, ListenSettings, Settings
+from compass.postgres.migrate import MIGRATIONS, migrate, needed, pending
+from compass.postgres.pool import Database
+from compass.settings import (
+    DatabaseSettings,
+    LandscapeSettings,
+    LimitSettings,
+    ListenSettings,
+    SettingRefused,
+    Settings,
+)
 
 TENANT = "3e64ebae-38b5-46a0-b1ed-9ccee153a0ae"
 OTHER = "1eba80dd-8ff6-54ee-be4d-77944d17b10b"
@@ -160,13 +171,26 @@ async def test_the_plane_comes_up_and_says_who_it_is(dsn: str, tmp_path: Path) -
                 assert (reply.status, reply.text) == (200, "ok")
             anchor = await anonymous.request("GET", "/ca.pem")
             info = await anonymous.request("GET", "/v1/info")
+            published = await anonymous.request("GET", "/director/v1/info")
+            posted = await anonymous.request("POST", "/v1/info")
         assert anchor.text == started.ca_pem == info.json["rootCA"]
         assert anchor.headers["content-type"].startswith("application/x-pem-file")
         der = ssl.PEM_cert_to_DER_cert(started.ca_pem)
         assert started.ca_fingerprint == f"sha256:{hashlib.sha256(der).hexdigest()}"
+        assert info.json.keys() == {"certIssuer", "certSubject", "rootCA", "ordAggregatorVersion"}
+        assert (published.json, posted.status, posted.headers["allow"]) == (info.json, 405, "GET, HEAD")
         assert info.json["certSubject"] == "O=Org,OU=OrgUnit,L=locality,ST=province,C=DE,CN=*"
         assert started.tenant == TENANT
         assert started.admin_client_id == "admin"
+
+
+async def test_a_database_without_what_this_release_needs_is_not_ready(dsn: str, tmp_path: Path) -> None:
+    async with plane(settings(tmp_path, dsn)) as started, client(started.token_url, started.ca_pem) as anonymous:
+        async with Database.open(dsn, connections=1) as database, database.transaction() as tx:
+            await tx.run("DELETE FROM migration WHERE name = %(name)s", name=needed())
+        reply = await anonymous.request("GET", "/readyz")
+
+    assert (reply.status, reply.text) == (503, f"the database misses the migration {needed()}")
 
 
 async def test_the_administrator_signs_in_and_works_in_the_default_tenant(dsn: str, tmp_path: Path) -> None:
@@ -220,6 +244,91 @@ async def test_an_application_reports_how_far_an_assignment_is_at_both_ports(dsn
     assert refused.status == 400
     assert refused.json["error"].endswith("does not go with the operation ASSIGN]. X-Request-Id: r-1")
     assert unknown.status == 401
+
+
+async def test_whoever_began_an_operation_in_the_background_sees_how_far_it_is_at_both_ports(
+    dsn: str, tmp_path: Path
+) -> None:
+    async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
+        accepted = await admin.ask('mutation { registerApplication(in: {name: "later"}, mode: ASYNC) { id } }')
+        assert accepted.json["data"] == {}
+        [location] = accepted.json["extensions"]["locations"]
+        assert location.startswith(f"{started.token_url}/director/last_operation/application/")
+        path = location.removeprefix(started.token_url)
+
+        async def has_ended() -> bool:
+            return bool((await admin.request("GET", path)).json["status"] != "IN_PROGRESS")
+
+        await within(20, has_ended)
+        ended = [await admin.request("GET", each) for each in (path, path.removeprefix("/director"))]
+        application, connection = await paired(started, admin, tmp_path / "app")
+        own = f"/last_operation/application/{application}"
+        async with client(started.mtls_url, started.ca_pem, certificate=connection) as app:
+            seen = [await app.request("GET", f"{prefix}{own}") for prefix in ("", "/director")]
+            foreign = await app.request("GET", path, headers={"X-Request-Id": "r-1"})
+        async with client(started.token_url, started.ca_pem) as anonymous:
+            unknown = await anonymous.request("GET", path)
+        wrong = [
+            await admin.request("GET", "/last_operation/application/nonsense"),
+            await admin.request("GET", f"/last_operation/runtime/{application}"),
+            await admin.request("POST", path),
+        ]
+
+    id_ = path.rpartition("/")[2]
+    for reply in ended:
+        assert reply.status == 200
+        assert reply.json == {
+            "operation_type": "Create",
+            "resource_id": id_,
+            "resource_type": "application",
+            "creation_time": reply.json["creation_time"],
+            "status": "SUCCEEDED",
+            "error": None,
+        }
+    assert [(reply.status, reply.json["resource_id"]) for reply in seen] == [(200, application)] * 2
+    assert foreign.status == 404
+    assert foreign.json == {"error": "Object not found [object=application]. X-Request-Id: r-1"}
+    assert unknown.status == 401
+    assert [reply.status for reply in wrong] == [400, 400, 405]
+    assert wrong[2].headers["allow"] == "GET"
+
+
+async def test_a_leading_product_reports_about_a_formation_at_both_ports(dsn: str, tmp_path: Path) -> None:
+    async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
+        application, connection = await paired(started, admin, tmp_path / "app")
+        hook = '{type: FORMATION_LIFECYCLE, mode: ASYNC_CALLBACK, url: "http://127.0.0.1:1/"}'
+        await admin.data(
+            "mutation ($products: [String!]) { createFormationTemplate(in: { "
+            f'name: "led", applicationTypes: ["ANY"], leadingProductIDs: $products, webhooks: [{hook}]'
+            "}) { id } }",
+            products=[application],
+        )
+        created = await admin.data(
+            'mutation { result: createFormation(formation: {name: "g", templateName: "led"}) { id state } }'
+        )
+        path = f"/v1/businessIntegrations/{created['result']['id']}/status"
+        ready = {"state": "READY"}
+
+        async with client(started.mtls_url, started.ca_pem, certificate=connection) as app:
+            replies = [await app.request("PATCH", f"{prefix}{path}", json=ready) for prefix in ("", "/director")]
+            refusals = [
+                await app.request("PATCH", path, json={"state": "DELETE_ERROR"}, headers={"X-Request-Id": "r-1"}),
+                await app.request("PATCH", path, data=b"{}", headers={"Content-Type": "text/plain"}),
+                await app.request("PATCH", path, data=b" " * 1_000_001, headers={"Content-Type": "application/json"}),
+                await app.request("PATCH", path.replace("-", "0"), json=ready),
+                await app.request("POST", path, json=ready),
+                await admin.request("PATCH", path, json=ready),
+            ]
+        async with client(started.token_url, started.ca_pem) as anonymous:
+            refusals.append(await anonymous.request("PATCH", path, json=ready))
+        shown = await admin.data('{ result: formationByName(name: "g") { state } }')
+
+    assert created["result"]["state"] == "INITIAL"
+    assert [(reply.status, reply.text) for reply in replies] == [(200, "")] * 2
+    assert shown == {"result": {"state": "READY"}}
+    assert [reply.status for reply in refusals] == [400, 415, 413, 404, 405, 401, 401]
+    assert all(list(reply.json) == ["error"] for reply in refusals)
+    assert refusals[0].json["error"].endswith("does not go with the operation createFormation]. X-Request-Id: r-1")
 
 
 async def test_a_paired_client_renews_and_both_certificates_work(dsn: str, tmp_path: Path) -> None:
@@ -739,3 +848,120 @@ async def test_without_its_database_the_plane_refuses_and_it_heals_when_the_data
                     await within(1.0, refused)
         finally:
             await postgres.__aexit__(None, None, None)
+
+
+async def test_an_adapter_whose_templates_cannot_work_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+    chosen = LandscapeSettings(kyma_adapter_url_template='{"method": "POST"}')
+    wanted = replace(settings(tmp_path, None), landscape=chosen)
+
+    with pytest.raises(SettingRefused, match=r"setting landscape\.kyma_adapter_url_template"):
+        async with plane(wanted):
+            pass
+
+    assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240  # an empty folder of a test
+
+
+async def test_what_the_settings_hide_is_kept_from_runtimes(dsn: str, tmp_path: Path) -> None:
+    chosen = LandscapeSettings(hidden_applications=("secret=s",))
+    register = """mutation {
+      createFormation(formation: {name: "g"}) { id }
+      shown: registerApplication(in: {name: "shown", labels: {secret: "other"}}) { id }
+      hidden: registerApplication(in: {name: "hidden", labels: {secret: "s"}}) { id }
+      runtime: registerRuntime(in: {name: "kyma"}) { id }
+    }"""
+    assign = """mutation ($id: ID!, $type: FormationObjectType!) {
+      assignFormation(objectID: $id, objectType: $type, formation: {name: "g"}) { id }
+    }"""
+    async with (
+        plane(replace(settings(tmp_path, dsn), landscape=chosen)) as started,
+        administrator(started, started.admin_secret) as admin,
+    ):
+        made = await admin.data(register)
+        for name in ("shown", "hidden", "runtime"):
+            kind = "RUNTIME" if name == "runtime" else "APPLICATION"
+            await admin.data(assign, id=made[name]["id"], type=kind)
+        seen = await admin.data(
+            "query ($id: ID!) { applicationsForRuntime(runtimeID: $id) { data { name } totalCount } }",
+            id=made["runtime"]["id"],
+        )
+
+    assert seen == {"applicationsForRuntime": {"data": [{"name": "mp-shown"}], "totalCount": 1}}
+
+
+# --- certificates, as administrators and others see them ---
+
+CERTIFICATES = "{ result: certificates { data { serial clientID state lastUsedAt revokedBy } } }"
+
+
+def thief_of(connection: Connection, folder: Path) -> Connection:
+    """Somebody else with a copy of the key and the certificate."""
+    shutil.copytree(connection.folder, folder, symlinks=True)
+    return Connection.read(folder)
+
+
+async def test_a_thiefs_renewals_end_with_the_stolen_certificate_on_open_connections_too(
+    dsn: str, tmp_path: Path
+) -> None:
+    async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
+        application, stolen = await paired(started, admin, tmp_path / "app")
+        trust = Trust.to(started.ca_pem)
+        second = await renew(thief_of(stolen, tmp_path / "thief"), trust=trust)
+        third = await renew(second, trust=trust)
+        async with (
+            client(started.mtls_url, started.ca_pem, certificate=stolen) as owner,
+            client(started.mtls_url, started.ca_pem, certificate=third) as thief,
+        ):
+            for each in (owner, thief):
+                assert (await each.data(VIEWER))["viewer"]["id"] == application
+            serial = x509.load_pem_x509_certificate((stolen.folder / "client.crt").read_bytes()).serial_number
+            revoking = "mutation ($serial: String!) { result: revokeCertificates(serial: $serial) }"
+            ended = await admin.data(revoking, path="/connector/graphql", serial=f"{serial:X}")
+
+            async def refused() -> bool:
+                return [(await each.ask(VIEWER)).status for each in (owner, thief)] == [401, 401]
+
+            assert ended == {"result": 3}
+            assert await within(1.0, refused) < 1.0
+            assert len(thief.connections) == 1
+        with pytest.raises(PlaneRefused, match="revoked"):
+            await renew(third, trust=trust)
+        shown = (await admin.data(CERTIFICATES, path="/connector/graphql"))["result"]["data"]
+        assert {(one["clientID"], one["state"], one["revokedBy"]) for one in shown} == {
+            (stolen.client_id, "REVOKED", "admin")
+        }
+        assert len(shown) == 3
+        async with client(started.token_url, started.ca_pem) as anonymous:
+            listed = x509.load_pem_x509_crl((await anonymous.request("GET", "/crl.pem")).text.encode())
+            issuing = x509.load_pem_x509_certificate((await anonymous.request("GET", "/issuing.pem")).text.encode())
+        assert {f"{entry.serial_number:x}" for entry in listed} == {one["serial"] for one in shown}
+        issuer_key: Any = issuing.public_key()
+        assert listed.is_signature_valid(issuer_key)
+
+
+async def test_the_revocation_list_is_published_in_both_forms(dsn: str, tmp_path: Path) -> None:
+    async with plane(settings(tmp_path, dsn)) as started, client(started.token_url, started.ca_pem) as anonymous:
+        async with anonymous.session.get(f"{started.token_url}/crl.der") as answer:
+            der = x509.load_der_x509_crl(await answer.read())
+            content_type = answer.headers["content-type"]
+        text = await anonymous.request("GET", "/crl.pem")
+        posted = await anonymous.request("POST", "/crl.der")
+    assert content_type.startswith("application/pkix-crl")
+    assert x509.load_pem_x509_crl(text.text.encode()) == der
+    assert (posted.status, posted.headers["allow"]) == (405, "GET, HEAD")
+
+
+async def test_the_last_use_of_a_certificate_is_seen_by_the_administrator(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(use, "WRITE_EVERY_SECONDS", 0.05)
+    async with plane(settings(tmp_path, dsn)) as started, administrator(started) as admin:
+        _, connection = await paired(started, admin, tmp_path / "app")
+
+        async def last_used() -> Any:
+            [one] = (await admin.data(CERTIFICATES, path="/connector/graphql"))["result"]["data"]
+            return one["lastUsedAt"]
+
+        assert await last_used() is None
+        async with client(started.mtls_url, started.ca_pem, certificate=connection) as app:
+            await app.data(VIEWER)
+        await within(2.0, last_used)

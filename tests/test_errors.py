@@ -5,7 +5,7 @@ import re
 import pytest
 
 from compass import errors
-from compass.errors import Code, CompassError, InvalidInput, NotFound, Refused
+from compass.errors import Code, CompassError, InvalidInput, NotFound, Refused, presentable
 
 
 class Quoted(CompassError):
@@ -69,3 +69,8 @@ def test_every_refusal_of_the_plane_says_what_a_caller_can_do_about_it() -> None
 
 def _is_refusal(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, CompassError)
+
+
+def test_of_errors_that_are_not_ours_only_the_class_is_shown() -> None:
+    assert presentable(NotFound(object="runtime")) == "Object not found [object=runtime]"
+    assert presentable(ValueError("hunter2")) == "ValueError"

@@ -26,6 +26,7 @@ TESTED_ELSEWHERE = {
 """Modules, or folders of them, without a test file of their own, and why."""
 
 STATEMENTS_MADE = {
+    "compass/director/definition.py": "the same statements for API and for event definitions",
     "compass/postgres/queue.py": "the same statements for each table that is a queue, made when it is declared",
 }
 """Modules that put statements together from names in our own code."""

@@ -19,6 +19,8 @@ from compass.settings import (
     load,
 )
 
+ADAPTED = "8fd7f7f4-3d6c-4a9a-8f3c-0000000000aa"
+
 
 @pytest.fixture(autouse=True)
 def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,6 +228,28 @@ def test_a_named_file_must_exist_and_be_toml(tmp_path: Path) -> None:
         ("outbound.allowed_networks", "fd00:ec2::/32", "hand out this machine's credentials"),
         ("listen.public_token_url", "http://a.example", "must begin with https://"),
         ("listen.public_mtls_url", "https://user@a.example", "neither user"),
+        ("listen.public_legacy_url", "a.example/v1", "must begin with https://"),
+        ("tokens.pairing_adapters", "https://a.example/", "<id of an integration system>=<http or https URL>"),
+        ("tokens.pairing_adapters", f"{ADAPTED}=ftp://a.example/", "<id of an integration system>=<http or https URL>"),
+        ("tokens.pairing_adapters", f"{ADAPTED}=https://u:p@a.example", "<id of an integration system>="),
+        ("landscape.tenant_mappings", "no JSON", "must be a JSON object of modes"),
+        ("landscape.tenant_mappings", '{"SYNC": []}', "must be a JSON object of modes"),
+        ("landscape.tenant_mappings", '{"SYNC": {"1.0": {}}}', "must be a JSON object of modes"),
+        ("landscape.tenant_mappings", '{"SYNC": {"1.0": [{"url": "%s"}]}}', "must be a JSON object of modes"),
+        (
+            "landscape.tenant_mappings",
+            '{"SYNC": {"1.0": [{"type": "X", "url": {}}]}}',
+            "must be a JSON object of modes",
+        ),
+        ("landscape.hidden_applications", "secret", "is not <label>=<value>"),
+        ("landscape.hidden_applications", "a-b=c", "is not <label>=<value>"),
+        ("landscape.hidden_applications", "secret= ", "is not <label>=<value>"),
+        ("landscape.discovery_webhooks", "SAP Order", "is not <application type>=<suffix>/<path>"),
+        ("landscape.discovery_webhooks", "SAP Order=path", "is not <application type>=<suffix>/<path>"),
+        ("landscape.discovery_webhooks", "=/path", "is not <application type>=<suffix>/<path>"),
+        ("landscape.discovery_webhooks", "SAP Order=.evil.example/path", "is not <application type>=<suffix>/<path>"),
+        ("landscape.kyma_adapter_mode", "ASYNC", "must be SYNC or ASYNC_CALLBACK"),
+        ("landscape.kyma_adapter_input_template", "{}", "means nothing without landscape.kyma_adapter_url_template"),
         ("listen.public_names", "", "at least one name"),
         ("listen.public_names", "a b", "neither a host name nor an address"),
         ("listen.mtls_port", "8443", "a port each"),
@@ -244,6 +268,37 @@ def test_an_insecure_or_impossible_value_is_refused(key: str, value: str, becaus
 
     assert facts["setting"] == key
     assert because in facts["reason"]
+
+
+def test_pairing_adapters_are_found_by_the_id_of_their_integration_system() -> None:
+    loaded = load(environment={"COMPASS_TOKENS__PAIRING_ADAPTERS": f"{ADAPTED.upper()} = https://a.example/?a=b"})
+
+    assert loaded.tokens.adapter_urls() == {ADAPTED: "https://a.example/?a=b"}
+    assert Settings().tokens.adapter_urls() == {}
+
+
+def test_webhooks_stand_for_a_mode_and_a_version() -> None:
+    text = '{"SYNC": {"1.0": [{"type": "CONFIGURATION_CHANGED"}], "2.0": []}}'
+    landscape = load(environment={"COMPASS_LANDSCAPE__TENANT_MAPPINGS": text}).landscape
+
+    assert landscape.mapped_webhooks("SYNC", "1.0") == [{"type": "CONFIGURATION_CHANGED"}]
+    assert landscape.mapped_webhooks("SYNC", "2.0") == []
+    for mode, version in (("SYNC", "3.0"), ("ASYNC_CALLBACK", "1.0")):
+        assert landscape.mapped_webhooks(mode, version) is None
+    assert Settings().landscape.mapped_webhooks("SYNC", "1.0") is None
+
+
+def test_what_the_landscape_hides_and_discovers_is_found_by_label_and_type() -> None:
+    loaded = load(
+        environment={
+            "COMPASS_LANDSCAPE__HIDDEN_APPLICATIONS": "secret=a b,secret = c=d,listed=s",
+            "COMPASS_LANDSCAPE__DISCOVERY_WEBHOOKS": "SAP Order=-api/ord/v1,a=b=/",
+        }
+    )
+
+    assert loaded.landscape.hidden_labels() == {"secret": ["a b", "c=d"], "listed": ["s"]}
+    assert loaded.landscape.discovery_urls() == {"SAP Order": ("-api", "/ord/v1"), "a=b": ("", "/")}
+    assert (Settings().landscape.hidden_labels(), Settings().landscape.discovery_urls()) == ({}, {})
 
 
 @pytest.mark.parametrize(

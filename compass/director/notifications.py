@@ -18,9 +18,10 @@ for everything that is no end, as the contract's do.
 """
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 import asyncpg
@@ -28,7 +29,7 @@ import asyncpg
 from compass.delivery.enqueue import NewDelivery, enqueue, hurry
 from compass.director import formation_assignment, notification_constraint, webhook_call, webhook_template
 from compass.director.formation import FormationResynchronized
-from compass.director.formation_assignment import LISTENING, ConfigurationReceived
+from compass.director.formation_assignment import BEGINNING, ENDING, LISTENING, ConfigurationReceived
 from compass.director.label import RuntimeLabelled
 from compass.director.membership import FormationAssigned, FormationUnassigned
 from compass.director.notification_constraint import Sending
@@ -74,6 +75,8 @@ class Pair:
     """Whether the state of those assignments waits for the outcome."""
     depth: int = 0
     """How many configurations, each the answer to the one before, led to it."""
+    spared: tuple[str, ...] = ()
+    """The webhooks that are not told again: they agreed, or are being told already."""
 
     @property
     def is_mapping(self) -> bool:
@@ -144,7 +147,11 @@ UNSETTLED = f"""
 SELECT pair.id, pair.source, pair.source_type, pair.target, pair.target_type, pair.state,
     (SELECT array_agg(delivery.receiver) FROM formation_assignment_delivery link
      JOIN delivery ON delivery.id = link.delivery_id AND delivery.state = 'PENDING'
-     WHERE link.formation_assignment_id = pair.id) AS under_way
+     WHERE link.formation_assignment_id = pair.id) AS under_way,
+    ARRAY(SELECT delivery.receiver FROM formation_assignment_delivery link
+          JOIN delivery ON delivery.id = link.delivery_id
+          WHERE link.formation_assignment_id = pair.id
+          GROUP BY delivery.receiver HAVING bool_and(link.agreed_to IS NOT NULL)) AS agreed
 FROM formation_assignment pair JOIN formation ON formation.id = pair.formation_id
 WHERE formation.id = %(formation)s AND formation.state NOT IN {_NOT_BEGUN}
     AND pair.state IN ('INITIAL', 'CREATE_ERROR', 'DELETING', 'DELETE_ERROR')
@@ -301,14 +308,18 @@ class Notifications:
         await self._part(tx, event.formation, parted, event.name)
 
     async def resynchronized(self, tx: Tx, event: FormationResynchronized) -> None:
-        """Whoever does not know yet is told: what is on its way at once, everything else anew, as it is now."""
+        """Every webhook that did not agree yet is told: what is on its way at once, all else anew, as it is now."""
         rows = await tx.rows(UNSETTLED, formation=event.formation)
         await hurry(tx, sorted({receiver for row in rows for receiver in row["under_way"] or ()}))
-        still = [row for row in rows if not row["under_way"]]
-        beginning = [_pair(row, event.formation) for row in still if row["state"] in ("INITIAL", "CREATE_ERROR")]
+        spared = {row["id"]: (*(row["under_way"] or ()), *row["agreed"]) for row in rows}
+        beginning = [
+            replace(_pair(row, event.formation), spared=spared[row["id"]])
+            for row in rows
+            if row["state"] in ("INITIAL", "CREATE_ERROR")
+        ]
         await self._tell(tx, Operation.ASSIGN, beginning)
-        ending = [_sides(row) for row in still if row["state"] in ("DELETING", "DELETE_ERROR")]
-        await self._part(tx, event.formation, ending, None)
+        ending = [_sides(row) for row in rows if row["state"] in ("DELETING", "DELETE_ERROR")]
+        await self._part(tx, event.formation, ending, None, spared)
 
     async def configured(self, tx: Tx, event: ConfigurationReceived) -> None:
         """One side of a pair has a new configuration for the other, which is told of it."""
@@ -328,24 +339,43 @@ class Notifications:
         ]
         await self._tell(tx, operation, pairs)
 
-    async def _part(self, tx: Tx, formation: str, parted: Sequence[Sequence[str]], formation_name: str | None) -> None:
+    async def _part(
+        self,
+        tx: Tx,
+        formation: str,
+        parted: Sequence[Sequence[str]],
+        formation_name: str | None,
+        spared: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    ) -> None:
         """Tell of the end those who share no group any more; for the others nothing changes."""
         given = [dict(zip(_SIDES, pair, strict=True)) for pair in parted]
         rows = await tx.rows(PARTED, formation=formation, parted=given)
         pairs = [
-            Pair(*_sides(row), formation, () if row["ending"] is None else (row["ending"],), row["ending"] is not None)
+            Pair(
+                *_sides(row),
+                formation,
+                () if row["ending"] is None else (row["ending"],),
+                row["ending"] is not None,
+                spared=spared.get(row["ending"], ()),
+            )
             for row in rows
             if row["parted"]
         ]
         await self._tell(tx, Operation.UNASSIGN, pairs, Remembered(formation_name=formation_name))
         await formation_assignment.untold(
-            tx, [row["ending"] for row in rows if not row["parted"] and row["ending"] is not None]
+            tx,
+            [
+                {"assignment": row["ending"], "spared": spared.get(row["ending"], ())}
+                for row in rows
+                if not row["parted"] and row["ending"] is not None
+            ],
+            ENDING,
         )
 
     async def _tell(
         self, tx: Tx, operation: Operation, pairs: Sequence[Pair], remembered: Remembered | None = None
     ) -> None:
-        """Owe a delivery to every webhook of every target. Five statements, whatever their number.
+        """Owe a delivery to every webhook of every target. Six statements, whatever their number.
 
         Assignments whose target has no webhook that is told of their source, or must not be told, settle at once.
         """
@@ -362,7 +392,10 @@ class Notifications:
         ]
         constrained = await notification_constraint.of(tx, operation.for_templates, given)
         audience = [
-            row for row in await tx.rows(AUDIENCE, pairs=given) if not constrained[row["ordinality"] - 1].is_kept_back
+            row
+            for row in await tx.rows(AUDIENCE, pairs=given)
+            if not constrained[row["ordinality"] - 1].is_kept_back
+            and row["webhook"] not in pairs[row["ordinality"] - 1].spared
         ]
         told = [pairs[row["ordinality"] - 1] for row in audience]
         ids = await enqueue(
@@ -379,14 +412,27 @@ class Notifications:
             ],
         )
         links = [
-            {"delivery": delivery, "assignment": assignment, "awaited": pair.awaited, "depth": pair.depth}
+            {
+                "delivery": delivery,
+                "assignment": assignment,
+                "awaited": pair.awaited,
+                "depth": pair.depth,
+                "spared": pair.spared,
+            }
             for delivery, pair in zip(ids, told, strict=True)
             for assignment in pair.assignments
         ]
         await formation_assignment.told(tx, links)
         knowing = {assignment for pair in told for assignment in pair.assignments}
         await formation_assignment.untold(
-            tx, [assignment for pair in pairs for assignment in pair.assignments if assignment not in knowing]
+            tx,
+            [
+                {"assignment": assignment, "spared": pair.spared}
+                for pair in pairs
+                for assignment in pair.assignments
+                if assignment not in knowing
+            ],
+            ENDING if operation is Operation.UNASSIGN else BEGINNING,
         )
 
     def _delivery(

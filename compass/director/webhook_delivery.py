@@ -5,7 +5,7 @@ groups' assignments when it is settled. Source: contract/director.md §16; seein
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -26,10 +26,17 @@ from compass.delivery.attempt import (
 )
 from compass.delivery.enqueue import Delivery, DeliveryNotDead, State, resend_several
 from compass.delivery.signature import key_of
-from compass.director import formation_assignment, webhook, webhook_template
+from compass.director import (
+    formation_assignment,
+    formation_lifecycle,
+    notification_constraint,
+    webhook,
+    webhook_template,
+)
 from compass.director.auth import StoredAuth
 from compass.director.formation_assignment import CLIENT, REPORTED, TECHNICAL
 from compass.director.formation_assignment import State as Assignment
+from compass.director.notification_constraint import Answered
 from compass.director.sign_in import AccessTokens, sign_in
 from compass.director.webhook_template import Output
 from compass.errors import CompassError, InvalidData, InvalidOperation, NotFound
@@ -210,20 +217,33 @@ class Calls:
             headers=needed.headers,
             signing_keys=(key_of(secret),),
             # A plain URL may have been put right in the meantime; a rendered one belongs to what was rendered with it.
-            url=needed.url(row["url"] or delivery.url),
+            # So does one that a constraint chose.
+            url=needed.url((None if delivery.facts.get("redirected") else row["url"]) or delivery.url),
             sign_in=None if client is None else partial(self._tokens.headers, client),
         )
 
     async def judge(self, tx: Tx, delivery: Delivery, answer: Answer) -> Verdict:
-        """What an answer means, and what the assignments of the delivery become. Two statements."""
+        """What an answer means, and what becomes of the assignments or of the group that wait for it.
+
+        Four statements for assignments, and one for each configuration that is new; five for a group.
+        """
         judged = _judged(delivery, answer, await tx.value(OUTPUT, webhook=delivery.receiver))
         is_taken = isinstance(judged.verdict, Delivered)
+        if is_taken and delivery.facts.get("awaits_report"):
+            judged = replace(judged, state=None)
+        if _is_about_a_group(delivery):
+            if judged.problem is not None:
+                await formation_lifecycle.refused(tx, delivery, message=judged.problem, code=judged.code)
+            elif is_taken and judged.state is Assignment.READY:
+                await formation_lifecycle.taken(tx, delivery)
+            elif is_taken:
+                await formation_lifecycle.accepted(tx, delivery)
+            return judged.verdict
+        judged = await _counted(tx, delivery, judged)
         if judged.problem is not None:
             await formation_assignment.refused(
-                tx, delivery.id, _concerned(delivery), message=judged.problem, code=judged.code, answered=is_taken
+                tx, delivery.id, _concerned(delivery), message=judged.problem, code=judged.code
             )
-        elif is_taken and judged.state is None:
-            await formation_assignment.waiting(tx, delivery.id)
         elif is_taken and judged.state is not None:
             await formation_assignment.taken(
                 tx,
@@ -237,8 +257,12 @@ class Calls:
         return judged.verdict
 
     async def finished(self, tx: Tx, delivery: Delivery, state: State) -> None:
-        """Settle the assignments of a delivery that ended without an answer of ours to judge."""
+        """Settle what waits for a delivery that ended without an answer of ours to judge."""
         match state:
+            case State.CANCELLED if _is_about_a_group(delivery):
+                await formation_lifecycle.taken(tx, delivery)
+            case State.DEAD if _is_about_a_group(delivery):
+                await formation_lifecycle.given_up(tx, delivery)
             case State.CANCELLED:
                 # The webhook is gone: there is nobody to wait for.
                 await formation_assignment.taken(
@@ -289,13 +313,35 @@ def _by_output(delivery: Delivery, answer: Response, output: Output) -> _Judged:
 
 
 def _explicit(delivery: Delivery, output: Output) -> _Judged:
-    state = REPORTED.get((_is_end(delivery), output.state))
+    said = formation_lifecycle.REPORTED if _is_about_a_group(delivery) else REPORTED
+    state = said.get((_is_end(delivery), output.state))
     if state is None:
         kind = "unassign" if _is_end(delivery) else "assign"
+        if _is_about_a_group(delivery):
+            kind = delivery.facts["operation"]
         return _Judged(Delivered(), f"Invalid transition from state {kind} to {output.state[:100]}", CLIENT)
     if state in (Assignment.CREATE_ERROR, Assignment.DELETE_ERROR):
         return _Judged(Delivered(), f"the receiver answered with state {state}", CLIENT)
     return _Judged(Delivered(), state=state, configuration=output.configuration)
+
+
+async def _counted(tx: Tx, delivery: Delivery, judged: _Judged) -> _Judged:
+    """What an answer that is no error counts for, by the constraints on it. At most one statement."""
+    if not isinstance(judged.verdict, Delivered) or judged.problem is not None or judged.state is None:
+        return judged
+    counted = await notification_constraint.returned_by_delivery(
+        tx,
+        delivery.id,
+        delivery.facts.get("formation"),
+        "unassign" if _is_end(delivery) else "assign",
+        Answered(judged.state, judged.configuration),
+    )
+    if counted.fault is not None:
+        return _Judged(judged.verdict, counted.fault)
+    state = REPORTED[_is_end(delivery), counted.state]
+    if state in (Assignment.CREATE_ERROR, Assignment.DELETE_ERROR):
+        return _Judged(judged.verdict, f"a constraint takes the answer for {state}", CLIENT)
+    return replace(judged, state=state, configuration=counted.configuration)
 
 
 def _taken(delivery: Delivery) -> Assignment | None:
@@ -308,4 +354,8 @@ def _concerned(delivery: Delivery) -> Sequence[Assignment]:
 
 
 def _is_end(delivery: Delivery) -> bool:
-    return delivery.facts.get("operation") in ("unassign", "unregister")
+    return delivery.facts.get("operation") in ("unassign", "unregister", formation_lifecycle.Operation.DELETE)
+
+
+def _is_about_a_group(delivery: Delivery) -> bool:
+    return delivery.kind == webhook.FORMATION_LIFECYCLE

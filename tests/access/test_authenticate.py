@@ -10,7 +10,7 @@ import pytest
 
 from compass.access import account
 from compass.access.authenticate import Authenticator, NoBearer
-from compass.access.caller import Consumer, Flow
+from compass.access.caller import Caller, Consumer, Flow
 from compass.access.scopes import BY_CONSUMER
 from compass.access.tokens import AccessTokens, Bearer, digest
 from compass.director import tenant
@@ -248,3 +248,32 @@ async def test_a_client_that_was_never_given_a_secret_cannot_guess_one(door: Doo
     for guess in ("", "\0" * 32, base64.b64encode(bytes(32)).decode()):
         with pytest.raises(Unauthorized):
             await door.authenticator.exchange(AUTH_OF_RUNTIME, guess, "")
+
+
+async def test_whoever_would_not_be_let_in_any_more_is_found_among_many(door: Door) -> None:
+    async def paired(system_auth: str, fingerprint: str, **headers: str) -> Caller:
+        return (await door.authenticator.by_certificate(system_auth, fingerprint, headers, fingerprint)).caller
+
+    async def with_token(client: str, *, is_account: bool = False, **headers: str) -> Caller:
+        bearer = door.bearer(client, "application:read", is_account=is_account, **headers)
+        return (await door.authenticator.by_token(bearer, "")).caller
+
+    runtime, stolen = await paired(AUTH_OF_RUNTIME, "f1"), await paired(AUTH_OF_RUNTIME, "f2")
+    application, with_secret = await paired(AUTH_OF_APPLICATION, "f3"), await with_token(AUTH_OF_APPLICATION)
+    here = await with_token(account.ADMINISTRATOR, is_account=True, tenant="mine")
+    there = await with_token(account.ADMINISTRATOR, is_account=True, tenant="other")
+    system = await paired(AUTH_OF_SYSTEM, "f4")
+    everybody = [runtime, stolen, application, with_secret, here, there, system]
+
+    assert await door.authenticator.ended(everybody) == []
+    assert await door.authenticator.ended([]) == []
+    door.certificates.revoked.add("f2")
+    assert await door.authenticator.ended(everybody) == [stolen]
+    await door.change(f"UPDATE system_auth SET client_secret_digest = NULL WHERE id = '{AUTH_OF_APPLICATION}'")
+    assert await door.authenticator.ended(everybody) == [stolen, with_secret]
+    await door.change("UPDATE tenant SET status = 'Inactive' WHERE external_id = 'other'")
+    assert await door.authenticator.ended(everybody) == [stolen, with_secret, there]
+    await door.change(f"DELETE FROM system_auth WHERE id IN ('{AUTH_OF_RUNTIME}', '{AUTH_OF_SYSTEM}')")
+    assert await door.authenticator.ended(everybody) == [stolen, runtime, with_secret, there, system]
+    await door.change("DELETE FROM account")
+    assert await door.authenticator.ended([here, application]) == [here]

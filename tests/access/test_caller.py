@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from compass.access.caller import Caller, Consumer, Flow
-from compass.errors import TenantNotFound, TenantRequired
+from compass.errors import InsufficientScopes, TenantNotFound, TenantRequired
 from compass.ids import RuntimeId, TenantId
 
 PERSON = Caller(Consumer.STATIC_USER, "admin", Flow.JWT, frozenset(), None)
@@ -23,6 +23,17 @@ def test_a_caller_that_named_no_tenant_is_asked_for_one() -> None:
 def test_a_caller_that_named_an_unknown_tenant_is_told_which() -> None:
     with pytest.raises(TenantNotFound, match=r"^Tenant not found \[externalTenant=nowhere\]$"):
         replace(PERSON, external_tenant="nowhere").in_tenant()
+
+
+def test_a_caller_without_the_scope_is_told_which_it_has_and_which_it_needs() -> None:
+    caller = replace(PERSON, scopes=frozenset({"b:read", "a:read"}))
+
+    caller.require("a:read")
+    caller.require("")
+    with pytest.raises(
+        InsufficientScopes, match=r"^insufficient scopes provided \[actual=a:read;b:read; required=c\]$"
+    ):
+        caller.require("c")
 
 
 @pytest.mark.parametrize("kind", list(Consumer))

@@ -1,11 +1,14 @@
 """Scopes per kind of caller. Source of the lists: contract/director.md §2."""
 
+from collections.abc import Mapping
+
 import pytest
 
 from compass.access.caller import Consumer
 from compass.access.scopes import BY_CONSUMER
 from compass.app import DIRECTOR_NOUNS
 from compass.commands import commands_in
+from compass.reads.plan import Read
 
 CONTRACT = {
     Consumer.APPLICATION: """
@@ -57,3 +60,120 @@ def test_nobody_has_the_scope_of_the_originals_own_machinery() -> None:
 def test_every_scope_that_a_command_asks_for_is_held_by_an_administrator_or_by_nobody() -> None:
     asked = {getattr(command, "compass_command").scope for command in commands_in(*DIRECTOR_NOUNS)}  # noqa: B009  # the decorator's mark
     assert asked - {"", "ory_internal"} <= BY_CONSUMER[Consumer.STATIC_USER]
+
+
+OPERATIONS = {
+    "application:read": """
+        application applications applicationBySystemNumber applicationByLocalTenantIDAndAppTemplateID
+        applicationsByLocalTenantID applicationsForRuntime apisForApplication eventsForApplication bundleByInstanceAuth
+        bundleInstanceAuth
+    """,
+    "application_global:read": "applicationsGlobal",
+    "application:write": """
+        registerApplication updateApplication unregisterApplication unpairApplication mergeApplications
+        registerApplicationFromTemplate setApplicationLabel deleteApplicationLabel
+        addBundle updateBundle deleteBundle addAPIDefinitionToBundle addAPIDefinitionToApplication updateAPIDefinition
+        updateAPIDefinitionForApplication deleteAPIDefinition refetchAPISpec addEventDefinitionToBundle
+        addEventDefinitionToApplication updateEventDefinition updateEventDefinitionForApplication deleteEventDefinition
+        refetchEventDefinitionSpec addDocumentToBundle deleteDocument addIntegrationDependencyToApplication
+        deleteIntegrationDependency setBundleInstanceAuth deleteBundleInstanceAuth requestOneTimeTokenForApplication
+        requestClientCredentialsForApplication deleteSystemAuthForApplication
+    """,
+    "bundle_instance_auth:write": "createBundleInstanceAuth updateBundleInstanceAuth",
+    "runtime:read": "runtime runtimes",
+    "runtime:write": """
+        registerRuntime updateRuntime unregisterRuntime registerRuntimeContext updateRuntimeContext
+        unregisterRuntimeContext setRuntimeLabel deleteRuntimeLabel requestOneTimeTokenForRuntime
+        requestClientCredentialsForRuntime deleteSystemAuthForRuntime requestBundleInstanceAuthCreation
+        requestBundleInstanceAuthDeletion
+    """,
+    "application_template:read": "applicationTemplate applicationTemplates",
+    "application_template:write": "createApplicationTemplate updateApplicationTemplate deleteApplicationTemplate",
+    "integration_system:read": "integrationSystem integrationSystems",
+    "integration_system:write": """
+        registerIntegrationSystem updateIntegrationSystem unregisterIntegrationSystem
+        requestClientCredentialsForIntegrationSystem deleteSystemAuthForIntegrationSystem
+    """,
+    "webhook:write": "addWebhook updateWebhook deleteWebhook",
+    "label_definition:read": "labelDefinition labelDefinitions",
+    "label_definition:write": "createLabelDefinition updateLabelDefinition",
+    "eventing:manage": "setDefaultEventingForApplication deleteDefaultEventingForApplication",
+    "health_checks:read": "healthChecks",
+    "tenant:read": "tenants tenantByExternalID rootTenants",
+    "tenant:write": "writeTenant writeTenants updateTenant deleteTenants setTenantLabel",
+    "tenant_access:write": "addTenantAccess removeTenantAccess",
+    "tenant_subscription:write": "subscribeTenant unsubscribeTenant",
+    "automatic_scenario_assignment:read": """
+        automaticScenarioAssignments automaticScenarioAssignmentForScenario automaticScenarioAssignmentsForSelector
+    """,
+    "formation:read": "formation formationByName formations",
+    "formation:write": """
+        createFormation deleteFormation assignFormation unassignFormation resynchronizeFormationNotifications
+        finalizeDraftFormation
+    """,
+    "formation:global_read": "formationsForObject",
+    "formation:global_write": "unassignFormationGlobal",
+    "formation_template:read": "formationTemplate formationTemplates formationTemplatesByName",
+    "formation_template:write": """
+        createFormationTemplate updateFormationTemplate deleteFormationTemplate setFormationTemplateLabel
+        deleteFormationTemplateLabel
+    """,
+    "formation_constraint:read": "formationConstraint formationConstraints formationConstraintsByFormationType",
+    "formation_constraint:write": """
+        createFormationConstraint updateFormationConstraint deleteFormationConstraint
+        attachConstraintToFormationTemplate detachConstraintFromFormationTemplate
+    """,
+    "certificate_subject_mapping:read": "certificateSubjectMapping certificateSubjectMappings",
+    "certificate_subject_mapping:write": """
+        createCertificateSubjectMapping updateCertificateSubjectMapping deleteCertificateSubjectMapping
+    """,
+    "operation:read": "operation",
+    "operation:schedule": "scheduleOperation",
+    "ory_internal": """
+        systemAuth systemAuthByToken updateSystemAuth invalidateSystemAuthOneTimeToken tenantByInternalID
+        tenantByLowestOwnerForResource
+    """,
+    "": "viewer",
+}
+"""What each scope is for. Source: contract/director.md §2; the gaps of its configurations are filled as it says."""
+OURS_ALONE = {"webhookDeliveries", "resendWebhookDelivery", "recoverWebhookDeliveries"}
+SANITIZED = {
+    "application.auths:read": "AppSystemAuth.auth",
+    "runtime.auths:read": "RuntimeSystemAuth.auth",
+    "integration_system.auths:read": "IntSysSystemAuth.auth",
+    "application.webhooks:read": "Application.webhooks",
+    "runtime.webhooks:read": "Runtime.webhooks",
+    "application_template.webhooks:read": "ApplicationTemplate.webhooks",
+    "formation_template.webhooks:read": "FormationTemplate.webhooks",
+    "bundle.instance_auths:read": "Bundle.instanceAuth Bundle.instanceAuths Bundle.defaultInstanceAuth",
+    "document.fetch_request:read": "Document.fetchRequest",
+    "event_spec.fetch_request:read": "EventSpec.fetchRequest",
+    "api_spec.fetch_request:read": "APISpec.fetchRequest",
+    "fetch-request.auth:read": "FetchRequest.auth",
+    "webhooks.auth:read": "Webhook.auth",
+    "webhook:write": "Webhook.signingSecret",
+}
+SCOPED = {
+    "application.application_template:read": "Application.applicationTemplate",
+    "formation:global_read": "Formation.tenantID",
+}
+
+
+def by_name(table: Mapping[str, str]) -> dict[str, str]:
+    return {name: scope for scope, names in table.items() for name in names.split()}
+
+
+def test_every_operation_asks_for_the_contracts_scope() -> None:
+    asked = {query.name: query.scope for noun in DIRECTOR_NOUNS for query in getattr(noun, "QUERIES", ())}
+    for function in commands_in(*DIRECTOR_NOUNS):
+        declared = getattr(function, "compass_command")  # noqa: B009  # the decorator's mark
+        asked[declared.mutation] = declared.scope
+
+    assert {name: scope for name, scope in asked.items() if name not in OURS_ALONE} == by_name(OPERATIONS)
+
+
+def test_every_guarded_field_asks_for_the_contracts_scope() -> None:
+    reads = [read for noun in DIRECTOR_NOUNS for read in getattr(noun, "READS", ()) if isinstance(read, Read)]
+
+    assert {f"{one.type}.{name}": scope for one in reads for name, scope in one.sanitized.items()} == by_name(SANITIZED)
+    assert {f"{one.type}.{name}": scope for one in reads for name, scope in one.scoped.items()} == by_name(SCOPED)

@@ -12,7 +12,7 @@ import pytest
 
 from compass.delivery.attempt import RetryRules
 from compass.delivery.worker import DeliveryWork, Worker
-from compass.outbound.door import Door, OutboundSettings
+from compass.outbound.door import Door, DoorSettings
 from compass.postgres.queue import WorkSettings
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ QUICK = DeliveryWork(
 )
 """Everything that takes minutes in production, in fractions of a second."""
 
-LOOPBACK = OutboundSettings(
-    allowed_networks=(ip_network("127.0.0.1/32"),), failure_step=timedelta(0), max_per_host=1000
-)
+LOOPBACK = DoorSettings(allowed_networks=(ip_network("127.0.0.1/32"),), failure_step=timedelta(0), max_per_host=1000)
 
 Working = Callable[..., AbstractAsyncContextManager[Worker]]
 

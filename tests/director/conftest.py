@@ -20,9 +20,9 @@ from compass.app import DIRECTOR_NOUNS
 from compass.connector.urls import PublicUrls
 from compass.director import tenant
 from compass.ids import TenantId
-from compass.outbound.door import Door, OutboundSettings
+from compass.outbound.door import Door, DoorSettings
 from compass.postgres.pool import Database
-from compass.settings import TokenSettings
+from compass.settings import ApplicationSettings, LandscapeSettings, TokenSettings
 from compass.vault import Vault
 
 SCOPES = frozenset(
@@ -34,6 +34,7 @@ SCOPES = frozenset(
         "tenant",
         "formation",
         "formation_template",
+        "formation_constraint",
         "integration_system",
         "label_definition",
     )
@@ -65,6 +66,7 @@ SCOPES = frozenset(
     "certificate_subject_mapping:read",
     "certificate_subject_mapping:write",
     "tenant_access:write",
+    "automatic_scenario_assignment:read",
     "operation:read",
 }
 
@@ -85,10 +87,13 @@ class Director(Protocol):
 
 
 class _Director:
-    def __init__(self, database: Database, endpoint: Endpoint, vault: Vault, caller: Caller, other: Caller) -> None:
+    def __init__(
+        self, database: Database, endpoint: Endpoint, parts: dict[type, Any], caller: Caller, other: Caller
+    ) -> None:
         self.database = database
         self.endpoint = endpoint
-        self.vault = vault
+        self.parts = parts
+        self.vault: Vault = parts[Vault]
         self.caller = caller
         self.other = other
 
@@ -124,6 +129,13 @@ class _Director:
                 )
             return digests
 
+    def lent(self, parts: dict[type, Any]) -> "_Director":
+        """The same Director, with these parts instead of those it was made with."""
+        sdl = resources.files("compass.director").joinpath("schema.graphql").read_text()
+        whole = self.parts | parts
+        endpoint = Endpoint(surface(sdl, DIRECTOR_NOUNS, whole), self.database)
+        return _Director(self.database, endpoint, whole, self.caller, self.other)
+
     def application(self, application: str, caller: Caller | None = None) -> Caller:
         """A paired application of the tenant, calling with its certificate."""
         return replace(
@@ -138,6 +150,8 @@ class _Director:
 PARTS: dict[type, Any] = {
     PublicUrls: PublicUrls("https://plane.test:8443", "https://plane.test:8444"),
     TokenSettings: TokenSettings(),
+    ApplicationSettings: ApplicationSettings(),
+    LandscapeSettings: LandscapeSettings(),
 }
 TABLES = "SELECT relname AS name FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
 
@@ -145,7 +159,7 @@ TABLES = "SELECT relname AS name FROM pg_class WHERE relkind = 'r' AND relnamesp
 @pytest.fixture
 async def door() -> AsyncIterator[Door]:
     """The outbound door, open to this machine."""
-    async with Door(OutboundSettings(allowed_networks=(ip_network("127.0.0.1/32"),))) as opened:
+    async with Door(DoorSettings(allowed_networks=(ip_network("127.0.0.1/32"),))) as opened:
         yield opened
 
 
@@ -159,7 +173,7 @@ async def director(database: Database, tmp_path: Path, door: Door) -> _Director:
     async with database.transaction() as tx:
         mine = await tenant.write(tx, tenant.NewTenant("mine", "tenant-mine", "account", "test"))
         other = await tenant.write(tx, tenant.NewTenant("other", "tenant-other", "account", "test"))
-    return _Director(database, endpoint, vault, _user(mine, "tenant-mine"), _user(other, "tenant-other"))
+    return _Director(database, endpoint, parts, _user(mine, "tenant-mine"), _user(other, "tenant-other"))
 
 
 def _user(tenant_id: TenantId, external: str) -> Caller:

@@ -9,9 +9,10 @@ from typing import Any
 
 from compass.delivery.attempt import RetryRules
 from compass.delivery.worker import DeliveryWork, Worker
+from compass.director.formation_lifecycle import FormationLifecycle
 from compass.director.notifications import Notifications
 from compass.director.webhook_delivery import Calls
-from compass.outbound.door import Door, OutboundSettings
+from compass.outbound.door import Door, DoorSettings
 from compass.outbox.relay import Relay, reactions
 from compass.postgres.queue import WorkSettings
 
@@ -24,15 +25,18 @@ QUICK = DeliveryWork(
     ),
 )
 """Everything that takes minutes in production, in fractions of a second."""
-LOOPBACK = OutboundSettings(
-    allowed_networks=(ip_network("127.0.0.1/32"),), failure_step=timedelta(0), max_per_host=1000
-)
+LOOPBACK = DoorSettings(allowed_networks=(ip_network("127.0.0.1/32"),), failure_step=timedelta(0), max_per_host=1000)
 
 
 REGISTER_APPLICATION = """
 mutation ($in: ApplicationRegisterInput!) { result: registerApplication(in: $in) { id } }
 """
 REGISTER_RUNTIME = "mutation ($in: RuntimeRegisterInput!) { result: registerRuntime(in: $in) { id } }"
+REGISTER_CONTEXT = """
+mutation ($runtime: ID!, $in: RuntimeContextInput!) {
+  result: registerRuntimeContext(runtimeID: $runtime, in: $in) { id }
+}
+"""
 CREATE_FORMATION = "mutation ($in: FormationInput!) { result: createFormation(formation: $in) { id } }"
 DELETE_FORMATION = "mutation ($in: FormationInput!) { result: deleteFormation(formation: $in) { id name } }"
 ASSIGN = """
@@ -91,6 +95,12 @@ async def runtime(director: Any, name: str, *, caller: Any = None, **more: Any) 
     return str(data["result"]["id"])
 
 
+async def context(director: Any, runtime: str, value: str, *, caller: Any = None, key: str = "tenant") -> str:
+    """A context of a runtime."""
+    data = await director.data(REGISTER_CONTEXT, caller=caller, runtime=runtime, **{"in": {"key": key, "value": value}})
+    return str(data["result"]["id"])
+
+
 async def group(director: Any, name: str, *, applications: Sequence[str] = (), runtimes: Sequence[str] = ()) -> str:
     data = await director.data(CREATE_FORMATION, **{"in": {"name": name}})
     for id_ in applications:
@@ -100,18 +110,33 @@ async def group(director: Any, name: str, *, applications: Sequence[str] = (), r
     return str(data["result"]["id"])
 
 
-def _object(application: str | None, runtime: str | None) -> dict[str, str | None]:
+def _object(application: str | None, runtime: str | None, context: str | None) -> dict[str, str | None]:
+    if context:
+        return {"id": context, "type": "RUNTIME_CONTEXT"}
     return {"id": application or runtime, "type": "APPLICATION" if application else "RUNTIME"}
 
 
 async def assign(
-    director: Any, name: str, *, application: str | None = None, runtime: str | None = None, **more: Any
+    director: Any,
+    name: str,
+    *,
+    application: str | None = None,
+    runtime: str | None = None,
+    context: str | None = None,
+    **more: Any,
 ) -> Any:
-    return (await director.data(ASSIGN, group=name, **_object(application, runtime), **more))["result"]
+    return (await director.data(ASSIGN, group=name, **_object(application, runtime, context), **more))["result"]
 
 
-async def unassign(director: Any, name: str, *, application: str | None = None, runtime: str | None = None) -> Any:
-    return (await director.data(UNASSIGN, group=name, **_object(application, runtime)))["result"]
+async def unassign(
+    director: Any,
+    name: str,
+    *,
+    application: str | None = None,
+    runtime: str | None = None,
+    context: str | None = None,
+) -> Any:
+    return (await director.data(UNASSIGN, group=name, **_object(application, runtime, context)))["result"]
 
 
 async def webhook(
@@ -151,9 +176,14 @@ async def until(condition: Callable[[], Awaitable[bool]], within: float = 20) ->
             await asyncio.sleep(0.02)
 
 
+def _relay(director: Any) -> Relay:
+    told = (Notifications(PLANE), FormationLifecycle(PLANE))
+    return Relay(director.database, reactions(*(pair for who in told for pair in who.reactions())))
+
+
 async def relayed(director: Any) -> None:
     """Hand every event that waits to those who react to it."""
-    relay = Relay(director.database, reactions(*Notifications(PLANE).reactions()))
+    relay = _relay(director)
     while await relay.relay_one():
         pass
 
@@ -171,7 +201,7 @@ async def working(director: Any, *, relaying: bool = True, settings: DeliveryWor
             finished=calls.finished,
             settings=settings,
         )
-        relay = Relay(director.database, reactions(*Notifications(PLANE).reactions()))
+        relay = _relay(director)
         stopping = asyncio.Event()
         tasks = [asyncio.create_task(worker.run(stopping))]
         if relaying:

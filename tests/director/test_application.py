@@ -8,6 +8,8 @@ import pytest
 
 from compass.director import application
 from compass.ids import ApplicationId
+from compass.reads.plan import Lent
+from compass.settings import LandscapeSettings
 
 REGISTER = """
 mutation ($in: ApplicationRegisterInput!) {
@@ -348,6 +350,23 @@ async def test_an_application_that_leaves_the_group_is_gone_at_once(director: An
     assert len(await names_for(director, runtime)) == seen
 
 
+async def test_applications_with_a_hidden_label_are_kept_from_runtimes_and_from_nobody_else(director: Any) -> None:
+    hidden = {"secret": "s", "listed": ["s"], "sorted": "t"}
+    chosen = LandscapeSettings(hidden_applications=("secret=r", "secret = s", "listed=s"))
+    hiding = director.lent({Lent: Lent(hidden_applications=chosen.hidden_labels())})
+    applications = [await register(director, key, labels={key: value}) for key, value in hidden.items()]
+    shown = await register(director, "shown", labels={"secret": "other", "listed": ["s", "other"]})
+    runtime = await add_runtime(director)
+    await group(director, "one", [*applications, shown], [runtime])
+    query = "{ applications { data { name } totalCount } }"
+
+    assert await names_for(director, runtime) == ["mp-listed", "mp-secret", "mp-shown", "mp-sorted"]
+    assert await names_for(hiding, runtime) == ["mp-shown", "mp-sorted"]
+    own = (await hiding.data(query, caller=director.runtime(runtime)))["applications"]
+    assert (sorted(entry["name"] for entry in own["data"]), own["totalCount"]) == (["mp-shown", "mp-sorted"], 2)
+    assert (await hiding.data(query))["applications"]["totalCount"] == 4
+
+
 async def test_a_page_for_a_runtime_may_be_larger_than_others_and_pages_follow_each_other(director: Any) -> None:
     runtime = await add_runtime(director)
     async with director.database.transaction() as tx:
@@ -388,19 +407,20 @@ async def test_a_runtime_that_the_tenant_does_not_see_does_not_exist(director: A
     assert {error["path"][0] for error in errors} == {"result"}
 
 
-async def test_a_runtime_sees_its_own_applications_under_their_own_names_and_no_others(director: Any) -> None:
+async def test_a_runtime_lists_what_applications_for_runtime_has_and_sees_no_others(director: Any) -> None:
     ours, theirs = await register(director, "Our App"), await register(director, "theirs")
     runtime = await add_runtime(director)
     await group(director, "one", [ours], [runtime])
     await group(director, "two", [theirs], [await add_runtime(director)])
     itself = director.runtime(runtime)
 
-    page = (await director.data("{ applications { data { id name } totalCount } }", caller=itself))["applications"]
+    text = '{ applications(first: 1000, filter: [{key: "none"}]) { data { id name } totalCount } }'
+    page = (await director.data(text, caller=itself))["applications"]
     one = "query ($id: ID!) { application(id: $id) { name } }"
     shown = await director.data(one, id=ours, caller=itself)
     errors = [await director.refusal(one, id=id_, caller=itself) for id_ in (theirs, NOBODY, "no-uuid")]
 
-    assert page == {"data": [{"id": ours, "name": "Our App"}], "totalCount": 1}
+    assert page == {"data": [{"id": ours, "name": "mp-our-app"}], "totalCount": 1}
     assert shown == {"application": {"name": "Our App"}}
     assert {error["message"] for error in errors} == {
         (
@@ -488,8 +508,63 @@ async def test_the_label_of_the_integration_system_follows_an_update(director: A
         result = (await director.data(update, id=application, **{"is": system}))["result"]
         kept = system or second
         assert result["integrationSystemID"] == result["labels"]["integrationSystemID"] == kept
-    unknown = await director.refusal(update, id=application, **{"is": NOBODY})
-    assert unknown["message"] == f"Object not found [ID={NOBODY}; object=integrationSystem]"
+    for unknown in (NOBODY, "no-uuid", ""):
+        refused = await director.refusal(update, id=application, **{"is": unknown})
+        registered = await director.refusal(REGISTER, **{"in": {"name": "b", "integrationSystemID": unknown}})
+        assert (
+            refused["message"] == registered["message"] == f"Object not found [ID={unknown}; object=integrationSystem]"
+        )
+
+
+async def test_the_label_of_the_name_comes_back_with_an_update(director: Any) -> None:
+    application = await register(director, "Our App")
+    set_label = """mutation ($id: ID!) {
+      setApplicationLabel(applicationID: $id, key: "name", value: "other") { key }
+    }"""
+    await director.data(set_label, id=application)
+
+    update = "mutation ($id: ID!) { result: updateApplication(id: $id, in: {}) { labels } }"
+    result = (await director.data(update, id=application))["result"]
+
+    assert result["labels"] == {"managed": "false", "name": "mp-our-app"}
+
+
+@pytest.mark.parametrize(
+    ("base_url", "entry", "url"),
+    [
+        ("https://erp.example.com/", "SAP Order=-api/ord/v1", "https://erp-api.example.com/ord/v1"),
+        ("https://erp.example.com:8443/root", "SAP Order=/ord/v1", "https://erp.example.com:8443/root/ord/v1"),
+        ("http://u:p@erp:80", "SAP Order=-api/", "http://erp-api:80/"),
+        ("no address", "SAP Order=/ord/v1", None),
+        ("https://[erp", "SAP Order=/ord/v1", None),
+        ("", "SAP Order=/ord/v1", None),
+        ("https://erp.example.com/", "Another=/ord/v1", None),
+    ],
+)
+async def test_an_update_adds_the_discovery_webhook_of_a_known_type_once(
+    director: Any, base_url: str, entry: str, url: str | None
+) -> None:
+    discovering = director.lent({LandscapeSettings: LandscapeSettings(discovery_webhooks=(entry,))})
+    application = await register(director, "orders", labels={"applicationType": "SAP Order"}, baseUrl=base_url)
+    update = """mutation ($id: ID!) { result: updateApplication(id: $id, in: {}) {
+      webhooks { type url mode auth { accessStrategy } }
+    } }"""
+
+    shown = [(await discovering.data(update, id=application))["result"]["webhooks"] for _ in range(2)]
+
+    expected = [
+        {"type": "OPEN_RESOURCE_DISCOVERY", "url": url, "mode": None, "auth": {"accessStrategy": "sap:cmp-mtls:v1"}}
+    ]
+    assert shown == [expected if url else []] * 2
+
+
+async def test_without_the_setting_an_update_adds_no_webhook(director: Any) -> None:
+    application = await register(
+        director, "orders", labels={"applicationType": "SAP Order"}, baseUrl="https://erp.example.com"
+    )
+
+    update = "mutation ($id: ID!) { result: updateApplication(id: $id, in: {}) { webhooks { id } } }"
+    assert (await director.data(update, id=application))["result"] == {"webhooks": []}
 
 
 async def test_the_first_own_call_connects_and_further_ones_are_no_news(director: Any, announced: Announced) -> None:
@@ -504,22 +579,6 @@ async def test_the_first_own_call_connects_and_further_ones_are_no_news(director
     )
     assert status == {"application": {"status": {"condition": "CONNECTED"}}}
     assert await announced() == ["ApplicationRegistered", "ApplicationConnected"]
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        "mutation ($id: ID!) { unregisterApplication(id: $id, mode: ASYNC) { id } }",
-        "mutation ($id: ID!) { unpairApplication(id: $id, mode: ASYNC) { id } }",
-        'mutation { registerApplication(in: {name: "x"}, mode: ASYNC) { id } }',
-    ],
-)
-async def test_the_asynchronous_mode_is_refused_and_not_ignored(director: Any, document: str) -> None:
-    application_id = await register(director, "a")
-
-    error = await director.refusal(document, **({"id": application_id} if "$id" in document else {}))
-
-    assert error["extensions"] == {"error": "InvalidOperation", "error_code": 27}
 
 
 def nested(depth: int) -> Any:
@@ -721,9 +780,9 @@ async def test_each_of_these_is_one_statement(director: Any, monkeypatch: pytest
     ran: list[str] = []
     read = director.database.read
 
-    async def counting(sql: str, parameters: Any) -> Any:
+    async def counting(sql: str, parameters: Any, **how: Any) -> Any:
         ran.append(sql)
-        return await read(sql, parameters)
+        return await read(sql, parameters, **how)
 
     monkeypatch.setattr(director.database, "read", counting)
     templates = """{ applicationTemplates {
@@ -737,3 +796,24 @@ async def test_each_of_these_is_one_statement(director: Any, monkeypatch: pytest
         await director.data(document, **variables)
 
     assert len(ran) == 5
+
+
+async def test_the_tenant_inside_the_application_needs_a_scope_of_its_own_when_it_is_sent(director: Any) -> None:
+    register = "mutation ($in: ApplicationRegisterInput!) { result: registerApplication(in: $in) { id localTenantID } }"
+    update = """mutation ($id: ID!, $in: ApplicationUpdateInput!) {
+      result: updateApplication(id: $id, in: $in) { localTenantID description } }"""
+    without = replace(director.caller, scopes=director.caller.scopes - {"application.local_tenant_id:write"})
+    made = (await director.data(register, caller=without, **{"in": {"name": "a"}}))["result"]
+
+    errors = [
+        await director.refusal(register, caller=without, **{"in": {"name": "b", "localTenantID": "x"}}),
+        await director.refusal(update, caller=without, id=made["id"], **{"in": {"localTenantID": "x"}}),
+    ]
+
+    for error in errors:
+        assert error["extensions"] == {"error": "InsufficientScopes", "error_code": 23}
+        assert error["message"].endswith("required=application.local_tenant_id:write]")
+    changed = await director.data(update, caller=without, id=made["id"], **{"in": {"description": "d"}})
+    assert changed["result"] == {"localTenantID": None, "description": "d"}
+    allowed = await director.data(update, id=made["id"], **{"in": {"localTenantID": "x"}})
+    assert allowed["result"]["localTenantID"] == "x"

@@ -4,16 +4,25 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib import resources
 from typing import Any
 
 import pytest
 
 from compass.access.caller import Caller, Consumer, Flow
+from compass.api.request import Endpoint
+from compass.api.schema import surface
+from compass.app import DIRECTOR_NOUNS
 from compass.director import application
 from compass.director.catalogue import Draft
 from compass.errors import NotFound
 from compass.ids import ApplicationTemplateId
+from compass.outbound.door import Door
+from compass.postgres.pool import Database
+from compass.settings import LandscapeSettings
+from compass.vault import Vault
 from tests.director.catalogue import counted, without
+from tests.director.conftest import PARTS
 
 CREATE = """
 mutation ($in: ApplicationTemplateInput!) {
@@ -675,3 +684,103 @@ async def test_registering_from_a_template_takes_the_statements_of_registering_a
         await register(director, "Orders", values=[])
 
     assert len(ran) == 6  # the template, the application, its bundles, its webhooks, the event, the reply
+
+
+# Webhooks of a version
+
+MAPPINGS = {
+    "SYNC": {
+        "1.0": [
+            {
+                "type": "CONFIGURATION_CHANGED",
+                "urlTemplate": '{"method": "PATCH", "path": "%s/v1/{{.Runtime.ID}}"}',
+                "inputTemplate": '{"of": "{{.Application.ID}}"}',
+                "outputTemplate": '{"success_status_code": 200, "error": "{{.Body.error}}"}',
+            },
+            {"type": "APPLICATION_TENANT_MAPPING"},
+        ],
+        "2.0": [{"type": "CONFIGURATION_CHANGED", "urlTemplate": "{{.Nope"}],
+    }
+}
+VERSIONED = {"type": "CONFIGURATION_CHANGED", "url": "https://a.example/map", "mode": "SYNC", "version": "1.0"}
+
+
+@pytest.fixture
+def mapping(director: Any, door: Door) -> Any:
+    """The Director with tenant-mapping webhooks for two versions."""
+    sdl = resources.files("compass.director").joinpath("schema.graphql").read_text()
+    landscape = LandscapeSettings(tenant_mappings=json.dumps(MAPPINGS))
+    own = {LandscapeSettings: landscape, Vault: director.vault, Door: door, Database: director.database}
+    director.endpoint = Endpoint(surface(sdl, DIRECTOR_NOUNS, PARTS | own), director.database)
+    return director
+
+
+async def test_a_webhook_with_a_version_stands_for_those_that_are_configured(mapping: Any) -> None:
+    plain = {"type": "OPEN_RESOURCE_DISCOVERY", "url": "https://a.example/open"}
+    auth = {"credential": {"basic": {"username": "u", "password": "p"}}}
+    text = """query ($id: ID!) { result: applicationTemplate(id: $id) {
+      webhooks { type mode url urlTemplate inputTemplate outputTemplate auth { credential { __typename } } } } }"""
+
+    template = await create(mapping, webhooks=[plain, {**VERSIONED, "auth": auth}])
+
+    shown = (await mapping.data(text, id=template))["result"]["webhooks"]
+    signed = {"credential": {"__typename": "BasicCredentialData"}}
+    nothing = {"url": None, "urlTemplate": None, "inputTemplate": None, "outputTemplate": None}
+    assert sorted(shown, key=lambda one: one["type"]) == [
+        {
+            **nothing,
+            "type": "APPLICATION_TENANT_MAPPING",
+            "mode": "SYNC",
+            "url": "https://a.example/map",
+            "auth": signed,
+        },
+        {
+            **nothing,
+            "type": "CONFIGURATION_CHANGED",
+            "mode": "SYNC",
+            "urlTemplate": '{"method": "PATCH", "path": "https://a.example/map/v1/{{.Runtime.ID}}"}',
+            "inputTemplate": '{"of": "{{.Application.ID}}"}',
+            "outputTemplate": '{"success_status_code": 200, "error": "{{.Body.error}}"}',
+            "auth": signed,
+        },
+        {**nothing, "type": "OPEN_RESOURCE_DISCOVERY", "mode": None, "url": "https://a.example/open", "auth": None},
+    ]
+    await mapping.data(UPDATE, id=template, **{"in": {**PLAIN, "webhooks": [plain]}})
+    assert len((await mapping.data(text, id=template))["result"]["webhooks"]) == 1
+    await mapping.data(UPDATE, id=template, **{"in": {**PLAIN, "webhooks": [VERSIONED]}})
+    assert len((await mapping.data(text, id=template))["result"]["webhooks"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"version": "3.0"}, "there are no tenant mapping webhooks of mode SYNC and version 3.0"),
+        ({"mode": "ASYNC_CALLBACK"}, "there are no tenant mapping webhooks of mode ASYNC_CALLBACK and version 1.0"),
+        ({"mode": None}, "a webhook with a version needs a url and a mode"),
+        (
+            {"url": None, "urlTemplate": '{"method": "GET", "path": "https://a.example/"}'},
+            "a webhook with a version needs a url and a mode",
+        ),
+        ({"version": "2.0"}, "urlTemplate: line 1: "),
+    ],
+)
+async def test_a_version_that_stands_for_nothing_usable_is_refused(
+    mapping: Any, given: dict[str, Any], message: str
+) -> None:
+    template = await create(mapping)
+    wanted = {**PLAIN, "name": "Other", "webhooks": [{**VERSIONED, **given}]}
+
+    errors = [
+        await mapping.refusal(CREATE, **{"in": wanted}),
+        await mapping.refusal(UPDATE, id=template, **{"in": wanted}),
+    ]
+
+    for error in errors:
+        assert error["extensions"]["error_code"] == 22
+        assert message in error["message"]
+
+
+async def test_without_a_configuration_no_version_is_known(director: Any) -> None:
+    error = await director.refusal(CREATE, **{"in": {**PLAIN, "webhooks": [VERSIONED]}})
+
+    assert "there are no tenant mapping webhooks of mode SYNC and version 1.0" in error["message"]

@@ -245,6 +245,31 @@ async def test_an_application_gives_a_runtime_credentials_unasked_and_it_gets_th
     assert "planted-secret" not in await catalogue.everything(director)
 
 
+async def test_a_runtime_sees_and_gives_back_the_credentials_of_its_contexts(director: Any) -> None:
+    application, bundle, runtime, caller = await made(director, defaultInstanceAuth=BASIC)
+    text = 'mutation ($id: ID!) { result: registerRuntimeContext(runtimeID: $id, in: {key: "k", value: "v"}) { id } }'
+    inside = (await director.data(text, id=runtime))["result"]["id"]
+    given = {"auth": OWN, "runtimeContextID": inside}
+    result = (await director.data(CREATE, b=bundle, **{"in": given}))["result"]
+    neighbour = await catalogue.runtime(director, "neighbour")
+    await catalogue.group(director, application, neighbour)
+
+    assert (result["runtimeID"], result["runtimeContextID"]) == (None, inside)
+    assert await director.data(READ, id=result["id"], caller=caller) == {"result": result, "bundle": {"id": bundle}}
+    of_bundle = (await director.data(OF_BUNDLE, caller=caller, app=application, b=bundle))["application"]["bundle"]
+    assert of_bundle["instanceAuths"] == [{"id": result["id"]}]
+    # What calls as the runtime itself still gets the runtime's.
+    assert of_bundle["defaultInstanceAuth"]["credential"]["username"] == "ann"
+    other = director.runtime(neighbour)
+    assert await director.data(READ, id=result["id"], caller=other) == {"result": None, "bundle": None}
+    assert (await director.data(OF_BUNDLE, caller=other, app=application, b=bundle))["application"]["bundle"][
+        "instanceAuths"
+    ] == []
+    refused = await director.refusal(RELEASE, id=result["id"], caller=other)
+    assert refused["message"] == "Object not found [object=bundleInstanceAuth]"
+    assert (await director.data(RELEASE, id=result["id"], caller=caller))["result"] == result
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -325,9 +350,9 @@ async def test_an_application_reads_the_credentials_for_itself_and_not_its_neigh
     ran: list[str] = []
     read = director.database.read
 
-    async def counting(sql: str, parameters: Any) -> Any:
+    async def counting(sql: str, parameters: Any, **more: Any) -> Any:
         ran.append(sql)
-        return await read(sql, parameters)
+        return await read(sql, parameters, **more)
 
     application, bundle, _, caller = await made(director, defaultInstanceAuth=BASIC)
     neighbour = await catalogue.register(director, "neighbour")

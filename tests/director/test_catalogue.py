@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from compass.director.catalogue import canonical
 from tests.director import catalogue
 from tests.director.catalogue import BASIC, OPEN_API
@@ -81,16 +83,59 @@ async def test_an_agent_gets_all_it_needs_in_one_query_with_its_own_credentials(
     }
 
 
-async def test_a_malformed_page_of_a_nested_list_is_refused(director: Any) -> None:
+@pytest.mark.parametrize("nested", ["apiDefinitions", "eventDefinitions", "documents"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("first: 0", "Invalid data [reason=page size must be between 1 and 200]"),
+        ("first: 201", "Invalid data [reason=page size must be between 1 and 200]"),
+        ("first: null", "Invalid data [reason=missing required parameter 'first']"),
+        ('after: "RHBLdEo0ajlqRHEtMQ=="', "Invalid data [reason=cursor is not correct]"),
+        ('after: "mangled"', "reason: cursor is not correct]"),
+        ('after: "MV8w"', "reason: cursor is not correct]"),
+    ],
+)
+async def test_a_malformed_page_of_a_nested_list_is_refused(
+    director: Any, nested: str, arguments: str, message: str
+) -> None:
     application = await catalogue.register(director)
     await catalogue.bundle(
         director, application, apiDefinitions=[{"name": "a", "targetURL": "http://a", "spec": OPEN_API}]
     )
-    query = "query ($id: ID!) { application(id: $id) { bundles { data { apiDefinitions(first: 0) { totalCount } } } } }"
+    inner = f"{{ application(id: $id) {{ bundles {{ data {{ {nested}({arguments}) {{ totalCount }} }} }} }} }}"
+    outer = f"{{ application(id: $id) {{ bundles({arguments}) {{ totalCount }} }} }}"
 
-    error = await director.refusal(query, id=application)
+    for document in (inner, outer):
+        error = await director.refusal(f"query ($id: ID!) {document}", id=application)
+        assert error["message"].endswith(message)
 
-    assert error["message"] == "Invalid data [reason=page size must be between 1 and 200]"
+
+async def test_pages_of_nested_lists_follow_each_other_for_each_parent_and_groups_select(director: Any) -> None:
+    application = await catalogue.register(director)
+    for names in ("abc", "d"):
+        apis = [{"name": name, "targetURL": "http://a", "group": name} for name in names]
+        await catalogue.bundle(director, application, apiDefinitions=apis)
+    query = """query ($id: ID!, $after: PageCursor, $group: String) { application(id: $id) { bundles { data {
+      apiDefinitions(first: 2, after: $after, group: $group) {
+        data { name } totalCount pageInfo { startCursor endCursor hasNextPage }
+    } } } } }"""
+
+    async def pages(**given: Any) -> list[Any]:
+        data = await director.data(query, id=application, **given)
+        found = [bundle["apiDefinitions"] for bundle in data["application"]["bundles"]["data"]]
+        return sorted(found, key=lambda page: -page["totalCount"])
+
+    long, short = await pages()
+    cursor = long["pageInfo"]["endCursor"]
+    rest, beyond = await pages(after=cursor)
+
+    assert sorted(entry["name"] for page in (long, rest) for entry in page["data"]) == ["a", "b", "c"]
+    assert long["pageInfo"] == {"startCursor": "", "endCursor": cursor, "hasNextPage": True}
+    assert rest["pageInfo"] == {"startCursor": cursor, "endCursor": "", "hasNextPage": False}
+    assert ([entry["name"] for entry in short["data"]], short["pageInfo"]["hasNextPage"]) == (["d"], False)
+    assert (beyond["data"], beyond["totalCount"]) == ([], 1)
+    assert [page["totalCount"] for page in await pages(group="b")] == [1, 0]
+    assert [page["totalCount"] for page in await pages(group="none")] == [0, 0]
 
 
 def test_an_id_has_one_spelling() -> None:

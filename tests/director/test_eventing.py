@@ -3,6 +3,9 @@
 import asyncio
 from typing import Any
 
+import pytest
+
+from tests.director import catalogue
 from tests.director.groups import (
     SET_RUNTIME_LABEL,
     Announced,
@@ -135,3 +138,48 @@ async def test_runtimes_that_join_at_once_make_one_choice(director: Any) -> None
     await asyncio.gather(*(assign(director, f"g{number}", runtime=id_) for number, id_ in enumerate(clusters)))
 
     assert len(await chosen(director, app)) == 1
+
+
+async def test_a_runtime_that_says_so_hears_the_plain_name_and_a_system_number_follows_either(director: Any) -> None:
+    app, kyma = await application(director, "One App"), await cluster(director, "kyma")
+    await group(director, "g", applications=[app], runtimes=[kyma])
+
+    async def with_number(number: str | None) -> str:
+        async with director.database.transaction() as tx:
+            await tx.run("UPDATE application SET system_number = %(number)s", number=number)
+        return await url(director, app)
+
+    assert await with_number(None) == "https://kyma.example/mp-one-app/v1/events"
+    assert await with_number("17") == "https://kyma.example/mp-one-app-17/v1/events"
+    await director.data(SET_RUNTIME_LABEL, id=kyma, key="isNormalized", value="false")
+    assert await with_number("17") == "https://kyma.example/One App-17/v1/events"
+    assert await with_number(None) == "https://kyma.example/One App/v1/events"
+
+
+async def test_a_default_runtime_that_has_not_said_where_leads_nowhere(director: Any) -> None:
+    app, silent = await application(director, "one"), await runtime(director, "silent")
+    await group(director, "g", applications=[app], runtimes=[silent])
+
+    data = await director.data(SET, app=app, runtime=silent)
+
+    assert data == {"result": {"defaultURL": ""}}
+    assert (await url(director, app), await chosen(director, app)) == ("", [silent])
+
+
+@pytest.mark.parametrize(("text", "more"), [(SET, {"runtime": "x"}), (DELETE, {})])
+async def test_choosing_needs_the_scope_for_it_and_the_application(
+    director: Any, text: str, more: dict[str, str]
+) -> None:
+    app = await application(director, "one")
+    seer = await catalogue.seen_not_owned(director, app)
+
+    missing = await director.refusal(
+        text, caller=catalogue.without(director.caller, "eventing:manage"), app=app, **more
+    )
+    foreign = await director.refusal(text, caller=seer, app=app, **more)
+
+    assert (missing["extensions"]["error_code"], missing["message"][-16:]) == (23, "eventing:manage]")
+    assert foreign["message"] == catalogue.NOT_OWNER
+    for unknown in ("8fd7f7f4-3d6c-4a9a-8f3c-000000000000", "no-uuid"):
+        error = await director.refusal(text, app=unknown, **more)
+        assert error["message"] == "Object not found [object=application]"

@@ -1,15 +1,17 @@
 """Fetch requests, against real sources on this machine that answer, lie, hang and lead elsewhere."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
+from compass.access.caller import Caller
 from compass.director import fetch_request
 from compass.director.fetch_request import Fetched, Source, fetch_all
-from compass.outbound.door import Door, OutboundSettings
+from compass.outbound.door import Door, DoorSettings
 from tests.delivery.receiver import Call, answer, hangs, receiving
 from tests.director import catalogue
 from tests.director.catalogue import ADD_API, BASIC
@@ -18,11 +20,12 @@ API = {"name": "orders", "targetURL": "https://orders.example.com"}
 STATUS = "While fetching Spec"
 
 
-async def fetched(director: Any, **request: Any) -> Any:
+async def fetched(director: Any, *, caller: Caller | None = None, **request: Any) -> Any:
     """The spec of an API that was added with this fetch request."""
     bundle = await catalogue.bundle(director, await catalogue.register(director))
     spec = {"type": "OPEN_API", "format": "YAML", "fetchRequest": request}
-    return (await director.data(ADD_API, bundle=bundle, **{"in": {**API, "spec": spec}}))["result"]["spec"]
+    added = await director.data(ADD_API, caller=caller, bundle=bundle, **{"in": {**API, "spec": spec}})
+    return added["result"]["spec"]
 
 
 def always(raw: bytes) -> Any:
@@ -34,10 +37,12 @@ def always(raw: bytes) -> Any:
 
 async def test_what_the_source_answers_is_the_data(director: Any) -> None:
     async with receiving(always(answer(200, "\ufeffopenapi: é".encode()))) as source:
-        spec = await fetched(director, url=source.url("/spec?v=1"))
+        caller = replace(director.caller, request_id="r-4711")
+        spec = await fetched(director, caller=caller, url=source.url("/spec?v=1"))
         call = source.calls[0]
 
     assert call.path == "/spec?v=1"
+    assert call.headers["x-request-id"] == "r-4711"
     assert "authorization" not in call.headers
     assert spec["data"] == "openapi: é"
     request = spec["fetchRequest"]
@@ -114,11 +119,11 @@ async def test_a_closed_port_reads_like_a_forbidden_address(director: Any) -> No
         ({"auth": {"accessStrategy": "magic"}}, f"{STATUS}: access strategy magic is not supported"),
         (
             {"auth": {"credential": {"certificateOAuth": {"clientId": "c", "certificate": "x", "url": "http://a"}}}},
-            f"{STATUS}: a credential with a certificate is not supported for a fetch",
+            f"{STATUS}: a credential with a certificate is not supported",
         ),
         (
             {"auth": {"requestAuth": {"csrf": {"tokenEndpointURL": "http://127.0.0.1:9/"}}}},
-            f"{STATUS}: a CSRF token cannot be obtained for a fetch",
+            f"{STATUS}: a CSRF token cannot be obtained",
         ),
         (
             {"auth": {"additionalHeaders": {"Host": ["evil"]}}},
@@ -137,7 +142,7 @@ async def test_what_the_plane_cannot_do_is_said_and_nothing_is_sent(
     assert spec["fetchRequest"]["status"]["condition"] == "FAILED"
 
 
-async def test_an_application_reads_how_its_own_sources_are_signed_in_at_and_not_its_neighbours(director: Any) -> None:
+async def test_an_application_reads_where_its_own_sources_are_and_not_where_its_neighbours_are(director: Any) -> None:
     own, neighbour = await catalogue.register(director), await catalogue.register(director, "neighbour")
     request = {"url": "http://127.0.0.1:9/", "auth": BASIC}
     document = {"title": "t", "displayName": "t", "description": "d", "format": "MARKDOWN", "fetchRequest": request}
@@ -162,7 +167,10 @@ async def test_an_application_reads_how_its_own_sources_are_signed_in_at_and_not
     visible = {"url": request["url"], "auth": {"credential": {"password": "planted-secret-1"}}}
     for who in (director.caller, director.application(own)):
         assert await shown(who) == [visible] * 3
-    assert await shown(director.application(neighbour)) == [{"url": request["url"], "auth": None}] * 3
+    cluster = await catalogue.runtime(director)
+    await catalogue.group(director, own, cluster)
+    for who in (director.application(neighbour), director.runtime(cluster)):
+        assert await shown(who) == [None] * 3
 
 
 async def test_basic_credentials_headers_and_parameters_go_along(director: Any) -> None:
@@ -216,10 +224,7 @@ async def test_an_oauth_client_signs_in_at_its_token_endpoint_first(director: An
         (answer(200, b"[]"), f"{STATUS}: the token endpoint gave no access token"),
         (
             answer(200, b'{"access_token": "a\\r\\nX: y"}'),
-            (
-                f"{STATUS}: The request cannot be sent: "
-                "the header authorization contains a line break or a control character"
-            ),
+            f"{STATUS}: the token endpoint gave no access token",
         ),
     ],
 )
@@ -280,7 +285,7 @@ async def test_a_source_that_hangs_is_a_status(director: Any) -> None:
     loopback = (ip_network("127.0.0.1/32"),)
     async with (
         receiving(hangs) as source,
-        Door(OutboundSettings(allowed_networks=loopback, total_timeout=timedelta(seconds=0.3))) as impatient,
+        Door(DoorSettings(allowed_networks=loopback, total_timeout=timedelta(seconds=0.3))) as impatient,
     ):
         outcomes = await fetch_all(impatient, [Source(source.url())])
 

@@ -203,10 +203,9 @@ async def test_one_that_leaves_is_gone_for_the_others_at_once(director: Any, ann
     [
         ("APPLICATION", "Object not found [object=application]"),
         ("RUNTIME", "Object not found [object=runtime]"),
-        ("TENANT", "The operation is not allowed [reason=assigning objects of type TENANT is not offered yet]"),
         (
             "RUNTIME_CONTEXT",
-            "The operation is not allowed [reason=assigning objects of type RUNTIME_CONTEXT is not offered yet]",
+            "Object not found [object=runtimeContext]",
         ),
     ],
 )
@@ -428,20 +427,24 @@ async def test_the_number_of_statements_does_not_grow_with_the_group(
     assert assigning[:-1] == [
         "-- formation.lock",
         "-- formation.lock_application",
-        "-- formation.lock_participants",
+        "-- membership.lock_participants",
+        "-- formation_constraint.of_members",
         "-- formation_assignment.join",
-        "-- formation.label_application",
+        "-- membership.label_applications",
         "-- eventing.drop",
         "-- eventing.choose",
-        "-- outbox.append",
+        "-- formation_constraint.of_members",
+        "-- outbox.append_all",
     ]
     assert counted[:-1] == [
         "-- formation.lock",
         "-- formation.lock_application",
-        "-- formation.lock_participants",
+        "-- membership.lock_participants",
+        "-- formation_constraint.of_members",
         "-- formation_assignment.leave",
-        "-- formation.label_application",
+        "-- membership.label_applications",
         "-- eventing.drop",
         "-- eventing.choose",
-        "-- outbox.append",
+        "-- formation_constraint.of_members",
+        "-- outbox.append_all",
     ]

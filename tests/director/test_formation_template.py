@@ -197,12 +197,28 @@ async def test_a_template_that_breaks_a_rule_is_refused(director: Any, wrong: Ma
         assert error["extensions"]["error_code"] == 22
 
 
-async def test_webhooks_and_reserved_labels_are_refused(director: Any) -> None:
-    hook = {"type": "FORMATION_LIFECYCLE", "url": "https://receiver.example/"}
+async def test_a_template_is_created_with_its_webhooks_and_removed_with_them(
+    director: Any, announced: Announced
+) -> None:
+    hooks = [{"type": "FORMATION_LIFECYCLE", "url": f"https://receiver.example/{name}"} for name in "ab"]
+    made = await create(director, webhooks=hooks)
+    query = "query ($id: ID!) { formationTemplate(id: $id) { webhooks { type url mode formationTemplateID } } }"
 
-    error = await director.refusal(CREATE, **{"in": {**PLAIN, "webhooks": [hook]}})
-    assert "webhooks of formation templates are not offered yet" in error["message"]
-    assert error["extensions"]["error_code"] == 27
+    shown = (await director.data(query, id=made))["formationTemplate"]["webhooks"]
+
+    assert sorted(shown, key=lambda hook: str(hook["url"])) == [
+        {**hook, "mode": None, "formationTemplateID": made} for hook in hooks
+    ]
+    await director.data(DELETE, id=made)
+    async with director.database.transaction() as tx:
+        assert await tx.value("-- test.left\nSELECT count(*) FROM webhook") == 0
+    assert await announced() == ["FormationTemplatesChanged"] * 2
+
+
+async def test_bad_webhooks_and_reserved_labels_are_refused(director: Any) -> None:
+    error = await director.refusal(CREATE, **{"in": {**PLAIN, "webhooks": [{"type": "FORMATION_LIFECYCLE"}]}})
+    assert "missing webhook url" in error["message"]
+    assert error["extensions"]["error_code"] == 22
     error = await director.refusal(CREATE, **{"in": {**PLAIN, "labels": {"scenarios": ["a"]}}})
     assert "label with key scenarios cannot be set explicitly" in error["message"]
     error = await director.refusal(CREATE, **{"in": {**PLAIN, "labels": {"a b": 1}}})

@@ -199,3 +199,36 @@ async def test_all_labels_or_the_one_asked_for_are_shown(director: Any, kind: st
     assert len(everything) == (3 if kind == "application" else 2)
     assert await labels(director, kind, id_, "tier") == {"tier": "gold"}
     assert await labels(director, kind, id_, "nothing") == {}
+
+
+@BOTH
+async def test_a_tenant_that_sees_and_does_not_own_labels_nothing(director: Any, kind: str) -> None:
+    id_ = await register(director, kind)
+    async with director.database.transaction() as tx:
+        await tx.run(
+            f"INSERT INTO {kind}_tenant (tenant_id, {kind}_id, owner) VALUES (%(t)s, %(id)s, false)",
+            t=director.other.tenant,
+            id=id_,
+        )
+
+    for key in ("tier", "none"):
+        errors = [
+            await director.refusal(SET[kind], caller=director.other, id=id_, key=key, value=1),
+            await director.refusal(DELETE[kind], caller=director.other, id=id_, key=key),
+        ]
+        assert {error["message"] for error in errors} == {
+            "Unauthorized [reason=Owner access is needed for resource modification]"
+        }
+
+
+async def test_labels_of_the_plane_are_hidden_and_those_that_only_end_alike_are_not(director: Any) -> None:
+    runtime = await register(director, "runtime")
+    async with director.database.transaction() as tx:
+        for key in ("x_defaultEventing", "_defaultEventing", "mydefaultEventing", "x_defaultEventing2"):
+            await tx.run(
+                "INSERT INTO runtime_label (runtime_id, key, value) VALUES (%(id)s, %(key)s, '1')", id=runtime, key=key
+            )
+
+    shown = await labels(director, "runtime", runtime)
+
+    assert shown.keys() == {"isNormalized", "tier", "mydefaultEventing", "x_defaultEventing2"}

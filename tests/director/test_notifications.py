@@ -13,6 +13,8 @@ from standardwebhooks import Webhook
 
 from compass.director import application as application_noun
 from compass.director import runtime as runtime_noun
+from compass.director.assignment_status import Reports
+from compass.errors import Unauthorized
 from compass.outbox.append import append
 from compass.outbox.relay import Relay
 from compass.postgres.pool import Tx
@@ -22,12 +24,15 @@ from tests.director.groups import (
     PLANE,
     SET_RUNTIME_LABEL,
     STATUS,
+    Announced,
     application,
     assign,
     condition,
+    context,
     deliveries,
     group,
     idle,
+    labels,
     relayed,
     runtime,
     states,
@@ -694,7 +699,7 @@ async def test_the_number_of_statements_of_a_reaction_does_not_grow_with_the_gro
 ) -> None:
     apps = [(await told_application(director, receiver, f"app-{number}"))[0] for number in range(size)]
     cluster = await runtime(director, "cluster")
-    await group(director, "g", applications=apps)
+    formation = await group(director, "g", applications=apps)
     await relayed(director)
     await assign(director, "g", runtime=cluster)
     counted: list[str] = []
@@ -712,9 +717,11 @@ async def test_the_number_of_statements_of_a_reaction_does_not_grow_with_the_gro
     assert counted == [
         *relay_s,
         "-- notifications.assigned",
+        "-- notification_constraint.of_notifications",
         "-- notifications.audience",
         "-- delivery.enqueue",
         "-- formation_assignment.told",
+        "-- formation_assignment.lock",
         "-- formation_assignment.untold",
         "-- outbox.relayed",
         *relay_s,
@@ -727,9 +734,541 @@ async def test_the_number_of_statements_of_a_reaction_does_not_grow_with_the_gro
     assert counted == [
         *relay_s,
         "-- notifications.sharing",
+        "-- notification_constraint.of_notifications",
         "-- notifications.audience",
         "-- delivery.enqueue",
         "-- outbox.relayed",
         *relay_s,
     ]
+    await director.data(
+        "mutation ($id: ID!) { resynchronizeFormationNotifications(formationID: $id) { id } }", id=formation
+    )
+    counted.clear()
+    await relayed(director)
+
+    assert counted == [
+        *relay_s,
+        "-- notifications.unsettled",
+        "-- delivery_lane.hurry",
+        "-- notification_constraint.of_notifications",
+        "-- notifications.audience",
+        "-- formation_assignment.lock",
+        "-- formation_assignment.untold",
+        "-- notifications.parted",
+        "-- formation_lifecycle.audience",
+        "-- outbox.relayed",
+        *relay_s,
+    ]
+    # Everything is on its way already.
     assert len(await deliveries(director, first=200)) == 2 * size
+
+
+# Runtime contexts
+
+
+CONTEXT_TEMPLATE = """{
+  "operation": "{{.Operation}}", "runtime": "{{.Runtime.ID}} {{.Runtime.Name}}", "application": "{{.Application.ID}}"
+  {{if .RuntimeContext}}, "groups": {{.RuntimeContext.Labels.scenarios | toJson}}, "context":
+    "{{.RuntimeContext.ID}} {{.RuntimeContext.RuntimeID}} {{.RuntimeContext.Key}}={{.RuntimeContext.Value}}"{{end}}
+}"""
+
+
+def templated(receiver: Receiver, path: str, template: str, **more: str) -> dict[str, str]:
+    """A webhook that is sent what the template makes of the data."""
+    return {
+        "urlTemplate": f'{{"method": "POST", "path": "{receiver.url(path)}"}}',
+        "inputTemplate": template,
+        **more,
+    }
+
+
+async def test_a_context_is_told_as_one_of_its_runtime(director: Any, receiver: Receiver) -> None:
+    app, _ = await told_application(director, receiver, "one")
+    cluster = await runtime(director, "cluster")
+    blue = await context(director, cluster, "blue")
+    formation = await group(director, "g", applications=[app])
+    async with working(director):
+        await assign(director, "g", context=blue)
+        assert await states(director, "g") == sorted([(app, blue, "READY"), (blue, app, "INITIAL")])
+        await idle(director)
+    assert await condition(director, "g") == "READY"
+
+    event = orjson.loads(receiver.calls[0].body)
+    assert (event["type"], event["subject"]) == ("io.compass.runtime_context.assign.v1", blue)
+    assert event["data"] == {
+        "operation": "assign",
+        "applicationID": app,
+        "runtimeID": cluster,
+        "runtimeContextID": blue,
+        "application": {"id": app, "name": "one"},
+        "runtime": {"id": cluster, "name": "cluster"},
+        "runtimeContext": {"id": blue, "key": "tenant", "value": "blue"},
+        "formation": {"id": formation, "name": "g"},
+    }
+    [delivery] = await deliveries(director)
+    assert (delivery["applicationID"], delivery["runtimeID"]) == (app, cluster)
+
+
+async def test_both_sides_templates_have_the_runtime_and_the_context(director: Any, receiver: Receiver) -> None:
+    app, cluster = await application(director, "one"), await runtime(director, "cluster")
+    await webhook(director, None, application=app, **templated(receiver, "/app", CONTEXT_TEMPLATE))
+    await webhook(director, None, runtime=cluster, **templated(receiver, "/cluster", CONTEXT_TEMPLATE))
+    blue = await context(director, cluster, "blue")
+    async with working(director):
+        await group(director, "g", applications=[app], runtimes=[cluster])
+        await assign(director, "g", context=blue)
+        await idle(director)
+        await unassign(director, "g", context=blue)
+        await idle(director)
+
+    of_runtime = {"runtime": f"{cluster} cluster", "application": app}
+    of_context = {**of_runtime, "context": f"{blue} {cluster} tenant=blue", "groups": '["g"]'}
+    parted = {**of_context, "groups": ""}
+    told = {
+        path: [orjson.loads(call.body) for call in receiver.calls if call.path == path] for path in ("/app", "/cluster")
+    }
+    assert told["/app"] == told["/cluster"]
+    assert told["/app"] == [
+        {"operation": "assign", **of_runtime},
+        {"operation": "assign", **of_context},
+        {"operation": "unassign", **parted},
+    ]
+    assert await states(director, "g") == sorted([(app, cluster, "READY"), (cluster, app, "READY")])
+
+
+async def test_what_concerns_a_runtime_is_told_where_its_contexts_are(director: Any, receiver: Receiver) -> None:
+    app, _ = await told_application(director, receiver, "one")
+    outside, _ = await told_application(director, receiver, "outside")
+    cluster, other = await runtime(director, "cluster"), await runtime(director, "other")
+    blue = await context(director, cluster, "blue")
+    await group(director, "g", applications=[app])
+    await assign(director, "g", context=blue)
+    await group(director, "elsewhere", applications=[outside])
+    await assign(director, "elsewhere", context=await context(director, other, "green"))
+    async with working(director):
+        await idle(director)
+        receiver.calls.clear()
+        await connect(director, cluster)
+        await set_label(director, cluster, EVENT_URL, "https://a.example")
+        await idle(director)
+
+    assert heard(receiver) == [("ready", app, cluster), ("changed", app, cluster)]
+    assert [data(call)["runtimeContextID"] for call in receiver.calls] == [blue, blue]
+
+
+@pytest.mark.parametrize("gone", ["context", "runtime"])
+async def test_a_context_that_is_gone_is_told_with_what_it_was(director: Any, receiver: Receiver, gone: str) -> None:
+    app = await application(director, "one")
+    await webhook(director, None, application=app, **templated(receiver, "/app", CONTEXT_TEMPLATE))
+    cluster = await runtime(director, "cluster")
+    blue = await context(director, cluster, "blue")
+    await group(director, "g", applications=[app])
+    await assign(director, "g", context=blue)
+    unregister_context = "mutation ($id: ID!) { unregisterRuntimeContext(id: $id) { id } }"
+    async with working(director):
+        await idle(director)
+        receiver.calls.clear()
+        if gone == "context":
+            await director.data(unregister_context, id=blue)
+        else:
+            await director.data(UNREGISTER, id=cluster)
+        await idle(director)
+
+    [call] = receiver.calls
+    assert orjson.loads(call.body) == {
+        "operation": "unassign",
+        "runtime": f"{cluster} cluster",
+        "application": app,
+        "context": f"{blue} {cluster} tenant=blue",
+        "groups": '["g"]',
+    }
+    assert [delivery["operation"] for delivery in await deliveries(director)] == ["unregister", "assign"]
+    assert await states(director, "g") == []
+
+
+async def test_a_runtime_reports_for_its_context(director: Any, receiver: Receiver) -> None:
+    app, cluster, other = (
+        await application(director, "one"),
+        await runtime(director, "cluster"),
+        await runtime(director, "other"),
+    )
+    await webhook(director, receiver.url("/cluster"), runtime=cluster, mode="ASYNC_CALLBACK")
+    blue = await context(director, cluster, "blue")
+    formation = await group(director, "g", applications=[app])
+    await assign(director, "g", context=blue)
+    async with working(director):
+        await idle(director)
+    assert (app, blue, "INITIAL") in await states(director, "g")
+    assignment = data(receiver.calls[0])["formationAssignment"]["id"]
+    path = {"ucl-formation-id": formation, "ucl-assignment-id": assignment}
+    reports = Reports(director.database)
+
+    with pytest.raises(Unauthorized):
+        await reports.report(director.runtime(other), path, b'{"state": "READY"}')
+    await reports.report(director.runtime(cluster), path, b'{"state": "READY"}')
+
+    assert (app, blue, "READY") in await states(director, "g")
+
+
+# Applications about applications
+
+
+MAPPING = "APPLICATION_TENANT_MAPPING"
+MAPPING_TEMPLATE = (
+    '{"operation": "{{.Operation}}", "source": "{{.SourceApplication.Name}}", "target": "{{.TargetApplication.Name}}"}'
+)
+
+
+async def mapped(director: Any, receiver: Receiver, name: str, **more: Any) -> tuple[str, dict[str, Any]]:
+    """An application that is told of other applications."""
+    app = await application(director, name)
+    return app, await webhook(director, receiver.url(f"/{name}"), application=app, type=MAPPING, **more)
+
+
+def mappings(receiver: Receiver) -> Counter[tuple[str, str, str]]:
+    """Operation, source and target of every call, in any order."""
+    return Counter(
+        (data(call)["operation"], data(call)["sourceApplicationID"], data(call)["targetApplicationID"])
+        for call in receiver.calls
+    )
+
+
+async def everything(director: Any, name: str) -> list[tuple[str, str, str]]:
+    """As `states`, with the pairs of an object with itself."""
+    rows = (await director.data(STATUS, name=name))["formationByName"]["formationAssignments"]["data"]
+    return sorted((row["source"], row["target"], row["state"]) for row in rows)
+
+
+async def test_an_application_is_told_of_the_others_and_of_itself(director: Any, receiver: Receiver) -> None:
+    one, _ = await mapped(director, receiver, "one")
+    two, hook = await mapped(director, receiver, "two")
+    silent, cluster = await application(director, "silent"), await runtime(director, "cluster")
+    formation = await group(director, "g", applications=[one, silent], runtimes=[cluster])
+    async with working(director):
+        await idle(director)
+        receiver.calls.clear()
+        await assign(director, "g", application=two)
+        assert [(s, t) for s, t, state in await everything(director, "g") if state == "INITIAL"] == sorted(
+            [(two, two), (one, two), (silent, two), (two, one)]
+        )
+        await idle(director)
+
+    assert mappings(receiver) == Counter(
+        [("assign", two, two), ("assign", one, two), ("assign", silent, two), ("assign", two, one)]
+    )
+    assert {state for _, _, state in await everything(director, "g")} == {"READY"}
+    [of_one] = [call for call in receiver.calls if call.path == "/two" and data(call)["sourceApplicationID"] == one]
+    event = Webhook(hook["signingSecret"]).verify(of_one.body, of_one.headers)
+    assert (event["type"], event["subject"]) == ("io.compass.application.assign.v1", one)
+    assert event["data"] == {
+        "operation": "assign",
+        "sourceApplicationID": one,
+        "targetApplicationID": two,
+        "sourceApplication": {"id": one, "name": "one"},
+        "targetApplication": {"id": two, "name": "two"},
+        "formation": {"id": formation, "name": "g"},
+    }
+    [delivery] = [entry for entry in await deliveries(director) if entry["id"] == of_one.id]
+    assert (delivery["applicationID"], delivery["runtimeID"], delivery["formationID"]) == (one, None, formation)
+
+
+async def test_leaving_is_told_to_those_who_stay_and_to_the_one_that_leaves(director: Any, receiver: Receiver) -> None:
+    one, _ = await mapped(director, receiver, "one")
+    two, _ = await mapped(director, receiver, "two")
+    await group(director, "g", applications=[one, two])
+    async with working(director):
+        await idle(director)
+        receiver.calls.clear()
+        await unassign(director, "g", application=two)
+        assert await everything(director, "g") == sorted(
+            [(one, one, "READY"), (two, two, "DELETING"), (one, two, "DELETING"), (two, one, "DELETING")]
+        )
+        await idle(director)
+
+    assert mappings(receiver) == Counter([("unassign", two, two), ("unassign", one, two), ("unassign", two, one)])
+    assert await everything(director, "g") == [(one, one, "READY")]
+
+
+async def test_one_that_is_still_to_be_told_of_its_end_is_a_participant_no_more(
+    director: Any, receiver: Receiver, announced: Announced
+) -> None:
+    one, _ = await mapped(director, receiver, "one")
+    two = await application(director, "two")
+    await group(director, "g", applications=[one])
+    await relayed(director)
+
+    await unassign(director, "g", application=one)
+
+    assert await everything(director, "g") == [(one, one, "DELETING")]
+    assert "scenarios" not in await labels(director, one)
+    asked = "query ($id: String!) { formationsForObject(objectID: $id) { name } }"
+    assert (await director.data(asked, id=one))["formationsForObject"] == []
+    await assign(director, "g", application=two)
+    assert await everything(director, "g") == sorted([(one, one, "DELETING"), (two, two, "READY")])
+    await unassign(director, "g", application=one)
+    await unassign(director, "g", application=two)
+    assert list(await announced()).count("FormationUnassigned") == 2
+    await director.data("mutation ($id: ID!) { unregisterApplication(id: $id) { id } }", id=two)
+    await director.data(DELETE_FORMATION, **{"in": {"name": "g"}})
+    async with working(director):
+        await idle(director)
+    assert [data(call)["operation"] for call in receiver.calls] == ["assign", "unassign"]
+    assert data(receiver.calls[-1])["formation"]["name"] == "g"
+
+
+@pytest.mark.parametrize("mode", ["SYNC", "ASYNC_CALLBACK"])
+async def test_an_application_that_is_gone_before_it_took_its_end_leaves_no_assignment_behind(
+    director: Any, receiver: Receiver, mode: str
+) -> None:
+    one, _ = await mapped(director, receiver, "one", mode=mode)
+    await webhook(director, receiver.url("/one"), application=one, mode=mode)
+    two, cluster = (await mapped(director, receiver, "two"))[0], await runtime(director, "cluster")
+    await group(director, "g", applications=[one, two], runtimes=[cluster])
+
+    async def down(call: Call) -> bytes:
+        return answer(200 if mode == "ASYNC_CALLBACK" or call.path != "/one" else 503)
+
+    receiver.behaviour = down
+    async with working(director):
+        await unassign(director, "g", application=one)
+        await until(lambda: _has_heard(receiver, "/one", 3))
+        await director.data("mutation ($id: ID!) { unregisterApplication(id: $id) { id } }", id=one)
+        await idle(director)
+
+    members = [two, cluster]
+    assert await everything(director, "g") == sorted((s, t, "READY") for s in members for t in members)
+
+
+async def _has_heard(receiver: Receiver, path: str, calls: int) -> bool:
+    return len([call for call in receiver.calls if call.path == path]) >= calls
+
+
+async def test_one_that_joins_again_before_it_was_told_of_its_end_is_told_of_the_beginning(
+    director: Any, receiver: Receiver
+) -> None:
+    one, _ = await mapped(director, receiver, "one")
+    await group(director, "g", applications=[one])
+    await unassign(director, "g", application=one)
+    await assign(director, "g", application=one)
+    assert await labels(director, one) == {"managed": "false", "name": "mp-one", "scenarios": ["g"]}
+    async with working(director):
+        await idle(director)
+
+    assert [data(call)["operation"] for call in receiver.calls][-1] == "assign"
+    assert await everything(director, "g") == [(one, one, "READY")]
+
+
+async def test_a_mapping_ends_with_its_group_whatever_else_they_share(director: Any, receiver: Receiver) -> None:
+    one, _ = await mapped(director, receiver, "one")
+    two = await application(director, "two")
+    for name in ("g", "h"):
+        await group(director, name, applications=[one, two])
+    async with working(director):
+        await idle(director)
+        receiver.calls.clear()
+        await unassign(director, "g", application=two)
+        await idle(director)
+
+    assert mappings(receiver) == Counter([("unassign", two, one)])
+    assert data(receiver.calls[0])["formation"]["name"] == "g"
+    assert await everything(director, "g") == [(one, one, "READY")]
+
+
+async def test_each_type_of_webhook_hears_of_its_own_kind_of_participant(director: Any, receiver: Receiver) -> None:
+    one = await application(director, "one")
+    two, cluster = await application(director, "two"), await runtime(director, "cluster")
+    await webhook(director, receiver.url("/mapping"), application=one, type=MAPPING)
+    await webhook(director, receiver.url("/configuration"), application=one)
+    await webhook(director, receiver.url("/cluster"), runtime=cluster, type=MAPPING)
+    async with working(director):
+        await group(director, "g", applications=[one, two], runtimes=[cluster])
+        await idle(director)
+
+    told = {(call.path, orjson.loads(call.body)["subject"]) for call in receiver.calls}
+    assert told == {("/mapping", one), ("/mapping", two), ("/configuration", cluster)}
+    assert {state for _, _, state in await everything(director, "g")} == {"READY"}
+
+
+async def test_templates_of_mappings_have_both_applications_and_their_templates(
+    director: Any, receiver: Receiver
+) -> None:
+    create = """mutation { r: createApplicationTemplate(in: {name: "Shop", description: "all shops", placeholders: [],
+      accessLevel: GLOBAL, labels: {tier: "gold"}, applicationInput: {name: "shop"} }) { id } }"""
+    template = (await director.data(create))["r"]["id"]
+    made = 'mutation { r: registerApplicationFromTemplate(in: {templateName: "Shop", values: []}) { id } }'
+    shop = (await director.data(made))["r"]["id"]
+    plain = await application(director, "plain", labels={"colour": "blue"})
+    parts = {
+        "operation": ".Operation",
+        "formation": ".FormationID",
+        "name": ".Formation.Name",
+        "source": ".SourceApplication.ID",
+        "tier": ".SourceApplicationTemplate.Labels.tier",
+        "template": ".SourceApplicationTemplate.ID",
+        "target": ".TargetApplication.ID",
+        "colour": ".TargetApplication.Labels.colour",
+        "none": ".TargetApplicationTemplate.ID",
+        "account": ".CustomerTenantContext.AccountID",
+        "assignment": ".Assignment.Source",
+        "assigned": ".Assignment.Target",
+        "reverse": ".ReverseAssignment.Source",
+    }
+    text = "{" + ", ".join(f'"{key}": "{{{{{value}}}}}"' for key, value in parts.items()) + "}"
+    await webhook(director, None, application=plain, type=MAPPING, **templated(receiver, "/plain", text))
+    async with working(director):
+        formation = await group(director, "g", applications=[plain, shop])
+        await idle(director)
+
+    [of_shop] = [read for call in receiver.calls if (read := orjson.loads(call.body))["source"] == shop]
+    assert of_shop == {
+        "operation": "assign",
+        "formation": formation,
+        "name": "g",
+        "source": shop,
+        "tier": "gold",
+        "template": template,
+        "target": plain,
+        "colour": "blue",
+        "none": "",
+        "account": "tenant-mine",
+        "assignment": shop,
+        "assigned": plain,
+        "reverse": plain,
+    }
+
+
+@pytest.mark.parametrize("kind", [MAPPING, "CONFIGURATION_CHANGED"])
+async def test_a_webhook_of_the_template_makes_its_applications_wait_and_hear(
+    director: Any, receiver: Receiver, kind: str
+) -> None:
+    template = await shop_template(director, receiver, kind)
+    shops = [await shop(director, name) for name in ("first", "second")]
+    other, cluster = await application(director, "other"), await runtime(director, "cluster")
+    await group(director, "g", applications=[*shops, other], runtimes=[cluster])
+
+    about = [other, *shops] if kind == MAPPING else [cluster]
+    expected = sorted((source, target) for source in about for target in shops)
+    assert [(s, t) for s, t, state in await everything(director, "g") if state == "INITIAL"] == expected
+    async with working(director):
+        await idle(director)
+        assert len(receiver.calls) == len(expected)
+        assert {state for _, _, state in await everything(director, "g")} == {"READY"}
+        receiver.calls.clear()
+        await unassign(director, "g", application=shops[0])
+        ending = [(s, t) for s, t, state in await everything(director, "g") if state == "DELETING"]
+        assert sorted(ending) == sorted(
+            [(source, shops[0]) for source in about] + ([(shops[0], shops[1])] if kind == MAPPING else [])
+        )
+        await idle(director)
+    assert len(receiver.calls) == len(ending)
+    assert {delivery["webhookID"] for delivery in await deliveries(director)} == {template}
+
+
+async def shop_template(director: Any, receiver: Receiver, kind: str) -> str:
+    """A template of applications with one webhook; the webhook's id."""
+    create = """mutation ($url: String!, $type: WebhookType!) { r: createApplicationTemplate(in: {name: "Shop",
+      placeholders: [{name: "name"}], accessLevel: GLOBAL, applicationInput: {name: "{{name}}"},
+      webhooks: [{type: $type, url: $url}] }) { webhooks { id } } }"""
+    made = await director.data(create, url=receiver.url("/shops"), type=kind)
+    return str(made["r"]["webhooks"][0]["id"])
+
+
+async def shop(director: Any, name: str) -> str:
+    """An application made from it."""
+    make = """mutation ($name: String!) { r: registerApplicationFromTemplate(in: {templateName: "Shop",
+      values: [{placeholder: "name", value: $name}]}) { id } }"""
+    return str((await director.data(make, name=name))["r"]["id"])
+
+
+async def test_an_application_with_a_webhook_of_its_own_is_not_told_by_its_templates(
+    director: Any, receiver: Receiver
+) -> None:
+    await shop_template(director, receiver, MAPPING)
+    one = await shop(director, "one")
+    await webhook(director, receiver.url("/own"), application=one, type=MAPPING)
+    async with working(director):
+        await group(director, "g", applications=[one])
+        await idle(director)
+
+    assert [call.path for call in receiver.calls] == ["/own"]
+
+
+async def test_what_one_application_of_a_template_was_not_told_is_not_outdated_by_what_another_was(
+    director: Any, receiver: Receiver
+) -> None:
+    await shop_template(director, receiver, "CONFIGURATION_CHANGED")
+    shops = [await shop(director, name) for name in ("first", "second")]
+    cluster = await runtime(director, "cluster")
+
+    async def first_is_gone(call: Call) -> bytes:
+        return answer(410 if data(call)["applicationID"] == shops[0] else 200)
+
+    receiver.behaviour = first_is_gone
+    resend = "mutation ($id: ID!) { resendWebhookDelivery(id: $id) { id } }"
+    async with working(director):
+        for name, app in zip("gh", shops, strict=True):
+            await group(director, name, applications=[app], runtimes=[cluster])
+            await idle(director)
+        [dead] = await deliveries(director, state="DEAD")
+        receiver.behaviour = takes_it
+        await director.data(resend, id=dead["id"])
+        await idle(director)
+
+    assert await condition(director, "g") == await condition(director, "h") == "READY"
+
+
+@pytest.mark.parametrize("size", [1, 20])
+async def test_the_number_of_statements_of_a_mapping_does_not_grow_with_the_group(
+    director: Any, receiver: Receiver, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apps = [(await mapped(director, receiver, f"app-{number}"))[0] for number in range(size)]
+    await group(director, "g", applications=apps)
+    await relayed(director)
+    last, _ = await mapped(director, receiver, "last")
+    await relayed(director)
+    before = await total(director)
+    counted: list[str] = []
+    for name in ("row", "rows", "value", "run"):
+        original = getattr(Tx, name)
+
+        async def counting(self: Tx, text: str, *args: Any, _original: Any = original, **parameters: Any) -> Any:
+            counted.append(text.strip().splitlines()[0])
+            return await _original(self, text, *args, **parameters)
+
+        monkeypatch.setattr(Tx, name, counting)
+    relay_s = ["-- outbox.alone", "-- outbox.next"]
+
+    await assign(director, "g", application=last)
+    assert len(counted) <= 20
+    counted.clear()
+    await relayed(director)
+    assert counted == [
+        *relay_s,
+        "-- notifications.assigned",
+        "-- notification_constraint.of_notifications",
+        "-- notifications.audience",
+        "-- delivery.enqueue",
+        "-- formation_assignment.told",
+        "-- outbox.relayed",
+        *relay_s,
+    ]
+    assert await total(director) - before == 2 * size + 1
+    await unassign(director, "g", application=last)
+    counted.clear()
+    await relayed(director)
+    assert counted == [
+        *relay_s,
+        "-- notifications.parted",
+        "-- notification_constraint.of_notifications",
+        "-- notifications.audience",
+        "-- delivery.enqueue",
+        "-- formation_assignment.told",
+        "-- outbox.relayed",
+        *relay_s,
+    ]
+    assert await total(director) - before == 4 * size + 2
+
+
+async def total(director: Any) -> int:
+    found = await director.data("{ webhookDeliveries(first: 1) { totalCount } }")
+    return int(found["webhookDeliveries"]["totalCount"])

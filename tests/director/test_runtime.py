@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from compass.access.caller import Consumer
-from compass.director import runtime
+from compass.director import runtime, tenant
+from compass.settings import LandscapeSettings
 
 FIELDS = """
   id name description labels applicationNamespace metadata { creationTimestamp }
@@ -18,6 +19,9 @@ UPDATE = "mutation ($id: ID!, $in: RuntimeUpdateInput!) { result: updateRuntime(
 UNREGISTER = "mutation ($id: ID!) { result: unregisterRuntime(id: $id) { %s } }" % FIELDS
 ONE = "query ($id: ID!) { result: runtime(id: $id) { %s } }" % FIELDS
 ALL = "query ($filter: [LabelFilter!]) { result: runtimes(filter: $filter) { data { name } totalCount } }"
+WEBHOOKS = """query ($id: ID!) { result: runtime(id: $id) { webhooks {
+  type mode url urlTemplate inputTemplate headerTemplate outputTemplate auth { accessStrategy }
+} } }"""
 UNKNOWN = ("8fd7f7f4-3d6c-4a9a-8f3c-000000000000", "no-uuid", "")
 
 Announced = Callable[[], Awaitable[Sequence[str]]]
@@ -40,6 +44,13 @@ async def add_label(director: Any, id_: str, key: str, value: Any) -> None:
             key=key,
             value=value,
         )
+
+
+async def subaccount(director: Any, external_id: str, parent: str = "tenant-mine", region: str | None = None) -> Any:
+    """A caller in a new tenant below another."""
+    new = tenant.NewTenant(external_id, external_id, "subaccount", "test", parents=[parent], region=region)
+    async with director.database.transaction() as tx:
+        return replace(director.caller, tenant=await tenant.write(tx, new), external_tenant=external_id)
 
 
 async def facts(director: Any) -> Any:
@@ -128,10 +139,105 @@ async def test_the_label_of_the_groups_is_refused_and_labels_of_the_plane_are_dr
 async def test_an_integration_systems_runtimes_are_kyma_runtimes(director: Any) -> None:
     caller = replace(director.caller, consumer=Consumer.INTEGRATION_SYSTEM, consumer_id="broker")
 
-    result = await register(director, caller=caller, labels={"runtimeType": "other"})
+    result = await register(director, caller=caller, labels={"runtimeType": "other"}, applicationNamespace="other")
 
     assert result["labels"] == {"runtimeType": "kyma", "isNormalized": "true"}
     assert result["applicationNamespace"] == "sap.kyma"
+    assert (await director.data(WEBHOOKS, id=result["id"]))["result"] == {"webhooks": []}
+
+
+async def test_an_integration_systems_runtime_is_of_the_region_of_its_subaccount_and_told_to_the_adapter(
+    director: Any,
+) -> None:
+    await subaccount(director, "sub", region="eu-1")
+    chosen = LandscapeSettings(
+        kyma_adapter_url_template='{"method": "POST", "path": "https://adapter.example/{{.Runtime.ID}}"}',
+        kyma_adapter_input_template='{"operation": "{{.Operation}}"}',
+        kyma_adapter_header_template='{"Content-Type": ["application/json"]}',
+        kyma_adapter_output_template='{"error": "{{.Body.error}}", "success_status_code": 200}',
+    )
+    adapted = director.lent({LandscapeSettings: chosen})
+    caller = replace(director.caller, consumer=Consumer.INTEGRATION_SYSTEM, consumer_id="broker")
+    own = {"type": "CONFIGURATION_CHANGED", "url": "https://own.example/"}
+
+    result = await register(adapted, caller=caller, labels={"global_subaccount_id": "sub"}, webhooks=[own])
+    of_a_person = await register(adapted, webhooks=[own])
+
+    assert result["labels"] == {
+        "runtimeType": "kyma", "isNormalized": "true", "region": "eu-1", "global_subaccount_id": "sub",
+    }  # fmt: skip
+    shown = (await director.data(WEBHOOKS, id=result["id"]))["result"]["webhooks"]
+    assert sorted(shown, key=lambda entry: entry["url"] or "") == [
+        {
+            "type": "CONFIGURATION_CHANGED",
+            "mode": "SYNC",
+            "url": None,
+            "urlTemplate": chosen.kyma_adapter_url_template,
+            "inputTemplate": chosen.kyma_adapter_input_template,
+            "headerTemplate": chosen.kyma_adapter_header_template,
+            "outputTemplate": chosen.kyma_adapter_output_template,
+            "auth": {"accessStrategy": "sap:cmp-mtls:v1"},
+        },
+        {
+            "type": "CONFIGURATION_CHANGED",
+            "mode": None,
+            "url": "https://own.example/",
+            "urlTemplate": None,
+            "inputTemplate": None,
+            "headerTemplate": None,
+            "outputTemplate": None,
+            "auth": None,
+        },
+    ]
+    shown = (await director.data(WEBHOOKS, id=of_a_person["id"]))["result"]["webhooks"]
+    assert [entry["url"] for entry in shown] == ["https://own.example/"]
+
+
+@pytest.mark.parametrize("named", ["sub", ["sub"]])
+async def test_the_label_of_the_subaccount_moves_a_new_runtime_there(director: Any, named: Any) -> None:
+    child = await subaccount(director, "sub")
+    sibling = await subaccount(director, "sibling")
+
+    result = await register(director, labels={"global_subaccount_id": named})
+    own = await register(director, labels={"global_subaccount_id": "tenant-mine"})
+
+    assert result["labels"]["global_subaccount_id"] == named
+    for runtime_id, caller, seen in (
+        (result["id"], director.caller, True),
+        (result["id"], child, True),
+        (result["id"], sibling, False),
+        (own["id"], director.caller, True),
+        (own["id"], child, False),
+    ):
+        shown = (await director.data(ONE, caller=caller, id=runtime_id))["result"]
+        assert (shown is not None) is seen
+    assert (await facts(director))["runtime"] == own["id"]
+    renamed = (await director.data(UPDATE, caller=child, id=result["id"], **{"in": {"name": "renamed"}}))["result"]
+    assert renamed["name"] == "renamed"
+
+
+async def test_a_runtime_is_moved_to_no_other_tenant_than_a_child(director: Any) -> None:
+    child = await subaccount(director, "sub")
+    await subaccount(director, "grandchild", parent="sub")
+
+    for caller, named in (
+        (director.caller, "tenant-other"),
+        (director.caller, "grandchild"),
+        (director.caller, "nobody"),
+        (director.caller, director.caller.tenant),
+        (child, "tenant-mine"),
+    ):
+        error = await director.refusal(
+            REGISTER, caller=caller, **{"in": {"name": "a", "labels": {"global_subaccount_id": named}}}
+        )
+        assert error["message"] == (
+            "The operation is not allowed [reason=Tenant provided in global_subaccount_id label should be child of the "
+            "caller tenant]"
+        )
+        assert error["extensions"] == {"error": "InvalidOperation", "error_code": 27}
+    for odd in (1, None, [], ["sub", "sub"], [1], {"a": 1}):
+        error = await director.refusal(REGISTER, **{"in": {"name": "a", "labels": {"global_subaccount_id": odd}}})
+        assert error["message"] == "Invalid data [reason=label global_subaccount_id must be a text or a list of one]"
 
 
 async def test_an_update_replaces_labels_but_those_of_the_groups_and_of_the_plane(director: Any) -> None:

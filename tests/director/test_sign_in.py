@@ -56,7 +56,7 @@ def test_headers_parameters_and_basic_credentials_are_ready_at_once() -> None:
 @pytest.mark.parametrize(
     ("how", "why"),
     [
-        ({"accessStrategy": "sap:cmp-mtls:v1"}, "needs a client certificate that this plane does not have yet"),
+        ({"accessStrategy": "sap:cmp-mtls:v1"}, "needs a client certificate that this plane does not have"),
         ({"accessStrategy": "other"}, "access strategy other is not supported"),
         ({"requestAuth": {"csrf": {"tokenEndpointURL": "x"}}}, "CSRF"),
         ({"credential": {"__typename": "CertificateOAuthCredentialData"}}, "certificate"),
@@ -94,7 +94,7 @@ async def test_a_token_is_fetched_once_and_again_before_it_ends_and_after_it_was
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ((401, {}), "the token endpoint answered 401"),
+        ((401, {}), "the token endpoint answered with status code 401"),
         ((200, b"no json"), "gave no access token"),
         ((200, {"access_token": "a\r\nX-Evil: 1"}), "gave no access token"),
         ((200, []), "gave no access token"),

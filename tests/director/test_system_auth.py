@@ -98,6 +98,17 @@ async def test_an_unknown_or_foreign_object_gets_no_credentials(director: Any, k
         assert error["extensions"] == {"error": "InternalError", "error_code": 10}
 
 
+@pytest.mark.parametrize("kind", ["application", "runtime"])
+async def test_a_tenant_gets_no_credentials_for_what_it_only_sees(director: Any, kind: str) -> None:
+    id_ = await register(director, kind)
+    access = {"tenantID": "tenant-other", "resourceType": kind.upper(), "resourceID": id_, "owner": False}
+    await director.data("mutation ($in: TenantAccessInput!) { addTenantAccess(in: $in) { owner } }", **{"in": access})
+
+    error = await director.refusal(request(kind), id=id_, caller=director.other)
+
+    assert error["message"] == "Unauthorized [reason=Owner access is needed for resource modification]"
+
+
 @ALL
 async def test_a_system_auth_is_deleted_by_the_mutation_of_its_kind_alone(
     director: Any, announced: Announced, kind: str
@@ -218,19 +229,23 @@ async def test_without_the_scope_auths_are_listed_and_their_content_is_null(dire
     assert shown["referenceObjectId"] == id_
 
 
-async def test_an_application_reads_what_it_signs_in_with_and_not_what_its_neighbours_do(director: Any) -> None:
+async def test_a_program_reads_what_it_signs_in_with_and_not_what_others_do(director: Any) -> None:
     own, neighbour = await register(director, "application"), await catalogue.register(director, "neighbour")
-    await director.data(request("application"), id=own)
-    await director.data(request("application"), id=neighbour)
-    cluster = await register(director, "runtime")
+    cluster, other_cluster = await register(director, "runtime"), await catalogue.runtime(director, "other")
     await catalogue.group(director, own, cluster)
-    for who in (None, director.application(own), director.runtime(cluster)):
-        [shown] = await auths(director, "application", own, caller=who)
-        assert shown["auth"]["credential"]["clientId"] == shown["id"]
+    for kind, id_ in (("application", own), ("application", neighbour), ("runtime", cluster)):
+        await director.data(request(kind), id=id_)
 
-    [of_neighbour] = await auths(director, "application", neighbour, caller=director.application(own))
+    for kind, id_ in (("application", own), ("runtime", cluster)):
+        for who in (None, getattr(director, kind)(id_)):
+            [shown] = await auths(director, kind, id_, caller=who)
+            assert shown["auth"]["credential"]["clientId"] == shown["id"]
 
-    assert (of_neighbour["auth"], of_neighbour["referenceObjectId"]) == (None, neighbour)
+    assert await auths(director, "application", neighbour, caller=director.application(own)) is None
+    assert await auths(director, "runtime", cluster, caller=director.runtime(other_cluster)) is None
+    # The agent of a runtime lets calls through by these ids.
+    [of_application] = await auths(director, "application", own, caller=director.runtime(cluster))
+    assert (of_application["auth"], of_application["referenceObjectId"]) == (None, own)
 
 
 async def test_a_single_system_auth_is_for_the_planes_own_components(director: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from compass.director import tenant
+from tests.director import catalogue
 
 WRITE = "mutation ($in: BusinessTenantMappingInput!) { writeTenant(in: $in) }"
 WRITE_SEVERAL = "mutation ($in: [BusinessTenantMappingInput!]) { writeTenants(in: $in) }"
@@ -100,11 +101,14 @@ async def test_a_customers_leading_zeros_are_cut_also_where_it_is_a_parent(direc
     await write(director, "zeros", type="customer", externalTenant="000")
     await write(director, "00815", type="account")
     await write(director, "child", parents=["000471"])
+    await write(director, "815", type="folder")
+    await write(director, "other-child", parents=["000815"])
 
     assert (await director.data(ONE, id="471"))["tenantByExternalID"]["internalID"] == customer
     assert (await director.data(ONE, id="0"))["tenantByExternalID"]["name"] == "zeros"
     assert (await director.data(ONE, id="00815"))["tenantByExternalID"]["id"] == "00815"
     assert (await director.data(ONE, id="child"))["tenantByExternalID"]["parents"] == [customer]
+    assert (await director.data(ONE, id="other-child"))["tenantByExternalID"]["parents"] == []
 
 
 async def test_several_tenants_may_name_each_other_as_parents_in_any_order(director: Any) -> None:
@@ -285,6 +289,39 @@ async def test_the_children_of_a_deleted_cost_object_stay(director: Any) -> None
     assert (await director.data(ONE, id="child"))["tenantByExternalID"]["parents"] == []
 
 
+async def test_whoever_saw_something_through_a_deleted_cost_object_sees_it_no_more(director: Any) -> None:
+    top = await write(director, "top", type="customer")
+    await write(director, "cost", type="cost-object", parents=["top"])
+    child = await write(director, "child", parents=["cost"])
+    await director.data(REGISTER, caller=inside(director, child))
+    await director.data(REGISTER_RUNTIME, caller=inside(director, child))
+    assert await seen(director, top) == (1, 1)
+
+    await director.data('mutation { deleteTenants(in: ["cost"]) }')
+
+    assert await seen(director, top) == (0, 0)
+    assert await seen(director, child) == (1, 1)
+
+
+async def test_the_groups_of_a_deleted_tenant_stand_no_more_in_the_label_of_who_was_in_them(director: Any) -> None:
+    theirs = inside(director, await write(director, "theirs"))
+    application = (await director.data(REGISTER))["registerApplication"]["id"]
+    access = {"tenantID": "theirs", "resourceType": "APPLICATION", "resourceID": application, "owner": True}
+    await director.data("mutation ($in: TenantAccessInput!) { addTenantAccess(in: $in) { owner } }", **{"in": access})
+    await director.data('mutation { createFormation(formation: {name: "group"}) { id } }', caller=theirs)
+    await director.data(
+        'mutation ($id: ID!) { assignFormation(objectID: $id, objectType: APPLICATION, formation: {name: "group"}) '
+        "{ id } }",
+        caller=theirs,
+        id=application,
+    )
+
+    await director.data('mutation { deleteTenants(in: ["theirs"]) }')
+
+    labels = (await director.data("{ applications { data { labels } } }"))["applications"]["data"][0]["labels"]
+    assert labels == {"managed": "false", "name": "mp-orders"}
+
+
 async def test_a_deleted_tenant_leaves_the_groups_of_others_and_takes_its_own(director: Any) -> None:
     child = await write(director, "child", parents=["tenant-mine"])
     registered = await director.data(REGISTER, caller=inside(director, child))
@@ -457,3 +494,29 @@ async def test_a_cost_object_whose_template_a_child_still_uses_is_not_deleted(di
 
     assert error["extensions"]["error_code"] == 27
     assert "another record refers to it" in error["message"]
+
+
+async def test_writing_tenants_costs_a_few_statements_however_many_there_are(director: Any, monkeypatch: Any) -> None:
+    async def statements(number: int) -> int:
+        entries = [entry(f"t{index}", parents=["top"] if index else [], region="eu") for index in range(number)]
+        with catalogue.counted(monkeypatch) as ran:
+            await director.data(WRITE_SEVERAL, **{"in": [entry("top"), *entries]})
+        return len(ran)
+
+    counts = [await statements(number) for number in (2, 50, 400)]
+
+    assert counts == [counts[0]] * 3
+    assert counts[0] <= 10
+    assert (await director.data(SEARCH, term="t3"))["tenants"]["totalCount"] == 1 + 10 + 100
+
+
+async def test_of_two_entries_for_one_tenant_the_last_counts(director: Any) -> None:
+    top = await write(director, "top")
+    data = await director.data(
+        WRITE_SEVERAL, **{"in": [entry("t", name="first"), entry("t", name="second", parents=[top])]}
+    )
+
+    first, second = data["writeTenants"]
+    shown = (await director.data(ONE, id="t"))["tenantByExternalID"]
+    assert first == second == shown["internalID"]
+    assert (shown["name"], shown["parents"]) == ("second", [top])

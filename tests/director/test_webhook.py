@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from compass.director import webhook as noun
+from tests.director import catalogue
 from tests.director.groups import ADD_WEBHOOK, REGISTER_APPLICATION, Announced, application, runtime, webhook
 
 NOBODY = "8fd7f7f4-3d6c-4a9a-8f3c-000000000000"
@@ -73,6 +74,64 @@ async def test_a_webhook_that_breaks_a_rule_is_refused(director: Any, given: dic
     assert reason in error["message"]
 
 
+@pytest.mark.parametrize(
+    ("type_", "refused"),
+    [
+        ("CONFIGURATION_CHANGED", "ASYNC"),
+        ("APPLICATION_TENANT_MAPPING", "ASYNC"),
+        ("FORMATION_LIFECYCLE", "ASYNC"),
+        ("REGISTER_APPLICATION", "ASYNC_CALLBACK"),
+        ("UNREGISTER_APPLICATION", "ASYNC_CALLBACK"),
+        ("OPEN_RESOURCE_DISCOVERY", "ASYNC_CALLBACK"),
+        ("OPEN_RESOURCE_DISCOVERY_STATIC", "ASYNC_CALLBACK"),
+        ("SYSTEM_FIELD_DISCOVERY", "ASYNC_CALLBACK"),
+    ],
+)
+async def test_each_type_has_the_modes_that_fit_it(director: Any, type_: str, refused: str) -> None:
+    app = await application(director, "one")
+    status = """{"status": "{{.Body.status}}", "success_status_code": 200, "success_status_identifier": "DONE",
+      "in_progress_status_identifier": "RUNNING", "failed_status_identifier": "FAILED", "error": "{{.Body.error}}"}"""
+    given = {
+        "type": type_,
+        "url": URL,
+        "outputTemplate": '{"success_status_code": 200, "error": "{{.Body.error}}"}',
+        "statusTemplate": status,
+    }
+    async with director.database.transaction() as tx:
+        for mode in {"SYNC", "ASYNC", "ASYNC_CALLBACK", None} - {refused}:
+            added = (await director.data(ADD_WEBHOOK, application=app, **{"in": {**given, "mode": mode}}))["result"]
+            assert (added["type"], added["mode"]) == (type_, mode)
+        assert await tx.value("SELECT count(*) FROM webhook") == 3
+
+    error = await director.refusal(ADD_WEBHOOK, application=app, **{"in": {**given, "mode": refused}})
+
+    assert (
+        error["message"] == f"Invalid data WebhookInput [reason=unsupported webhook mode {refused} for type: {type_}]"
+    )
+
+
+@pytest.mark.parametrize("type_", ["REGISTER_APPLICATION", "UNREGISTER_APPLICATION"])
+async def test_what_takes_part_in_registering_says_how_its_answers_are_read(director: Any, type_: str) -> None:
+    app = await application(director, "one")
+
+    error = await director.refusal(ADD_WEBHOOK, application=app, **{"in": {"type": type_, "url": URL}})
+
+    assert error["message"] == f"Invalid data WebhookInput [reason=outputTemplate is required for type: {type_}]"
+
+
+@pytest.mark.parametrize(
+    "type_", ["OPEN_RESOURCE_DISCOVERY", "OPEN_RESOURCE_DISCOVERY_STATIC", "SYSTEM_FIELD_DISCOVERY"]
+)
+async def test_a_type_that_nobody_is_told_of_has_no_data_for_templates(director: Any, type_: str) -> None:
+    app = await application(director, "one")
+
+    error = await director.refusal(
+        ADD_WEBHOOK, application=app, **{"in": {"type": type_, "url": URL, "headerTemplate": "{}"}}
+    )
+
+    assert error["message"] == f"Invalid data WebhookInput [reason=missing template input for type: {type_}]"
+
+
 async def test_a_webhook_has_exactly_one_owner_that_is_there(director: Any) -> None:
     app, cluster = await application(director, "one"), await runtime(director, "cluster")
     foreign = await application(director, "theirs", caller=director.other)
@@ -86,8 +145,9 @@ async def test_a_webhook_has_exactly_one_owner_that_is_there(director: Any) -> N
     for owners in ({"application": foreign}, {"application": NOBODY}, {"application": cluster}, {"runtime": "no-uuid"}):
         error = await director.refusal(ADD_WEBHOOK, **owners, **given)
         assert error["message"] == "Invalid data [reason=cannot add Webhook due to not existing reference entity]"
-    error = await director.refusal(ADD_WEBHOOK, template=NOBODY, **given)
-    assert error["extensions"]["error_code"] == 27
+    for owners in ({"template": NOBODY}, {"template": app}, {"template": "no-uuid"}):
+        error = await director.refusal(ADD_WEBHOOK, **owners, **given)
+        assert error["message"] == "Invalid data [reason=cannot add Webhook due to not existing reference entity]"
 
 
 async def test_an_application_touches_its_own_webhooks_only(director: Any) -> None:
@@ -123,7 +183,7 @@ async def test_a_tenant_touches_its_own_webhooks_only(director: Any) -> None:
 
 
 async def test_the_signing_secret_is_shown_to_the_owner_and_who_may_change_webhooks(director: Any) -> None:
-    app, other = await application(director, "one"), await application(director, "other")
+    app = await application(director, "one")
     added = await webhook(director, URL, application=app)
 
     async def seen(caller: Any) -> Any:
@@ -132,8 +192,29 @@ async def test_the_signing_secret_is_shown_to_the_owner_and_who_may_change_webho
 
     assert await seen(director.caller) == added["signingSecret"]
     assert await seen(director.application(app)) == added["signingSecret"]
-    assert await seen(director.application(other)) is None
     assert await seen(replace(director.caller, scopes=director.caller.scopes - {"webhook:write"})) is None
+
+
+async def test_a_program_sees_its_own_webhooks_and_nobody_elses(director: Any) -> None:
+    ids = {
+        ("application", "one"): await application(director, "one"),
+        ("application", "other"): await application(director, "other"),
+        ("runtime", "one"): await runtime(director, "one"),
+        ("runtime", "other"): await runtime(director, "other"),
+    }
+    await catalogue.group(director, ids["application", "one"], ids["runtime", "one"])
+    for (kind, _), id_ in ids.items():
+        await webhook(director, URL, **{kind: id_})
+
+    async def seen(kind: str, name: str, *, by: tuple[str, str]) -> Any:
+        caller = getattr(director, by[0])(ids[by])
+        text = f"query ($id: ID!) {{ result: {kind}(id: $id) {{ webhooks {{ url }} }} }}"
+        return (await director.data(text, caller=caller, id=ids[kind, name]))["result"]["webhooks"]
+
+    for kind in ("application", "runtime"):
+        assert await seen(kind, "one", by=(kind, "one")) == [{"url": URL}]
+        assert await seen(kind, "other", by=(kind, "one")) is None
+    assert await seen("application", "one", by=("runtime", "one")) is None
 
 
 async def test_the_credentials_of_a_webhook_need_a_scope_of_their_own_and_lie_sealed(director: Any) -> None:

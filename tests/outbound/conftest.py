@@ -8,7 +8,7 @@ from typing import Protocol
 import pytest
 import pytest_asyncio
 
-from compass.outbound.door import Door, OutboundSettings
+from compass.outbound.door import Door, DoorSettings
 from compass.outbound.resolver import Resolver
 
 from .hostile import Authority
@@ -30,9 +30,9 @@ async def opens(tmp_path: Path, authority: Authority) -> AsyncIterator[Opens]:
     """Doors that may reach 127.0.0.1, and no other address that is not public."""
     (tmp_path / "ca.pem").write_bytes(authority.pem)
     doors: list[Door] = []
-    usual = OutboundSettings(
+    usual = DoorSettings(
         allowed_networks=(ip_network("127.0.0.1/32"),),
-        extra_ca=tmp_path / "ca.pem",
+        ca_file=tmp_path / "ca.pem",
         connect_timeout=timedelta(seconds=1),
         total_timeout=timedelta(seconds=5),
         failure_step=timedelta(0),

@@ -462,7 +462,7 @@ async def test_a_connection_with_an_unread_answer_is_closed(opens: Opens) -> Non
 
 
 async def test_exactly_the_cap_is_read(opens: Opens) -> None:
-    door = await opens(max_body_bytes=10_000)
+    door = await opens(max_response_bytes=10_000)
     for response in (ok(b"x" * 10_000), ok(gzip.compress(b"x" * 10_000), "Content-Encoding: gzip")):
         async with receiver(answers(response)) as seen:
             assert (await get(door, f"http://127.0.0.1:{seen.port}/")).body == b"x" * 10_000

@@ -12,7 +12,8 @@ from bench.reads import administrator
 from compass.access import authenticate
 from compass.access.caller import Caller, Consumer, Flow
 from compass.access.scopes import BY_CONSUMER
-from compass.outbox import relay
+from compass.director import change
+from compass.outbox import feed, relay
 from tests.plans.conftest import BIG, Planner
 
 ADMIN = administrator(tenant_id(1))
@@ -127,6 +128,20 @@ async def test_the_next_event_is_found_among_a_hundred_thousand_that_are_done(pl
 
     assert explained.scanned == set()
     assert explained.indexes == {"outbox_event_to_relay"}
+
+
+@pytest.mark.parametrize("sql", [feed.READ, feed.BEGIN])
+async def test_the_change_feed_reads_in_its_order(planner: Planner, sql: str) -> None:
+    explained = await planner.statement(sql)
+
+    assert "outbox_event" not in explained.scanned
+    assert explained.indexes == {"outbox_event_in_order"}
+
+
+async def test_who_is_told_of_a_change_is_found_by_index(planner: Planner) -> None:
+    explained = await planner.statement(change.ADDRESS)
+
+    assert explained.scanned & BIG == set()
 
 
 async def test_a_selective_label_filter_costs_what_it_finds(planner: Planner) -> None:

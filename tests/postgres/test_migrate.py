@@ -25,6 +25,7 @@ from compass.postgres.migrate import (
     MigrationMisnamed,
     MigrationOutOfOrder,
     migrate,
+    needed,
     pending,
 )
 
@@ -94,6 +95,10 @@ async def test_asking_what_is_missing_changes_nothing(empty_dsn: str, tmp_path: 
 
     await migrate(empty_dsn, folder=tmp_path)
     assert await pending(empty_dsn, folder=tmp_path) == []
+
+
+def test_a_release_needs_what_it_brings_and_not_what_may_only_follow_it(tmp_path: Path) -> None:
+    assert needed(write(tmp_path, FIRST, SECOND)) == "0001_pre_application"
 
 
 async def test_a_file_that_fails_leaves_nothing_and_keeps_what_came_before(empty_dsn: str, tmp_path: Path) -> None:

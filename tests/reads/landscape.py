@@ -20,10 +20,11 @@ Row = dict[str, Any]
 ADDED = "INSERT INTO %s (%s) SELECT %s FROM jsonb_populate_recordset(NULL::%s, %%(rows)s)"
 ORDER = (
     "tenant", "tenant_parent", "tenant_label", "integration_system", "application_template", "application_template_label", "application", "application_tenant",
-    "application_label", "runtime", "runtime_tenant", "runtime_label", "system_auth", "one_time_token", "bundle",
+    "application_label", "runtime", "runtime_tenant", "runtime_label", "runtime_context", "runtime_context_label", "system_auth", "one_time_token", "bundle",
     "api_definition", "event_definition", "integration_dependency", "aspect", "certificate_subject_mapping", "document",
     "spec", "fetch_request", "bundle_instance_auth",
-    "formation_template", "formation_template_label", "formation", "formation_assignment", "webhook", "delivery",
+    "formation_template", "formation_template_label", "formation_constraint", "formation_template_constraint", "formation", "automatic_scenario_assignment",
+    "formation_assignment", "webhook", "delivery",
     "delivery_attempt",
 )  # fmt: skip
 """Tables, each after those it refers to."""
@@ -88,6 +89,7 @@ class _Maker:
         self.application_templates: list[str] = []
         self.applications: dict[str, list[str]] = {}
         self.runtimes: dict[str, list[str]] = {}
+        self.contexts: dict[str, list[str]] = {}
         self.systems = [
             self.landscape.add("integration_system", id=self.id(), name=f"system-{n}", description=self.text())
             for n in range(3)
@@ -189,6 +191,12 @@ class _Maker:
             self.system_auth(tenant, runtime_id=runtime)
         for _ in range(self.chance.randint(0, 2)):
             self.webhook(runtime_id=runtime)
+        self.contexts[runtime] = [self.id() for _ in range(self.chance.randint(0, 3))]
+        for context in self.contexts[runtime]:
+            self.add(
+                "runtime_context", id=context, runtime_id=runtime, key="tenant", value=self.text() or "", created_at=self.time()
+            )  # fmt: skip
+            self.labels("runtime_context_label", "runtime_context_id", context, {})
         return runtime
 
     def application(self, tenant: str, seen_by: Sequence[str], number: int) -> str:
@@ -347,11 +355,13 @@ class _Maker:
             )  # fmt: skip
             self.fetch_request(document_id=document)
         for _ in range(self.chance.randint(0, 3)):
-            instance = self.id()
+            instance, runtime = self.id(), self.chance.choice(self.runtimes[tenant])
+            context = self.chance.choice((*self.contexts[runtime], None))
             self.add(
                 "bundle_instance_auth", id=instance, bundle_id=bundle,
                 owner_tenant_id=self.chance.choice((tenant, tenant, self.tenant_ids[0])),
-                runtime_id=self.maybe(self.chance.choice(self.runtimes[tenant]), 0.8), context=self.maybe('{"c": 1}'),
+                runtime_id=None if context else self.maybe(runtime, 0.8), runtime_context_id=context,
+                context=self.maybe('{"c": 1}'),
                 input_params=self.maybe('{"i": "x"}'), auth_sealed=self.auth("bundle_instance_auth", instance, 0.7),
                 status_condition=self.chance.choice(("PENDING", "SUCCEEDED", "FAILED", "UNUSED")),
                 status_timestamp=self.time(), status_message="a message", status_reason="AReason", created_at=self.time(),
@@ -408,7 +418,21 @@ class _Maker:
         self.labels("formation_template_label", "formation_template_id", template, {})
         for _ in range(self.chance.randint(0, 2)):
             self.webhook(formation_template_id=template)
+        self.constraint(number, template)
         return template
+
+    def constraint(self, number: int, template: str) -> None:
+        constraint = self.id()
+        self.add(
+            "formation_constraint", id=constraint, name=f"constraint-{number}", description=self.text() or "",
+            type=self.chance.choice(("PRE", "POST", "UI")), target_operation="ASSIGN_FORMATION", operator="ContainsScenarioGroups",
+            resource_type="APPLICATION", resource_subtype="ANY", input_template="{}",
+            scope=self.chance.choice(("GLOBAL", "FORMATION_TYPE")), priority=self.chance.randint(-1, 1), created_at=self.time(),
+        )  # fmt: skip
+        if self.chance.random() < 0.7:
+            self.add(
+                "formation_template_constraint", formation_template_id=template, formation_constraint_id=constraint
+            )
 
     def formation(self, tenant: str, template: str, number: int) -> None:
         formation = self.id()
@@ -419,9 +443,15 @@ class _Maker:
             last_state_change_timestamp=self.maybe(self.time()), last_notification_sent_timestamp=self.maybe(self.time()),
             created_at=self.time(),
         )  # fmt: skip
+        if self.chance.random() < 0.6:
+            self.add(
+                "automatic_scenario_assignment", id=self.id(), tenant_id=tenant, formation_id=formation,
+                subaccount_id=self.chance.choice(self.tenant_ids), created_at=self.time(),
+            )  # fmt: skip
         members = [
             *(("APPLICATION", a) for a in self.chance.sample(self.applications[tenant], self.chance.randint(1, 3))),
             *(("RUNTIME", r) for r in self.chance.sample(self.runtimes[tenant], self.chance.randint(0, 2))),
+            *(("RUNTIME_CONTEXT", c) for c in self.contexts[self.chance.choice(self.runtimes[tenant])][:1]),
         ]
         for source_type, source in members:
             for target_type, target in members:
@@ -430,7 +460,9 @@ class _Maker:
                 )
                 self.add(
                     "formation_assignment", id=self.id(), formation_id=formation, source=source, source_type=source_type,
-                    target=target, target_type=target_type, state="READY" if source == target else state,
+                    target=target, target_type=target_type,
+                    # An application may still have to be told that it left.
+                    state="READY" if source == target and (source_type != "APPLICATION" or "DELET" not in state) else state,
                     configuration=self.maybe('{"k": "v"}'),
                     error='{"error":{"message":"no","errorCode":1}}' if state.endswith("ERROR") and source != target else None,
                     last_state_change_timestamp=self.maybe(self.time()),

@@ -82,8 +82,8 @@ def _plain(record: Any) -> Row:
 
 
 def _is_jsonb(record: Any, name: str) -> bool:
-    # Labels' values, and the error of a formation; every other `error` is text.
-    return name != "error" or "formation_template_id" in record
+    # Labels' values, and the error of a formation; a runtime context's value and every other `error` are text.
+    return "formation_template_id" in record if name == "error" else name != "value" or "id" not in record
 
 
 def _text(value: Any) -> Any:
@@ -439,6 +439,14 @@ def application_labels(row: Row, asking: Asking, key: str | None = None) -> dict
     return _labels(asking.world, "application_label", "application_id", row, key)
 
 
+columns("RuntimeContext", id="id", key="key", value="value")
+
+
+@field("RuntimeContext.labels")
+def context_labels(row: Row, asking: Asking, key: str | None = None) -> dict[str, Any]:
+    return _labels(asking.world, "runtime_context_label", "runtime_context_id", row, key)
+
+
 @field("Runtime.labels")
 def runtime_labels(row: Row, asking: Asking, key: str | None = None) -> dict[str, Any]:
     shown = _labels(asking.world, "runtime_label", "runtime_id", row, key)
@@ -549,7 +557,7 @@ def _shown_auth(row: Row, asking: Asking) -> Row | None:
             "__typename": "OneTimeTokenForApplication", "token": "", "connectorURL": CONNECTOR_URL, "legacyConnectorURL": "",
             "used": current["used_at"] is not None, "createdAt": _time(current["created_at"]),
             "expiresAt": _time(current["expires_at"]), "usedAt": _time(current["used_at"]) or _NEVER, "type": "Application",
-            "scenarioGroups": [],
+            "scenarioGroups": row["scenario_groups"],
         }  # fmt: skip
     secret = {"__typename": "OAuthCredentialData", "clientId": row["id"], "clientSecret": "", "url": TOKEN_URL}
     return {
@@ -791,7 +799,7 @@ def _own_auths(row: Row, asking: Asking) -> list[Row]:
     if _neighbours(asking, row["application_id"]):
         return []
     auths = _oldest_first(asking.world.where("bundle_instance_auth", bundle_id=row["id"]))
-    return [one for one in auths if asking.caller.runtime is None or one["runtime_id"] == asking.caller.runtime]
+    return [one for one in auths if _may_use(asking, one)]
 
 
 def _default_auth(row: Row, asking: Asking) -> Row | None:
@@ -800,7 +808,7 @@ def _default_auth(row: Row, asking: Asking) -> Row | None:
     given = [
         one
         for one in (_own_auths(row, asking) if asking.caller.runtime else ())
-        if one["status_condition"] == "SUCCEEDED" and one["auth_sealed"] is not None
+        if one["runtime_id"] and one["status_condition"] == "SUCCEEDED" and one["auth_sealed"] is not None
     ]
     place, column, holder = (
         ("bundle_instance_auth", "auth_sealed", given[0]) if given else ("bundle", "default_instance_auth_sealed", row)
@@ -853,7 +861,9 @@ def _neighbours(asking: Asking, application_id: str | None) -> bool:
 
 
 def _may_use(asking: Asking, auth: Row) -> bool:
-    return asking.caller.runtime is None or auth["runtime_id"] == asking.caller.runtime
+    context = asking.world.get("runtime_context", auth["runtime_context_id"])
+    holder = context["runtime_id"] if context is not None else auth["runtime_id"]
+    return asking.caller.runtime is None or holder == asking.caller.runtime
 
 
 def _definitions_of(table: str) -> Resolver:
@@ -966,9 +976,14 @@ field("Webhook.auth")(guarded("webhooks.auth:read", _sealed("webhook", "auth_sea
 
 
 def _signing_secret(row: Row, asking: Asking) -> str | None:
-    # Ours: the secret is for the webhook's owner and for people.
+    # Ours: the secret is for the webhook's owner and for people; of a template of groups, for who may change that.
     owner = row["application_id"] or row["runtime_id"] or row["id"]
     if _itself(asking) not in (None, owner):
+        return None
+    template = asking.world.get("formation_template", row["formation_template_id"])
+    if template is not None and (
+        "formation_template:write" not in asking.caller.scopes or template["tenant_id"] not in (None, asking.tenant)
+    ):
         return None
     return asking.world.vault.open(f"webhook-signing/{row['id']}", row["signing_secret_sealed"]).decode()
 
@@ -1052,10 +1067,52 @@ def formations(_row: Row, asking: Asking, first: int | None, after: str | None =
     return page(_sorted_by_id(asking.world.where("formation", tenant_id=asking.tenant)), first, after)
 
 
+@field("Query.automaticScenarioAssignments")
+def automatic_assignments(_row: Row, asking: Asking, first: int | None, after: str | None = None) -> Row:
+    own = asking.world.where("automatic_scenario_assignment", tenant_id=asking.tenant)
+    return page(_sorted_by_id(own), first, after)
+
+
+@field("Query.automaticScenarioAssignmentForScenario")
+def automatic_assignment(row: Row, asking: Asking, scenarioName: str) -> Row:  # the schema's name
+    group = formation_by_name(row, asking, scenarioName)
+    found = asking.world.where("automatic_scenario_assignment", formation_id=group["id"])
+    if not found:
+        raise Refusal(20)
+    return found[0]
+
+
+@field("Query.automaticScenarioAssignmentsForSelector")
+def selected_automatic_assignments(_row: Row, asking: Asking, selector: Mapping[str, str]) -> list[Row]:
+    if selector["key"] != "global_subaccount_id":
+        raise Refusal(22)
+    named = {one["id"] for one in asking.world.where("tenant", external_id=selector["value"])}
+    own = asking.world.where("automatic_scenario_assignment", tenant_id=asking.tenant)
+    return _sorted_by_id(one for one in own if one["subaccount_id"] in named)
+
+
+@field("AutomaticScenarioAssignment.scenarioName")
+def automatically_assigned_scenario(row: Row, asking: Asking) -> str:
+    return str(asking.world.where("formation", id=row["formation_id"])[0]["name"])
+
+
+@field("AutomaticScenarioAssignment.selector")
+def automatic_selector(row: Row, asking: Asking) -> Row:
+    (named,) = asking.world.where("tenant", id=row["subaccount_id"])
+    return {"key": "global_subaccount_id", "value": named["external_id"]}
+
+
+columns("Label", key="key", value="value")
+
+
 @field("Query.formationsForObject")
 def formations_for_object(_row: Row, asking: Asking, objectID: str) -> list[Row]:  # the schema's name
     member = _id(objectID)
-    pairs = asking.world.where("formation_assignment", source=member, target=member)
+    pairs = [
+        pair
+        for pair in asking.world.where("formation_assignment", source=member, target=member)
+        if pair["state"] not in ("DELETING", "DELETE_ERROR")
+    ]
     return _sorted_by_id(f for pair in pairs if (f := asking.world.get("formation", pair["formation_id"])) is not None)
 
 
@@ -1074,6 +1131,8 @@ def formation_tenant(row: Row, asking: Asking) -> str:
 
 
 field("Formation.error")(lambda row, _asking: row["error"] or {"message": "", "errorCode": 0})
+field("Runtime.runtimeContext")(_one_of("runtime_context", "runtime_id"))
+field("Runtime.runtimeContexts")(_page_of("runtime_context", "runtime_id"))
 field("Formation.formationAssignment")(_one_of("formation_assignment", "formation_id"))
 field("Formation.formationAssignments")(_page_of("formation_assignment", "formation_id"))
 
@@ -1119,7 +1178,12 @@ field("FormationAssignment.value")(
 def _participant(side: str) -> Resolver:
     def resolve(row: Row, asking: Asking) -> Row | None:
         kind = row[f"{side}_type"].lower()
-        found = _see(asking, kind, row[side]) if kind in ("application", "runtime") else None
+        if kind == "runtime_context":
+            context = asking.world.get(kind, row[side])
+            if context is None or _see(asking, "runtime", context["runtime_id"]) is None:
+                return None
+            return {**context, "__typename": "RuntimeContext"}
+        found = _see(asking, kind, row[side])
         return found and {**found, "__typename": kind.capitalize()}
 
     return resolve
@@ -1204,6 +1268,50 @@ field("FormationTemplate.webhooks")(
     guarded("formation_template.webhooks:read", _of("webhook", "formation_template_id"))
 )
 
+columns(
+    "FormationConstraint", id="id", name="name", description="description", constraintType="type",
+    targetOperation="target_operation", operator="operator", resourceType="resource_type",
+    resourceSubtype="resource_subtype", inputTemplate="input_template", constraintScope="scope", priority="priority",
+)  # fmt: skip
+times("FormationConstraint", createdAt="created_at")
+
+
+def _constraints(asking: Asking, template: str | None) -> list[Row]:
+    """Those that hold for the groups of a template, in the order in which they decide."""
+    attached = {
+        row["formation_constraint_id"]
+        for row in asking.world.where("formation_template_constraint", formation_template_id=template)
+    }
+    held = [r for r in asking.world.rows["formation_constraint"] if r["scope"] == "GLOBAL" or r["id"] in attached]
+    return sorted(held, key=lambda row: (-row["priority"], row["created_at"], row["id"]))
+
+
+@field("FormationTemplate.formationConstraints")
+def formation_constraints_of(row: Row, asking: Asking) -> list[Row]:
+    return _constraints(asking, row["id"])
+
+
+@field("Query.formationConstraints")
+def formation_constraints(_row: Row, asking: Asking) -> list[Row]:
+    rows = asking.world.rows["formation_constraint"]
+    return sorted(rows, key=lambda row: (-row["priority"], row["created_at"], row["id"]))
+
+
+@field("Query.formationConstraint")
+def formation_constraint(_row: Row, asking: Asking, id: str) -> Row:  # the schema's name
+    found = asking.world.get("formation_constraint", id)
+    if found is None:
+        raise Refusal(20)
+    return found
+
+
+@field("Query.formationConstraintsByFormationType")
+def formation_constraints_by_type(_row: Row, asking: Asking, formationTemplateID: str) -> list[Row]:
+    template = asking.world.get("formation_template", formationTemplateID)
+    visible = template is not None and template["tenant_id"] in {None, *_own_and_above(asking)}
+    return _constraints(asking, template["id"] if template is not None and visible else None)
+
+
 # Who may call what. Source: contract/director.md §2.
 
 SCOPES = {
@@ -1222,14 +1330,20 @@ SCOPES = {
     "formationsForObject": "formation:global_read", "formationTemplate": "formation_template:read",
     "formationTemplatesByName": "formation_template:read", "labelDefinitions": "label_definition:read",
     "labelDefinition": "label_definition:read",
+    "automaticScenarioAssignments": "automatic_scenario_assignment:read",
+    "automaticScenarioAssignmentForScenario": "automatic_scenario_assignment:read",
+    "automaticScenarioAssignmentsForSelector": "automatic_scenario_assignment:read",
     "formationTemplates": "formation_template:read", "healthChecks": "health_checks:read",
+    "formationConstraint": "formation_constraint:read", "formationConstraints": "formation_constraint:read",
+    "formationConstraintsByFormationType": "formation_constraint:read",
     "webhookDeliveries": "application.webhooks:read",
 }  # fmt: skip
 WITHOUT_TENANT = frozenset(
     {"tenantByInternalID", "rootTenants", "tenantByLowestOwnerForResource", "operation", "certificateSubjectMapping",
      "certificateSubjectMappings",
      "applicationsGlobal", "applicationTemplates", "applicationTemplate", "integrationSystems", "integrationSystem", "viewer", "tenants", "tenantByExternalID", "systemAuth",
-     "formationsForObject", "formationTemplate", "formationTemplates", "formationTemplatesByName", "healthChecks"}
+     "formationsForObject", "formationTemplate", "formationTemplates", "formationTemplatesByName", "healthChecks",
+     "formationConstraint", "formationConstraints", "formationConstraintsByFormationType"}
 )  # fmt: skip
 
 

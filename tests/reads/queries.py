@@ -65,11 +65,14 @@ _TABLES = {
     "Query.runtime.id": "runtime", "Query.bundleByInstanceAuth.authID": "bundle_instance_auth",
     "Query.bundleInstanceAuth.id": "bundle_instance_auth", "Query.integrationSystem.id": "integration_system",
     "Query.systemAuth.id": "system_auth", "Query.formation.id": "formation", "Query.formationsForObject.objectID": "application",
-    "Query.formationTemplate.id": "formation_template", "Query.healthChecks.origin": "application", "Query.webhookDeliveries.webhookID": "webhook",
+    "Query.formationTemplate.id": "formation_template", "Query.formationConstraint.id": "formation_constraint",
+    "Query.formationConstraintsByFormationType.formationTemplateID": "formation_template",
+    "Query.healthChecks.origin": "application", "Query.webhookDeliveries.webhookID": "webhook",
     "Application.bundle.id": "bundle", "Application.apiDefinition.id": "api_definition",
     "Application.eventDefinition.id": "event_definition", "Bundle.instanceAuth.id": "bundle_instance_auth",
     "Bundle.apiDefinition.id": "api_definition", "Bundle.eventDefinition.id": "event_definition", "Bundle.document.id": "document",
-    "Formation.formationAssignment.id": "formation_assignment", "Query.tenantByInternalID.id": "tenant",
+    "Formation.formationAssignment.id": "formation_assignment", "Runtime.runtimeContext.id": "runtime_context",
+    "Query.tenantByInternalID.id": "tenant",
     "Query.tenantByLowestOwnerForResource.id": "application", "Query.operation.id": "application",
     "Query.certificateSubjectMapping.id": "certificate_subject_mapping",
 }  # fmt: skip
@@ -146,8 +149,9 @@ class Generator:
             name for name in names if self._is_leaf(type_name, name) and not self._schema_field(type_name, name).args
         ]
         if leaves and type_name != "Query" and self._coin(0.03):
-            keys = [f"{self._new('k')}: {self._chance.choice([*leaves, '__typename'])}" for _ in range(_MANY_KEYS)]
-            parts.append(" ".join(keys))
+            chosen = [self._chance.choice([*leaves, "__typename"]) for _ in range(_MANY_KEYS)]
+            self._used.update(f"{type_name}.{leaf}" for leaf in chosen)
+            parts.append(" ".join(f"{self._new('k')}: {leaf}" for leaf in chosen))
         return parts
 
     def _wrapped(self, type_name: str, name: str, path: Path, *, depth: int, live: bool, faulty: bool) -> list[str]:
@@ -322,6 +326,13 @@ class Generator:
                 return chance.choice([*self._pool.formations, "no such group"]), None
             case "resource":
                 return chance.choice(("application", "application", "runtime", "bundle")), None
+            case "scenarioName":
+                return chance.choice([*self._pool.formations, "no such group"]), None
+            case "selector":
+                if faulty:
+                    return {"key": chance.choice(("region", "")), "value": "external-0"}, 22
+                selected = chance.choice(("external-0", "external-1", "external-2", "asleep", "nobody"))
+                return {"key": "global_subaccount_id", "value": selected}, None
             case "externalTenant":
                 return chance.choice(("external-0", "external-1", "external-2", "asleep", "nobody")), None
             case "id" if name == "tenantByExternalID":
