@@ -12,6 +12,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, Final
 
+import asyncpg
 import orjson
 
 from compass.director.formation_assignment import REPORTED
@@ -180,9 +181,9 @@ WHERE EXISTS (
 """
 
 
-async def _found(tx: Tx, statement: str, cases: Sequence[Mapping[str, Any]]) -> list[bool]:
-    """For each case whether the statement finds it. One statement, whatever their number."""
-    numbers = {row["number"] for row in await tx.rows(statement, cases=cases)}
+def _found(rows: Sequence[asyncpg.Record], cases: Sequence[object]) -> list[bool]:
+    """For each case whether it is among the rows that a statement found."""
+    numbers = {row["number"] for row in rows}
     return [number in numbers for number in range(1, len(cases) + 1)]
 
 
@@ -202,18 +203,15 @@ async def is_not_assigned_to_any_of_type(tx: Tx, cases: Sequence[tuple[Occasion,
     """
     if cases[0][0].resource_type == "FORMATION":
         return [await _is_the_only_one(tx, of, given) for of, given in cases]
-    in_another = await _found(
-        tx,
-        IN_ANOTHER,
-        [
-            {
-                "object": of.resource_id or None,
-                "template": given.formation_template_id or of.formation_template_id,
-                "formation": of.formation_id or None,
-            }
-            for of, given in cases
-        ],
-    )
+    asked = [
+        {
+            "object": of.resource_id or None,
+            "template": given.formation_template_id or of.formation_template_id,
+            "formation": of.formation_id or None,
+        }
+        for of, given in cases
+    ]
+    in_another = _found(await tx.rows(IN_ANOTHER, cases=asked), asked)
     return [
         _outcome(of.resource_subtype in given.except_subtypes or not found)
         for (of, given), found in zip(cases, in_another, strict=True)
@@ -241,19 +239,16 @@ class OfSubtype:
 
 async def does_not_contain_resource_of_subtype(tx: Tx, cases: Sequence[tuple[Occasion, OfSubtype]]) -> list[Outcome]:
     """Satisfied unless somebody else in the group is of the type and subtype."""
-    contained = await _found(
-        tx,
-        CONTAINS,
-        [
-            {
-                "formation": of.formation_id or None,
-                "object": of.resource_id or None,
-                "type": given.resource_type or of.resource_type,
-                "subtype": given.resource_subtype or of.resource_subtype,
-            }
-            for of, given in cases
-        ],
-    )
+    asked = [
+        {
+            "formation": of.formation_id or None,
+            "object": of.resource_id or None,
+            "type": given.resource_type or of.resource_type,
+            "subtype": given.resource_subtype or of.resource_subtype,
+        }
+        for of, given in cases
+    ]
+    contained = _found(await tx.rows(CONTAINS, cases=asked), asked)
     return [_outcome(not found) for found in contained]
 
 
@@ -266,17 +261,14 @@ class Groups:
 
 async def contains_scenario_groups(tx: Tx, cases: Sequence[tuple[Occasion, Groups]]) -> list[Outcome]:
     """Satisfied when a token for the application was asked for in the name of one of the scenario groups."""
-    named = await _found(
-        tx,
-        HAS_SCENARIO_GROUP,
-        [
-            {
-                "application": of.resource_id if of.resource_type == "APPLICATION" else None,
-                "required": given.required_scenario_groups,
-            }
-            for of, given in cases
-        ],
-    )
+    asked = [
+        {
+            "application": of.resource_id if of.resource_type == "APPLICATION" else None,
+            "required": given.required_scenario_groups,
+        }
+        for of, given in cases
+    ]
+    named = _found(await tx.rows(HAS_SCENARIO_GROUP, cases=asked), asked)
     return [
         _outcome(not given.required_scenario_groups or found) for (_, given), found in zip(cases, named, strict=True)
     ]
