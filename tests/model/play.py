@@ -9,8 +9,8 @@ import base64
 import json
 import random
 import re
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -27,7 +27,7 @@ from compass.api.request import Endpoint
 from compass.app import director_surface
 from compass.ids import TenantId
 from compass.outbound.door import Door, DoorSettings
-from compass.postgres.pool import Database
+from compass.postgres.pool import Database, Tx
 from compass.vault import Vault
 from tests.director.conftest import PARTS
 from tests.model.model import Tenant, World, cursor
@@ -39,6 +39,25 @@ NOWHERE: Final = "00000000-1111-4222-8333-444444444444"
 """An id that nothing has."""
 _SHOWN: Final = 200
 """Operations that are shown of a run that failed."""
+_FEW: Final = 8
+"""Statements that a mutation takes at the most, its reply included."""
+MOST_STATEMENTS: Final = {
+    # Who takes part changes, and with it labels, default runtimes, and what constraints say before and after.
+    "assignFormation": 18,
+    "unassignFormation": 14,
+    "unassignFormationGlobal": 14,
+    "registerRuntime": 16,
+    "unregisterRuntime": 12,
+    "registerRuntimeContext": 24,
+    # Six for each group that it makes or removes; three at the most are asked for here.
+    "createLabelDefinition": 24,
+    "updateLabelDefinition": 40,
+    # Access to everything below moves along.
+    "writeTenant": 10,
+    "writeTenants": 10,
+    "deleteTenants": 12,
+}
+"""Those that take more. A query takes one."""
 _ERROR_ID: Final = re.compile(r"errorID=[0-9a-f-]{36}")
 
 # Who asks
@@ -209,8 +228,41 @@ def operation(name: str, scope: str) -> Callable[[Function], Any]:
 # The stage
 
 
+class _CountedTx(Tx):
+    """A transaction whose statements are counted."""
+
+    def __init__(self, tx: Tx, database: "Counted") -> None:
+        super().__init__(tx._connection)
+        self._database = database
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("row", "rows", "value", "run", "read"):
+            super().__getattribute__("_database").statements += 1
+        return super().__getattribute__(name)
+
+
+class Counted(Database):
+    """The pools, and how many statements were sent through them."""
+
+    statements = 0
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Tx]:
+        """As the plane's own, counted."""
+        async with super().transaction() as tx:
+            yield _CountedTx(tx, self)
+
+    async def read(self, sql: str, parameters: Sequence[Any], *, searches: bool = False) -> Any:
+        """As the plane's own, counted."""
+        self.statements += 1
+        return await super().read(sql, parameters, searches=searches)
+
+
 class Stage:
     """The Director on a database of its own, in this process. Everything runs on the stage's own loop."""
+
+    statements = 0
+    """How many the last request took."""
 
     def __init__(self, dsn: str, folder: Path) -> None:
         self._loop = asyncio.new_event_loop()
@@ -222,7 +274,7 @@ class Stage:
             raise
 
     async def _open(self, dsn: str, folder: Path) -> None:
-        self.database = await self._stack.enter_async_context(Database.open(dsn))
+        self.database = await self._stack.enter_async_context(Counted.open(dsn))
         door = await self._stack.enter_async_context(Door(DoorSettings(allowed_networks=(ip_network("127.0.0.1/32"),))))
         vault = Vault.at(folder / "vault.keys")
         self.offered = director_surface({**PARTS, Vault: vault, Door: door, Database: self.database})
@@ -266,7 +318,9 @@ class Stage:
         """One request and its decoded answer."""
         # As over the wire: the Director remembers what it was given, and the model goes on changing what it gave.
         sent = orjson.loads(orjson.dumps(variables))
+        self.database.statements = 0
         answer = self.run(self.endpoint.answer(who.as_caller(), text, sent))
+        self.statements = self.database.statements
         decoded: dict[str, Any] = orjson.loads(answer.body)
         return decoded
 
@@ -347,6 +401,10 @@ class Play(RuleBasedStateMachine):
         Play.asked += 1
         Play.used[name] = Play.used.get(name, 0) + (refusal is None)
         self.history.append(f"{who}: {name} {_short(arguments)} -> {_short(answer)}")
+        most = 1 if name in self.stage.offered.queries else MOST_STATEMENTS.get(name, _FEW)
+        assert self.stage.statements <= most, (
+            f"{name} took {self.stage.statements} statements, at most {most} are wanted"
+        )
         before, self.outbox = self.outbox, self.stage.announced() if changes else self.outbox
         if refusal is not None:
             assert "errors" in answer, f"{name} must be refused: {refusal}; it answered {_short(answer)}"
