@@ -8,6 +8,7 @@ Nothing is asserted but that the variants of a comparison answer the same JSON.
   c  the Runtime Agent's own query                            h  every list, of 1,000 and of 100,000 rows
   d  the latency of a page in small and large tenants         i  filters by label, the same
   e  pairing and token redemption over TLS                    j  registering applications; k joining groups
+                                                              l  from a commit to who follows the change feed
 """
 
 import argparse
@@ -23,14 +24,14 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import uvloop
 
-from bench import lists, plane, reads, writes
+from bench import feed, lists, plane, reads, writes
 from bench.landscape import Size, seed
 from bench.table import Line, table
 from compass.postgres.embedded import running
 from compass.postgres.migrate import migrate
 from compass.postgres.pool import Database
 
-SECTIONS = "abcdefghijk"
+SECTIONS = "abcdefghijkl"
 
 
 def _say(text: str) -> None:
@@ -90,7 +91,7 @@ async def _measure(wanted: str) -> list[Line]:
         if set("abcdhi") & set(wanted):
             async with running(Path(folder) / "postgres") as dsn:
                 lines += await _reads(dsn, wanted)
-        for section, measured in (*plane.SECTIONS, *writes.SECTIONS):
+        for section, measured in (*plane.SECTIONS, *writes.SECTIONS, *feed.SECTIONS):
             if section in wanted:
                 _say(f"  section {section}")
                 lines += await measured(Path(folder) / section)

@@ -1,5 +1,8 @@
 """The Runtime Agent: pairs, keeps its certificate young, takes over what the plane says, reports its labels.
 
+It follows the plane's change feed, so that a change reaches it at once; that it also looks by itself, every sync
+period, is for what it was not told.
+
 What it is told is `configuration.json` in its folder; what it last took over is `applied.json`, which is in use
 before the first word with the plane and for as long as the plane is away. Nothing that the plane, the network or
 the disk does ends the loop: every failure is a state with an error, and another try.
@@ -10,7 +13,7 @@ import json
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -38,6 +41,10 @@ CONSOLE_LABEL: Final = "runtime_consoleUrl"
 
 _LONGEST_PAUSE: Final = timedelta(minutes=5)
 """Between two tries while something is wrong. A plane that is back is noticed within it."""
+_APART: Final = timedelta(milliseconds=100)
+"""Between two passes, however much there is to be told: many changes become one pass."""
+_LONGEST_UNTOLD: Final = timedelta(minutes=1)
+"""Between two tries to be told of changes; meanwhile every sync period looks for them."""
 
 
 class State(StrEnum):
@@ -192,6 +199,11 @@ class Agent:
         self._jitter = randomness()
         self._plane: Plane | None = None
         self._refused_token: str | None = None
+        self._told = asyncio.Event()
+        self._stream: asyncio.Future[None] | None = None
+        self._position: str | None = None
+        self._heard = 0
+        self._follows: bool | None = None
 
     def restore(self) -> None:
         """Put the last good configuration to use. Needs no plane. A file that cannot be read is set aside."""
@@ -212,13 +224,15 @@ class Agent:
     async def run(self, stop: asyncio.Event) -> None:
         """Pass after pass until `stop` is set; a pass that is under way is then broken off.
 
-        Between good passes the sync period; after bad ones a random part of a pause that doubles ("full jitter"),
-        so that a thousand agents do not greet a plane that comes back all at once.
+        Between good passes the sync period, or until the plane tells of a change; after bad ones a random part of a
+        pause that doubles ("full jitter"), so that a thousand agents do not greet a plane that comes back all at once.
         """
         stopped = asyncio.ensure_future(stop.wait())
+        following = asyncio.ensure_future(self._follow())
         failures = 0
         try:
             while not stop.is_set():
+                self._told.clear()  # before the pass: a change that it may have been too early for asks for another
                 once = asyncio.ensure_future(self.once())
                 await asyncio.wait((once, stopped), return_when=asyncio.FIRST_COMPLETED)
                 if not once.done():
@@ -226,10 +240,64 @@ class Agent:
                     await asyncio.wait((once,))
                     break
                 failures = 0 if once.result().trouble is None else failures + 1
-                await asyncio.wait((stopped,), timeout=self.pause(failures).total_seconds())
+                await self._wait(stopped, self.pause(failures))
         finally:
             stopped.cancel()
+            following.cancel()
+            await asyncio.wait((following,))
             await self.close()
+
+    async def _wait(self, stopped: asyncio.Future[Any], pause: timedelta) -> None:
+        """Until there is something to do again, but not so short that many changes become as many passes."""
+        told = asyncio.ensure_future(self._told.wait())
+        begin = min(_APART, pause)
+        try:
+            await asyncio.wait((stopped,), timeout=begin.total_seconds())
+            await asyncio.wait(
+                (stopped, told), timeout=(pause - begin).total_seconds(), return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            told.cancel()
+
+    async def _follow(self) -> None:
+        """Hear what changes at the plane for as long as it tells, again and again."""
+        failures = 0
+        while True:
+            plane = self._plane  # a pass opens it, and another one when it renewed the certificate
+            if plane is not None:
+                heard = self._heard
+                self._stream = asyncio.ensure_future(self._hear(plane))
+                try:
+                    await asyncio.wait((self._stream,))
+                finally:
+                    self._stream.cancel()
+                error = None if self._stream.cancelled() else self._stream.exception()
+                failures = 0 if self._heard != heard else failures + 1
+                if isinstance(error, CompassError):
+                    self._note_following(error)
+                elif error is not None:  # the edge, as of a pass: looking by itself goes on
+                    log.error("unexpected %s while following changes", type(error).__name__, exc_info=error)
+            longest = min(_LONGEST_UNTOLD, _APART * float(2 ** min(failures, 16)))
+            await asyncio.sleep((longest * (0.5 + self._randomness() / 2)).total_seconds())
+
+    async def _hear(self, plane: Plane) -> None:
+        """One stream, to its end. Says when a pass is due."""
+        async with aclosing(plane.events(self._position)) as events:
+            async for event in events:
+                self._heard += 1
+                self._note_following(None)
+                self._position = event.id or self._position
+                if event.name or self.status.trouble is not None:
+                    self._told.set()
+
+    def _note_following(self, error: CompassError | None) -> None:
+        follows = error is None
+        if follows is not self._follows:
+            self._follows = follows
+            if error is None:
+                log.info("changes are told by the plane")
+            else:
+                log.info("changes are looked for once per period only: %s", error)
 
     def pause(self, failures: int) -> timedelta:
         """How long to wait after that many bad passes in a row."""
@@ -244,6 +312,8 @@ class Agent:
 
     async def close(self) -> None:
         """Close the connection to the plane."""
+        if self._stream is not None:
+            self._stream.cancel()  # closing the connection below it would leave it waiting
         plane, self._plane = self._plane, None
         if plane is not None:
             await plane.close()

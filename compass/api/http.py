@@ -4,9 +4,11 @@ Plain ASGI: the plane has two dozen paths. Every handler gets a `Request` and gi
 CompassError becomes an answer in the contract's error form.
 """
 
+import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -24,6 +26,8 @@ _log = logging.getLogger(__name__)
 JSON: Final = "application/json"
 _MOST_PARTS: Final = 16
 """No path of ours has more; what follows is not looked at."""
+TAKES_NOTHING_SECONDS: Final = 10.0
+"""How long a client may leave what it was sent lying, with all buffers full, before a stream to it is cut."""
 
 
 class RequestRefused(CompassError):
@@ -88,7 +92,17 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Handler = Callable[[Request], Awaitable[Response]]
+@dataclass(frozen=True)
+class Stream:
+    """An answer without an end of its own: its parts, as they come, until they end or the client goes away."""
+
+    first: bytes
+    parts: AsyncGenerator[bytes, None]
+    """The others."""
+    content_type: str
+
+
+Handler = Callable[[Request], Awaitable[Response | Stream]]
 
 
 class App:
@@ -124,23 +138,14 @@ class App:
             receive=receive,
         )
         response = await self._respond(request)
-        await send(
-            {
-                "type": "http.response.start",
-                "status": response.status,
-                "headers": [
-                    (b"content-type", response.content_type.encode()),
-                    (b"content-length", str(len(response.body)).encode()),
-                    (b"x-request-id", request.request_id.encode("latin-1", "replace")),
-                    (b"x-content-type-options", b"nosniff"),
-                    (b"cache-control", b"no-store"),
-                    *((name.encode(), value.encode()) for name, value in response.headers.items()),
-                ],
-            }
-        )
+        if isinstance(response, Stream):
+            await _send_stream(request, response, send, hang_up=scope.get("state", {}).get("hang_up"))
+            return
+        length = {"content-length": str(len(response.body))}
+        await send(_head(request, response.status, response.content_type, {**length, **response.headers}))
         await send({"type": "http.response.body", "body": response.body})
 
-    async def _respond(self, request: Request) -> Response:
+    async def _respond(self, request: Request) -> Response | Stream:
         handler = self._routes.get(request.path)
         if handler is None:
             request, handler = self._by_parts(request)
@@ -162,6 +167,55 @@ class App:
                 parts = {name[1:-1]: part for name, part in zip(route, asked, strict=True) if name.startswith("{")}
                 return replace(request, parts=parts), handler
         return request, None
+
+
+def _head(request: Request, status: int, content_type: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "type": "http.response.start",
+        "status": status,
+        "headers": [
+            (b"content-type", content_type.encode()),
+            (b"x-request-id", request.request_id.encode("latin-1", "replace")),
+            (b"x-content-type-options", b"nosniff"),
+            (b"cache-control", b"no-store"),
+            *((name.encode(), value.encode()) for name, value in headers.items()),
+        ],
+    }
+
+
+async def _send_stream(
+    request: Request, stream: Stream, send: Callable[[Any], Awaitable[None]], *, hang_up: Callable[[], None] | None
+) -> None:
+    """Send what there is until there is no more, and nothing to a client that went away or takes nothing."""
+
+    async def pump() -> None:
+        # The connection serves nothing after a stream; and no proxy may collect its parts.
+        headers = {"connection": "close", "x-accel-buffering": "no"}
+        await send(_head(request, 200, stream.content_type, headers))
+        await send({"type": "http.response.body", "body": stream.first, "more_body": True})
+        async for part in stream.parts:
+            async with asyncio.timeout(TAKES_NOTHING_SECONDS):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        async with asyncio.timeout(TAKES_NOTHING_SECONDS):
+            await send({"type": "http.response.body", "body": b""})
+
+    async def left() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    tasks = [asyncio.ensure_future(pump()), asyncio.ensure_future(left())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        failures = [one for one in await asyncio.gather(*tasks, return_exceptions=True) if isinstance(one, Exception)]
+        await stream.parts.aclose()
+        for failure in failures:
+            if not isinstance(failure, TimeoutError):
+                translated(failure)  # which notes in the log what it was
+        if failures and hang_up is not None:
+            hang_up()  # there is no telling in the middle of an answer
 
 
 def refused(error: CompassError) -> Response:
@@ -220,13 +274,77 @@ def patch(change: Change, identify: Callable[[Request], Awaitable[Caller]], *, m
             body = await _json_body(request, max_body_bytes)
             await change(await identify(request), request.parts, body)
         except Exception as error:  # noqa: BLE001  # the edge: this path has its own form of an error
-            return _not_patched(request, translated(error))
+            return _refused_outside(request, translated(error), allowed="PATCH")
         return Response(b"")
 
     return answer
 
 
-def _not_patched(request: Request, error: CompassError) -> Response:
+Find = Callable[[Caller, Mapping[str, str]], Awaitable[Mapping[str, Any]]]
+"""What the parts of a path name, for who asks."""
+
+
+def lookup(find: Find, identify: Callable[[Request], Awaitable[Caller]]) -> Handler:
+    """A handler for GET that answers in JSON, and with `{"error": …}` when there is no answer."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            if request.method != "GET":
+                raise WrongMethod(reason=f"{request.method} is not understood here; send a GET")
+            found = await find(await identify(request), request.parts)
+        except Exception as error:  # noqa: BLE001  # the edge: as for a PATCH
+            return _refused_outside(request, translated(error), allowed="GET")
+        return Response(orjson.dumps(found))
+
+    return answer
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One event of a stream. Source: the HTML standard, "Server-sent events"."""
+
+    id: str
+    name: str
+    data: bytes
+    """One line."""
+
+    def wire(self) -> bytes:
+        """As it is sent."""
+        return b"id: %b\nevent: %b\ndata: %b\n\n" % (self.id.encode(), self.name.encode(), self.data)
+
+
+Follow = Callable[[Caller, str | None], AsyncGenerator[Sent | None, None]]
+"""The events for who asks, after the id of one or from now on; None when nothing was to be said for a while."""
+
+
+async def _wire(sent: AsyncGenerator[Sent | None, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(sent):
+        async for one in sent:
+            yield b":\n\n" if one is None else one.wire()
+
+
+def events(follow: Follow, identify: Callable[[Request], Awaitable[Caller]]) -> Handler:
+    """A handler that answers GET with server-sent events, after the one that `Last-Event-ID` or `?after=` names.
+
+    A refusal is an ordinary answer: the first event is waited for before there is one.
+    """
+
+    async def answer(request: Request) -> Response | Stream:
+        try:
+            if request.method != "GET":
+                raise WrongMethod(reason=f"{request.method} is not understood here; send a GET")
+            after = request.headers.get("last-event-id") or request.query.get("after", [""])[-1] or None
+            parts = _wire(follow(await identify(request), after))
+            first = await anext(parts)
+        except Exception as error:  # noqa: BLE001  # the edge: as for a PATCH
+            return _refused_outside(request, translated(error), allowed="GET")
+        return Stream(first, parts, "text/event-stream")
+
+    return answer
+
+
+def _refused_outside(request: Request, error: CompassError, *, allowed: str) -> Response:
+    """A refusal in the form of the paths that speak no GraphQL."""
     headers = {}
     match error:
         case BodyTooLarge():
@@ -234,11 +352,11 @@ def _not_patched(request: Request, error: CompassError) -> Response:
             headers = {"connection": "close"}  # the rest of the body is not waited for
         case WrongMethod():
             status = 405
-            headers = {"allow": "PATCH"}
+            headers = {"allow": allowed}
         case WrongContentType():
             status = 415
         case _:
-            status = 404 if error.code is Code.NOT_FOUND else _STATUS.get(error.code, 400)
+            status = {Code.NOT_FOUND: 404, Code.INSUFFICIENT_SCOPES: 403, **_STATUS}.get(error.code, 400)
     text = f"{error.wire_text()}. X-Request-Id: {request.request_id}"
     return Response(orjson.dumps({"error": text}), status=status, headers=headers)
 

@@ -20,6 +20,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from compass.errors import Code, CompassError
+from compass.outbound.tls import CIPHERS
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Request line and headers together. Ours have a token and a few names; proxies add some."""
@@ -27,8 +28,6 @@ HANG_UP_AFTER_SECONDS: Final = 75
 """Without a request on an open connection. Longer than the minute that clients and proxies commonly keep one idle."""
 _FINISH_WITHIN_SECONDS: Final = 5
 _BACKLOG: Final = 2048
-_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
-"""Of TLS 1.2; the suites of TLS 1.3 are all of this kind. Forward secret and authenticated, nothing else."""
 _HEAD_TOO_LARGE: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 )
@@ -125,7 +124,7 @@ class MutualDoor(Door):
 def _server_context(identity: Identity) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(_CIPHERS)
+    context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.num_tickets = 0
     with _as_file(identity.chain_pem + identity.key_pem) as path:
@@ -157,10 +156,13 @@ class PeerProtocol(HttpToolsProtocol):
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Add `peer_der`, the verified client certificate or None, to the state of every request on this connection."""
+        """Add to the state of every request on this connection what the server alone knows.
+
+        `peer_der`, the verified client certificate or None, and `hang_up`, for a client that takes nothing any more.
+        """
         connection = transport.get_extra_info("ssl_object")
         peer = None if connection is None else connection.getpeercert(binary_form=True)
-        self.app_state = {**self.app_state, "peer_der": peer}
+        self.app_state = {**self.app_state, "peer_der": peer, "hang_up": transport.abort}
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:

@@ -60,7 +60,15 @@ SELECT count(*) FROM outbox_event WHERE parked_at IS NOT NULL AND relayed_at IS 
 """
 PURGE = """
 -- outbox.purge
-DELETE FROM outbox_event WHERE relayed_at < clock_timestamp() - interval '7 days'
+WITH gone AS (
+    DELETE FROM outbox_event WHERE relayed_at < clock_timestamp() - interval '7 days' RETURNING xid, id
+), last AS (
+    SELECT xid, id FROM gone ORDER BY xid DESC, id DESC LIMIT 1
+), noted AS (
+    UPDATE outbox_forgotten forgotten SET xid = last.xid, id = last.id
+    FROM last WHERE (last.xid, last.id) > (forgotten.xid, forgotten.id)
+)
+SELECT count(*) FROM gone
 """
 
 
@@ -143,9 +151,9 @@ class Relay:
             await reaction(tx, event)
 
     async def purge(self) -> int:
-        """Forget events that were relayed a week ago."""
+        """Forget events that were relayed a week ago, and note how far: the change feed cannot go back to before it."""
         async with self._database.transaction() as tx:
-            return await tx.run(PURGE)
+            return int(await tx.value(PURGE))
 
 
 async def parked(database: Database) -> int:

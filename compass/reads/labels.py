@@ -133,8 +133,10 @@ def _alternatives(key: str, query: str) -> list[Any]:
             )
         return _QUOTED.findall(match[1])
     try:
-        return [orjson.loads(query)]
-    except orjson.JSONDecodeError:
+        literal = orjson.loads(query)
+        orjson.dumps(literal)  # deeper than can be written, it is in no label
+        return [literal]
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         raise FilterRefused(
             f'the query of a filter on {key} must be a JSON literal, for example "\\"text\\"", not {query[:200]}'
         ) from None

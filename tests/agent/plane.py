@@ -9,7 +9,7 @@ import base64
 import secrets
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -188,6 +188,8 @@ class Spendable:
     used: bool = False
     key: bytes | None = None
     certificate: x509.Certificate | None = None
+    announced: str | None = None
+    following: str | None = None
 
 
 def basic(username: str = "shop", password: str = "s3cret") -> dict[str, Any]:
@@ -244,7 +246,12 @@ class FakePlane:
         """Replaces parts of the answer to `configuration`."""
         self.sign_with: Authority | None = None
         self.burns_at_configuration = True
-        """As the original; our own plane spends a token together with the certificate."""
+        """As the original; our own plane gives the same token again to the key that was announced."""
+        self.tells = False
+        """Whether it has a change feed; the original has none."""
+        self.followed: list[str | None] = []
+        """`Last-Event-ID` of every stream that was opened."""
+        self._streams: list[web.StreamResponse] = []
         self._ports: dict[str, int] = {}
         self._runner: web.AppRunner | None = None
 
@@ -274,6 +281,7 @@ class FakePlane:
         served = web.Application()
         served.router.add_post("/{endpoint}/graphql", self._graphql)
         served.router.add_get("/ca.pem", self._ca)
+        served.router.add_get("/v1/events", self._events)
         self._runner = web.AppRunner(served, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         certificate, key = self.folder / "plane.crt", self.folder / "plane.key"
@@ -298,6 +306,27 @@ class FakePlane:
 
     async def _ca(self, _: web.Request) -> web.Response:
         return web.Response(text=self.authority.pem)
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        if not self.tells:
+            raise web.HTTPNotFound
+        after = request.headers.get("Last-Event-ID")
+        self.followed.append(after)
+        stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await stream.prepare(request)
+        await stream.write(b"id: 1-0\nevent: reset\ndata: {}\n\n" if after is None else b":\n\n")
+        self._streams.append(stream)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            self._streams.remove(stream)
+        return stream
+
+    async def tell(self, id_: str) -> None:
+        """Say on every stream that something happened."""
+        for stream in self._streams:
+            with suppress(ConnectionError):  # nobody is there any more
+                await stream.write(f"id: {id_}\nevent: ApplicationUpdated\ndata: {{}}\n\n".encode())
 
     async def _graphql(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -334,9 +363,9 @@ class FakePlane:
 
     def _root(self, request: web.Request, client_id: str | None) -> tuple[GraphQLSchema, dict[str, Any]]:
         if request.match_info["endpoint"] == "connector":
-            token = request.headers.get("Connector-Token")
+            token, announced = request.headers.get("Connector-Token"), request.headers.get("Connector-Key-Digest")
             return CONNECTOR, {
-                "configuration": lambda _: self._configuration(token, client_id),
+                "configuration": lambda _: self._configuration(token, announced, client_id),
                 "signCertificateSigningRequest": lambda _, csr: self._sign(token, client_id, csr),
             }
         if client_id is None:
@@ -348,15 +377,21 @@ class FakePlane:
             "setRuntimeLabel": self._set_label,
         }
 
-    def _configuration(self, token: str | None, client_id: str | None) -> dict[str, Any]:
+    def _configuration(self, token: str | None, announced: str | None, client_id: str | None) -> dict[str, Any]:
         answer: dict[str, Any] = {}
         if client_id is None:
             spendable = self.tokens.get(token or "")
-            if spendable is None or spendable.used:
+            if spendable is None:
                 raise unauthorized()
-            spendable.used = self.burns_at_configuration
+            if spendable.used and (
+                self.burns_at_configuration or announced is None or spendable.announced != announced
+            ):
+                raise unauthorized()
             client_id = spendable.client_id
-            answer["token"] = {"token": self.new_token(client_id)}
+            if not spendable.used:
+                spendable.used, spendable.announced = True, announced
+                spendable.following = self.new_token(client_id)
+            answer["token"] = {"token": spendable.following}
         return (
             answer
             | {

@@ -1,7 +1,8 @@
 import asyncio
 import json
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -425,3 +426,118 @@ async def test_pauses_grow_with_failures_and_are_spread(plane: FakePlane, tmp_pa
     await agent.once()
     pauses = [agent.pause(failures).total_seconds() for failures in (0, 1, 2, 3, 30)]
     assert pauses == [20, 20, 40, 80, 150]
+
+
+@asynccontextmanager
+async def running(agent: Agent) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    task = asyncio.create_task(agent.run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+def passes(plane: FakePlane) -> int:
+    return plane.calls.count("RuntimeConfiguration")
+
+
+async def test_an_agent_that_is_told_of_a_change_does_not_wait_for_its_turn(
+    plane: FakePlane, tmp_path: Path, applied: Applied
+) -> None:
+    plane.tells = True
+    folder = injected(tmp_path / "rt", plane, token=plane.new_token("client-1"), sync_period_seconds=3600)
+    async with running(agent_in(folder, applied)):
+        await until(lambda: passes(plane) == 2)  # at the start, and once it is told of all that comes after
+        plane.applications = [application("a1", "mp-orders")]
+        await plane.tell("1-1")
+        await until(lambda: bool(applied) and applied.names == ["mp-orders"])
+        await asyncio.sleep(0.3)
+        assert passes(plane) == 3
+
+
+async def test_many_changes_become_few_passes(plane: FakePlane, tmp_path: Path, applied: Applied) -> None:
+    plane.tells = True
+    folder = injected(tmp_path / "rt", plane, token=plane.new_token("client-1"), sync_period_seconds=3600)
+    async with running(agent_in(folder, applied)):
+        await until(lambda: passes(plane) == 2)
+        for number in range(50):
+            plane.applications = [application("a1", f"mp-orders-{number}")]
+            await plane.tell(f"1-{number}")
+            await asyncio.sleep(0.005)
+        await until(lambda: bool(applied) and applied.names == ["mp-orders-49"])
+        assert passes(plane) <= 8
+
+
+async def test_after_an_outage_an_agent_goes_on_where_it_was_and_looks_at_once(
+    plane: FakePlane, tmp_path: Path, applied: Applied
+) -> None:
+    plane.tells = True
+    folder = injected(tmp_path / "rt", plane, token=plane.new_token("client-1"), sync_period_seconds=3600)
+    agent = agent_in(folder, applied, randomness=lambda: 0.5)
+    async with running(agent):
+        await until(lambda: passes(plane) == 2)
+        await plane.tell("4-2")
+        await until(lambda: passes(plane) == 3)
+        await plane.stop()
+        await asyncio.sleep(0.3)
+        await plane.start()
+        await until(lambda: len(plane.followed) == 2)
+        plane.applications = [application("a1", "mp-orders")]
+        await plane.tell("4-3")
+        await until(lambda: bool(applied) and applied.names == ["mp-orders"])
+    assert plane.followed == [None, "4-2"]
+
+
+async def test_an_agent_that_failed_tries_again_as_soon_as_the_plane_is_heard(
+    plane: FakePlane, tmp_path: Path, applied: Applied
+) -> None:
+    plane.tells = True
+    folder = injected(tmp_path / "rt", plane, token=plane.new_token("client-1"), sync_period_seconds=3600)
+    agent = agent_in(folder, applied)
+    async with running(agent):
+        await until(lambda: passes(plane) == 2)
+        plane.fault = "500"
+        await plane.tell("4-2")
+        await until(lambda: agent.status.trouble is Trouble.UNREADABLE)
+        await plane.stop()
+        plane.fault = None
+        await plane.start()
+        await until(lambda: agent.status.state is State.SYNCHRONIZED)
+
+
+async def test_a_plane_without_a_feed_is_looked_at_every_period(
+    plane: FakePlane, tmp_path: Path, applied: Applied, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    folder = injected(tmp_path / "rt", plane, token=plane.new_token("client-1"))
+    async with running(agent_in(folder, applied)):
+        await until(lambda: passes(plane) >= 8)
+        plane.applications = [application("a1", "mp-orders")]
+        await until(lambda: bool(applied) and applied.names == ["mp-orders"])
+    assert caplog.text.count("changes are looked for once per period only") == 1
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_plane_that_moved_is_followed_where_it_is_now(
+    plane: FakePlane, tmp_path: Path, applied: Applied, caplog: pytest.LogCaptureFixture
+) -> None:
+    plane.tells = True
+    folder = injected(tmp_path / "rt", plane, token=plane.new_token("client-1"), sync_period_seconds=3600)
+    async with running(agent_in(folder, applied)):
+        await until(lambda: passes(plane) == 2)
+        there = plane.mtls_url.replace("localhost", "127.0.0.1")
+        plane.override = {
+            "managementPlaneInfo": {
+                "directorURL": f"{there}/director/graphql",
+                "certificateSecuredConnectorURL": f"{there}/connector/graphql",
+            }
+        }
+        await plane.tell("4-2")  # the pass that it asks for closes the connection it came on
+        await until(lambda: len(plane.followed) == 2)
+        plane.applications = [application("a1", "mp-orders")]
+        await plane.tell("4-3")
+        await until(lambda: bool(applied) and applied.names == ["mp-orders"])
+    assert plane.followed == [None, "4-2"]
+    assert "unexpected" not in caplog.text

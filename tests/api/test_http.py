@@ -1,7 +1,10 @@
 """HTTP in front of an endpoint: paths, methods, bodies, statuses. Over real sockets and TLS: tests/test_app.py."""
 
+import asyncio
+import ssl
 import types
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +13,15 @@ import pytest
 
 from compass.access.authenticate import NoBearer
 from compass.access.caller import Caller, Consumer, Flow
-from compass.api.http import App, Request, Response, graphql, patch
+from compass.api.http import App, Request, Response, Sent, events, graphql, lookup, patch
 from compass.api.request import Endpoint
 from compass.api.schema import surface
+from compass.api.tls import TokenDoor, serve
 from compass.commands import command
 from compass.errors import CompassError, InvalidData, NotFound, TenantNotFound, Unauthorized, Unavailable
 from compass.postgres.pool import Database, Tx
 from compass.reads.plan import Filling, Hole, Query
+from tests.api.test_tls import ROOT, SERVER
 
 SDL = """
 type Query { who(echo: String): String }
@@ -70,6 +75,7 @@ class Site:
                 "/graphql": graphql(endpoint, self.identify, max_body_bytes=MOST),
                 "/broken": self.broken,
                 "/v1/{group}/things/{thing}": patch(self.change, self.identify, max_body_bytes=MOST),
+                "/found/{thing}": lookup(self.find, self.identify),
             }
         )
 
@@ -87,6 +93,16 @@ class Site:
         if body == b"defect":
             raise ValueError("the password is geheim")
         self.changed.append((caller.consumer_id, parts, body))
+
+    async def find(self, caller: Caller, parts: Mapping[str, str]) -> Mapping[str, Any]:
+        match parts["thing"]:
+            case "absent":
+                raise NotFound(object="thing")
+            case "bad":
+                raise InvalidData(reason="no")
+            case "hidden":
+                caller.require("thing:read")
+        return {"thing": parts["thing"], "who": caller.consumer_id}
 
     async def broken(self, _request: Request) -> Response:
         raise ValueError("the password is geheim")
@@ -458,8 +474,193 @@ async def test_a_patch_that_is_refused_says_why_and_which_request_it_was(
     assert site.changed == []
 
 
+async def test_what_is_looked_up_is_answered_in_json(site: Site) -> None:
+    answer = await site(method="GET", path="/found/x")
+
+    assert (answer.status, answer.json) == (200, {"thing": "x", "who": "me"})
+
+
+@pytest.mark.parametrize(
+    ("method", "thing", "refusal", "status", "text"),
+    [
+        ("GET", "absent", None, 404, "Object not found [object=thing]"),
+        ("GET", "bad", None, 400, "Invalid data [reason=no]"),
+        ("GET", "hidden", None, 403, "insufficient scopes provided [actual=; required=thing:read]"),
+        ("POST", "x", None, 405, "Invalid data [reason=POST is not understood here; send a GET]"),
+        ("GET", "x", Unauthorized(reason="no"), 401, "Unauthorized [reason=no]"),
+        ("GET", "x", Unavailable(), 503, Unavailable().wire_text()),
+    ],
+)
+async def test_a_look_up_that_is_refused_says_why(
+    site: Site, method: str, thing: str, refusal: CompassError | None, status: int, text: str
+) -> None:
+    site.refusal = refusal
+
+    answer = await site(method=method, path=f"/found/{thing}", headers=PATCHED)
+
+    assert (answer.status, answer.json) == (status, {"error": f"{text}. X-Request-Id: r-1"})
+
+
 async def test_a_defect_in_a_patch_tells_nothing_internal(site: Site) -> None:
     answer = await site.post(b"defect", method="PATCH", path="/v1/a/things/b", headers=PATCHED)
 
     assert answer.status == 500
     assert b"geheim" not in answer.body
+
+
+# --- streams of events ---
+
+
+class Source:
+    """What a stream follows: it has what is put into it, and knows when it is let go."""
+
+    def __init__(self) -> None:
+        self.coming: asyncio.Queue[Sent | Exception | None] = asyncio.Queue()
+        self.asked: list[tuple[str, str | None]] = []
+        self.let_go = asyncio.Event()
+
+    async def follow(self, caller: Caller, after: str | None) -> AsyncGenerator[Sent | None, None]:
+        self.asked.append((caller.consumer_id, after))
+        try:
+            while True:
+                match await self.coming.get():
+                    case Exception() as error:
+                        raise error
+                    case Sent(id="end"):
+                        return
+                    case sent:
+                        yield sent
+        finally:
+            self.let_go.set()
+
+    def put(self, *sent: Sent | Exception | None) -> None:
+        for one in sent:
+            self.coming.put_nowait(one)
+
+
+END = Sent("end", "", b"")
+
+
+@dataclass
+class Served:
+    """An App with a stream at /events, over real TLS."""
+
+    port: int
+    sources: list[Source]
+
+    @asynccontextmanager
+    async def asked(
+        self, head: str = "", *, target: str = "/events", method: str = "GET"
+    ) -> AsyncIterator[tuple[bytes, asyncio.StreamReader]]:
+        """The head of the answer, and its body to read."""
+        context = ssl.create_default_context(cadata=ROOT.pem)
+        reader, writer = await asyncio.open_connection("localhost", self.port, ssl=context, limit=2**16)
+        try:
+            writer.write(f"{method} {target} HTTP/1.1\r\nhost: localhost\r\n{head}\r\n".encode())
+            yield await reader.readuntil(b"\r\n\r\n"), reader
+        finally:
+            writer.transport.abort()
+
+
+@asynccontextmanager
+async def streaming(*sources: Source) -> AsyncIterator[Served]:
+    waiting = list(sources)
+
+    async def identify(_request: Request) -> Caller:
+        return CALLER
+
+    def follow(caller: Caller, after: str | None) -> AsyncGenerator[Sent | None, None]:
+        return waiting.pop(0).follow(caller, after)
+
+    app = App()
+    app.open({"/events": events(follow, identify)})
+    async with serve(app, host="127.0.0.1", port=0, context=TokenDoor(SERVER.identity)) as listener:
+        yield Served(listener.port, list(sources))
+
+
+async def test_events_are_sent_as_they_come_and_the_end_is_an_end() -> None:
+    source = Source()
+    async with streaming(source) as served:
+        source.put(Sent("7-1", "reset", b"{}"))
+        async with served.asked("Last-Event-ID: 3-1\r\n", target="/events?after=1-1") as (head, body):
+            assert b"HTTP/1.1 200 OK" in head
+            assert b"content-type: text/event-stream" in head
+            assert b"cache-control: no-store" in head
+            assert b"x-accel-buffering: no" in head
+            assert (await body.readuntil(b"\n\n\r\n")).endswith(b"\r\nid: 7-1\nevent: reset\ndata: {}\n\n\r\n")
+            source.put(None)
+            assert await body.readuntil(b"\n\n\r\n") == b"3\r\n:\n\n\r\n"
+            source.put(END)
+            assert await body.read() == b"0\r\n\r\n"
+    assert source.asked == [("me", "3-1")]
+
+
+async def test_the_place_to_go_on_may_stand_in_the_query() -> None:
+    sources = Source(), Source()
+    async with streaming(*sources) as served:
+        for source, target in zip(sources, ("/events?after=5-5", "/events?after="), strict=True):
+            source.put(None)
+            async with served.asked(target=target):
+                pass
+    assert [source.asked for source in sources] == [[("me", "5-5")], [("me", None)]]
+
+
+async def test_what_is_refused_before_the_first_event_is_an_ordinary_answer(caplog: pytest.LogCaptureFixture) -> None:
+    sources = Source(), Source()
+    async with streaming(*sources) as served:
+        sources[0].put(Unavailable())
+        async with served.asked() as (head, _):
+            assert b"HTTP/1.1 503 " in head
+        async with served.asked(method="POST") as (head, _):
+            assert b"HTTP/1.1 405 " in head
+            assert b"allow: GET" in head
+        sources[1].put(None, ValueError("the password is geheim"))
+        async with served.asked() as (head, body):
+            assert b"HTTP/1.1 200 " in head
+            with suppress(ConnectionError):
+                assert b"0\r\n\r\n" not in await body.read()  # cut off: it must not look as if it had ended
+    assert caplog.text.count("Traceback") == 1
+
+
+async def test_a_client_that_goes_away_lets_go_of_what_it_followed() -> None:
+    source = Source()
+    async with streaming(source) as served:
+        source.put(None)
+        async with served.asked():
+            assert not source.let_go.is_set()
+        async with asyncio.timeout(1):
+            await source.let_go.wait()
+
+
+async def test_a_client_that_takes_nothing_is_cut_off_and_the_others_are_served_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("compass.api.http.TAKES_NOTHING_SECONDS", 0.3)
+    slow, quick = Source(), Source()
+    async with streaming(slow, quick) as served:
+        slow.put(None)
+        quick.put(None)
+        async with served.asked() as (_, stuck), served.asked() as (_, body):
+            for number in range(400):
+                slow.put(Sent(str(number), "E", b"x" * 50_000))
+            began = asyncio.get_running_loop().time()
+            for number in range(10):
+                quick.put(Sent(str(number), "E", b"x"))
+                await body.readuntil(f"id: {number}\n".encode())
+            assert asyncio.get_running_loop().time() - began < 0.3
+            async with asyncio.timeout(5):
+                await slow.let_go.wait()
+            assert not quick.let_go.is_set()
+            with suppress(ConnectionError):
+                assert b"id: 399\n" not in await stuck.read()
+
+
+async def test_a_stream_does_not_hold_up_the_end_of_the_plane() -> None:
+    source = Source()
+    async with streaming(source) as served:
+        source.put(None)
+        async with served.asked() as (_, body):
+            source.put(END)
+            assert (await body.read()).endswith(b"0\r\n\r\n")
+            began = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - began < 1

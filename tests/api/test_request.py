@@ -273,3 +273,58 @@ async def test_eight_identical_registrations_at_once_make_one(pots: Pots) -> Non
 
     assert sum("errors" not in answer for answer in answers) == 1
     assert await pots.names() == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "message", "code"),
+    [
+        ("INSERT INTO formation (id, parent) VALUES (1, NULL)", "Object is not unique [object=formations]", 21),
+        (
+            "INSERT INTO formation (id, parent) VALUES (2, 9)",
+            "The operation is not allowed [object=formations; reason=The referenced entity does not exists]",
+            27,
+        ),
+        (
+            "DELETE FROM api_definition",
+            (
+                "The operation is not allowed [object=formations; "
+                "reason=The record cannot be deleted because another record refers to it]"
+            ),
+            27,
+        ),
+        ("INSERT INTO formation (id) VALUES (NULL)", "Some required data was left out [object=formations]", 29),
+        ("INSERT INTO formation (id) VALUES (-1)", "Inconsistent or out-of-range data [object=formations]", 30),
+        ("INSERT INTO label_definition VALUES ('[1]'), ('[1]')", "Object is not unique [object=labelDefinition]", 21),
+    ],
+)
+async def test_what_only_the_database_noticed_is_told_in_the_contracts_words(
+    database: Database, statement: str, message: str, code: int
+) -> None:
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError) as broken:
+        async with database.transaction() as tx:
+            for prepared in (
+                "CREATE TEMPORARY TABLE api_definition (id int PRIMARY KEY)",
+                (
+                    "CREATE TEMPORARY TABLE formation "
+                    "(id int PRIMARY KEY CHECK (id > 0), parent int REFERENCES api_definition)"
+                ),
+                "CREATE TEMPORARY TABLE label_definition (key jsonb UNIQUE)",
+                "INSERT INTO api_definition VALUES (1)",
+                "INSERT INTO formation VALUES (1, 1)",
+            ):
+                await tx.run(prepared)
+            await tx.run(statement)
+
+    refusal = translated(broken.value)
+    assert (refusal.wire_text(), refusal.code) == (message, code)
+
+
+async def test_what_is_too_long_for_an_index_is_refused(database: Database) -> None:
+    with pytest.raises(asyncpg.ProgramLimitExceededError) as broken:
+        async with database.transaction() as tx:
+            await tx.run("CREATE TEMPORARY TABLE t (id text PRIMARY KEY)")
+            await tx.run("INSERT INTO t SELECT string_agg(md5(n::text), '') FROM generate_series(1, 10000) AS n")
+
+    assert translated(broken.value).wire_text() == (
+        "Invalid data [reason=a text is too long to be looked up by, or a value is too deep to be kept]"
+    )

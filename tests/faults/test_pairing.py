@@ -63,6 +63,7 @@ async def test_whenever_the_plane_is_killed_every_client_ends_with_one_key_or_a_
             async with struck(plane, moments, times=3, after=(0.02, 0.3)):
                 await asyncio.gather(*(client(*each) for each in prepared))
         assert len(paired) == rounds * CLIENTS
+        assert refusals == 0, "every lost answer can be asked for again: nobody needed a new token"
 
         known = await tables.rows(CERTIFICATES)
         assert all(row["signed"] for row in known)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from compass.ids import TenantId
-from compass.outbox.append import CHANNEL, append
+from compass.outbox.append import CHANNEL, append, append_all
 from compass.outbox.events import Event
 from compass.postgres.pool import Database, Tx
 
@@ -35,6 +35,21 @@ async def test_an_event_is_kept_with_its_facts_and_its_tenant(tx: Tx) -> None:
         "relayed_at": None,
         "parked_at": None,
     }
+
+
+async def test_several_events_are_kept_in_their_order_and_none_leave_nothing(tx: Tx) -> None:
+    boiled = [KettleBoiled(TENANT, f"kettle-{degrees}", degrees, ("ann", "ben")) for degrees in (90, 100, 80)]
+
+    await append_all(tx, [])
+    await append_all(tx, [*boiled, KettleBoiled(None, "nobody's", 70, ())])
+
+    rows = await tx.rows(ALL)
+    assert [(row["tenant_id"], row["name"], row["facts"]["kettle"], row["facts"]["guests"]) for row in rows] == [
+        (TENANT, "KettleBoiled", "kettle-90", ["ann", "ben"]),
+        (TENANT, "KettleBoiled", "kettle-100", ["ann", "ben"]),
+        (TENANT, "KettleBoiled", "kettle-80", ["ann", "ben"]),
+        (None, "KettleBoiled", "nobody's", []),
+    ]
 
 
 async def test_an_event_may_belong_to_no_tenant(tx: Tx) -> None:
