@@ -372,16 +372,16 @@ def _said(entry: Any) -> str:
 
 
 def compatibility(apis: Sequence[Api]) -> str:
-    """Every operation of the original as *works*, *differs on purpose* or *not offered yet*; and what is ours alone."""
+    """Every operation of the original as *works*, *differs on purpose* or *not offered*; and what is ours alone."""
     compared = tomllib.loads((DOCS / "compatibility.toml").read_text(encoding="utf-8"))
     differs: Mapping[str, str] = compared["differs"]
+    not_offered: Mapping[str, str] = compared["not_offered"]
     parts = [
         _paragraphs("""
         Every operation of the original Compass, and what a client written for it finds here.
 
         *works*: same arguments, same answer. *differs on purpose*: the same call works, and the reason says what is
-        not the same. *not offered yet*: the schema does not have it, so a document that names it is refused as a
-        whole. Fields of types that are not offered are listed at the end of an API.
+        not the same. *not offered*: the schema has it, and it is refused with one clear error; the reason is there.
 
         Clients that still say *package* where it is *bundle* today, in fields, arguments, types and keys of inputs,
         are understood and answered under the names they used; only `__typename` answers with today's.
@@ -393,26 +393,23 @@ def compatibility(apis: Sequence[Api]) -> str:
         rows = []
         for kind in ("queries", "mutations"):
             for name in compared[each.name][kind]:
-                reason = differs.get(f"{each.name}.{name}")
-                offered = name in each.operations
-                state = "not offered yet" if not offered else "differs on purpose" if reason else "works"
-                said = (reason or "") if offered else ""
+                key = f"{each.name}.{name}"
+                state = "not offered" if key in not_offered else "differs on purpose" if key in differs else "works"
+                said = not_offered.get(key) or differs.get(key, "")
                 rows.append((f"`{name}`", {"queries": "query", "mutations": "mutation"}[kind], state, said))
-                known.add(f"{each.name}.{name}")
+                known.add(key)
         states = [row[2] for row in rows]
         counted = (
             f"{len(rows)} operations: {states.count('works')} work, {states.count('differs on purpose')} differ on "
-            f"purpose, {states.count('not offered yet')} are not offered yet."
+            f"purpose, {states.count('not offered')} are not offered."
         )
         parts += [counted, _table(("Operation", "Kind", "Here", "What differs"), rows)]
         ours = [f"`{name}`" for name in sorted(each.operations) if f"{each.name}.{name}" not in known]
         if ours:
             parts.append(f"Only here: {', '.join(ours)}.")
-        if missing := compared[each.name].get("fields_not_offered"):
-            parts.append(f"Fields not offered yet: {', '.join(f'`{name}`' for name in missing)}.")
     paths = [(f"`{one['path']}`", one["here"], one.get("said", "")) for one in compared["paths"]]
     parts += ["## Other paths", _table(("Path", "Here", "What differs"), paths)]
-    if unknown := sorted(differs.keys() - known):
+    if unknown := sorted((differs.keys() | not_offered.keys()) - known):
         raise ValueError(f"compatibility.toml explains operations that the original never had: {unknown}")
     return _page("Compatibility", *parts)
 

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import parse_qs, unquote_plus
 
@@ -9,7 +10,7 @@ import orjson
 
 from compass.access.authenticate import Authenticator
 from compass.access.tokens import LIFE
-from compass.api.http import Handler, Request, Response
+from compass.api.http import Request, Response
 from compass.errors import Unauthorized
 
 _LARGEST_BODY: Final = 16 * 1024
@@ -17,7 +18,7 @@ _UNAUTHORIZED: Final = 401
 _WRONG_METHOD: Final = 405
 
 
-def token_endpoint(authenticator: Authenticator) -> Handler:
+def token_endpoint(authenticator: Authenticator) -> Callable[[Request], Awaitable[Response]]:
     """A handler for `POST /oauth2/token`, with the client's secret in Basic authorization or in the form."""
 
     async def answer(request: Request) -> Response:

@@ -59,6 +59,13 @@ class Operation(StrEnum):
 
 # Telling
 
+LOCK = """
+-- formation_lifecycle.lock
+SELECT id, name, state, tenant_id FROM formation
+-- A group that is ready is not locked: its pairs may be already, and whoever changes both begins with the group.
+WHERE id = %(formation)s AND state = ANY (%(unsettled)s::text[])
+FOR NO KEY UPDATE
+"""
 AUDIENCE = """
 -- formation_lifecycle.audience
 SELECT formation.state, formation.id, formation.name, formation.tenant_id, formation.formation_template_id,
@@ -84,15 +91,14 @@ FROM formation
 JOIN tenant ON tenant.id = formation.tenant_id
 JOIN formation_template template ON template.id = formation.formation_template_id
 LEFT JOIN webhook ON webhook.formation_template_id = template.id AND webhook.type = %(type)s
-WHERE formation.id = %(formation)s AND formation.state = ANY (%(unsettled)s::text[])
+WHERE formation.id = %(formation)s
 ORDER BY webhook.created_at, webhook.id
 """
 TOLD = """
 -- formation_lifecycle.told
 WITH asked AS (
-    -- Unless it turned round in the meantime: then this is no news any more.
     UPDATE formation SET attempt = attempt + 1, last_notification_sent_timestamp = now()
-    WHERE id = %(formation)s AND state = ANY (%(among)s::text[])
+    WHERE id = %(formation)s
     RETURNING id
 ), forgotten AS (
     -- Whoever did not agree, and whose call is not under way, was told anew just now, or is gone.
@@ -102,10 +108,6 @@ WITH asked AS (
 )
 INSERT INTO formation_delivery (delivery_id, formation_id)
 SELECT unnest(%(deliveries)s::uuid[]), id FROM asked
-"""
-LOCK = """
--- formation_lifecycle.lock
-SELECT id, name, state, tenant_id FROM formation WHERE id = %(formation)s FOR NO KEY UPDATE
 """
 
 Reaction = Callable[[Tx, Any], Coroutine[Any, Any, None]]
@@ -128,18 +130,18 @@ class FormationLifecycle:
     async def tell(self, tx: Tx, event: FormationCreated | FormationDeleting | FormationResynchronized) -> None:
         """Tell everybody who has a say in the group and did not agree yet; what is on its way to them is sent at once.
 
-        Where nobody is left who has not agreed, the group goes on. Five statements, whatever their number.
+        Where nobody is left who has not agreed, the group goes on. Six statements, whatever their number.
+        Locked first: who is on its way as it is asked must still be so as it is noted who was told, or its no is lost.
         """
-        rows = await tx.rows(
-            AUDIENCE, formation=event.formation, type=FORMATION_LIFECYCLE, unsettled=[*BEGINNING, *ENDING]
-        )
-        if not rows:
+        locked = await tx.row(LOCK, formation=event.formation, unsettled=[*BEGINNING, *ENDING])
+        if locked is None:
             return  # ready, a draft, or gone
+        rows = await tx.rows(AUDIENCE, formation=event.formation, type=FORMATION_LIFECYCLE)
         waiting = [row for row in rows if row["webhook"] is not None and not row["agreed"]]
         if not waiting:
-            await _settle_if(tx, event.formation, rows[0]["state"])
+            await settle(tx, _unsettled(locked))
             return
-        is_end = rows[0]["state"] in ENDING
+        is_end = locked["state"] in ENDING
         operation = Operation.DELETE if is_end else Operation.CREATE
         under_way = [row["webhook"] for row in waiting if row["is_under_way"]]
         if under_way:
@@ -150,12 +152,7 @@ class FormationLifecycle:
             for row in waiting
             if not row["is_under_way"]
         ]
-        await tx.run(
-            TOLD,
-            formation=event.formation,
-            among=list(ENDING if is_end else BEGINNING),
-            deliveries=await enqueue(tx, owed),
-        )
+        await tx.run(TOLD, formation=event.formation, deliveries=await enqueue(tx, owed))
 
     def _delivery(self, operation: Operation, row: asyncpg.Record) -> NewDelivery:
         data = {
@@ -315,13 +312,6 @@ async def _held(tx: Tx, delivery: Delivery) -> Unsettled | None:
     """The group that waits for the delivery, locked. It may have stopped waiting meanwhile: ask for the link again."""
     row = await tx.row(HOLD, delivery=delivery.id)
     return None if row is None else _unsettled(row)
-
-
-async def _settle_if(tx: Tx, formation: FormationId, state: str) -> None:
-    """Settle the group if it still is in that state."""
-    row = await tx.row(LOCK, formation=formation)
-    if row is not None and row["state"] == state:
-        await settle(tx, _unsettled(row))
 
 
 def _unsettled(row: asyncpg.Record) -> Unsettled:

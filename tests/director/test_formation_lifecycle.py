@@ -12,12 +12,12 @@ from standardwebhooks import Webhook
 
 from compass.commands import Selection
 from compass.delivery.attempt import RetryRules
-from compass.delivery.enqueue import Delivery
+from compass.delivery.enqueue import Delivery, enqueue
 from compass.director import formation as formation_noun
 from compass.director import formation_lifecycle
 from compass.director import runtime as runtime_noun
-from compass.director.formation import FormationCreated, FormationDeleting, NewFormation
-from compass.director.formation_lifecycle import FormationLifecycle
+from compass.director.formation import FormationCreated, FormationDeleting, FormationResynchronized, NewFormation
+from compass.director.formation_lifecycle import FormationLifecycle, Unsettled
 from compass.ids import FormationId, RuntimeId
 from tests.delivery.receiver import Behaviour, Call, answer, hangs, receiving, takes_it
 from tests.director.groups import (
@@ -648,6 +648,108 @@ async def test_two_that_agree_at_the_same_moment_are_both_counted(director: Any,
         async with director.database.transaction() as tx:
             await tx.run("-- test.settled\nUPDATE delivery SET state = 'DELIVERED' WHERE state = 'PENDING'")
             await tx.run("-- test.gone\nDELETE FROM formation")
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "state", "error"),
+    [
+        ("refuses a beginning", "CREATE_ERROR", ("no", 2)),
+        ("refuses an end", "DELETE_ERROR", ("no", 2)),
+        ("reports", "CREATE_ERROR", ("stop", 2)),
+        ("deletes", "DELETING", ("", 0)),
+    ],
+)
+async def test_a_yes_of_one_that_is_told_anew_does_not_decide_alone_whatever_happens_meanwhile(
+    director: Any,
+    announced: Announced,
+    monkeypatch: pytest.MonkeyPatch,
+    meanwhile: str,
+    state: str,
+    error: tuple[str, int],
+) -> None:
+    group_ = await told(director, SILENT, SILENT)
+    await group_.create()
+    await relayed(director)
+    if state.startswith("DELET"):
+        for due in await all_due(director):
+            await in_transaction(director, due, ends_with(formation_lifecycle.taken))
+        await group_.delete()
+        await relayed(director)
+    slow, quick = await all_due(director)
+    await in_transaction(director, quick, ends_with(refusing))
+    before = await announced()
+
+    async def happens(tx: Any) -> None:
+        match meanwhile:
+            case "reports":
+                row = await tx.row("-- test.lock\nSELECT id, state, tenant_id FROM formation FOR NO KEY UPDATE")
+                group = Unsettled(row["id"], "g", row["state"], row["tenant_id"])
+                await formation_lifecycle.failed(tx, group, "stop", 2)
+            case "deletes":
+                await formation_noun.delete(tx, director.caller, NewFormation("g"), asked=Selection())
+            case _:
+                await ends_with(refusing)(tx, slow)
+
+    await tell_while(director, group_, monkeypatch, happens)
+    [again] = [due for due in await all_due(director) if due.id != slow.id]
+    assert again.receiver == quick.receiver
+    await in_transaction(director, again, ends_with(formation_lifecycle.taken))
+
+    assert (await group_.state(), await group_.error()) == (state, error)
+    assert await announced() == [*before, *(["FormationDeleting"] if meanwhile == "deletes" else [])]
+    # Both are asked again where that is still open, and then it goes on.
+    await group_.resynchronize()
+    await relayed(director)
+    for due in await all_due(director):
+        await in_transaction(director, due, ends_with(formation_lifecycle.taken))
+    assert await group_.state() == (None if state.startswith("DELET") else "READY")
+
+
+def ends_with(said: Callable[[Any, Delivery], Awaitable[None]]) -> Callable[[Any, Delivery], Awaitable[None]]:
+    """What a worker does with the last answer to a call: judge it, and note that the call is over."""
+
+    async def record(tx: Any, delivery: Delivery) -> None:
+        await said(tx, delivery)
+        await tx.run("-- test.over\nUPDATE delivery SET state = 'DELIVERED' WHERE id = %(id)s", id=delivery.id)
+
+    return record
+
+
+async def tell_while(
+    director: Any, group_: Lifecycle, monkeypatch: pytest.MonkeyPatch, happens: Callable[[Any], Awaitable[None]]
+) -> None:
+    """Tell whoever did not agree yet; when it is known who that is, the other happens, or waits until they are told."""
+    others: list[asyncio.Task[None]] = []
+
+    async def meanwhile() -> None:
+        async with director.database.transaction() as tx:
+            await happens(tx)
+
+    async def interrupted(tx: Any, owed: Any) -> list[str]:
+        others.append(asyncio.create_task(meanwhile()))
+
+        async def came_as_far_as_it_can() -> bool:
+            return others[0].done() or await is_waiting_for_a_lock(director)
+
+        await until(came_as_far_as_it_can)
+        return await enqueue(tx, owed)
+
+    monkeypatch.setattr(formation_lifecycle, "enqueue", interrupted)
+    async with director.database.transaction() as tx:
+        event = FormationResynchronized(director.caller.tenant, FormationId(group_.formation))
+        await FormationLifecycle(PLANE).tell(tx, event)
+    monkeypatch.undo()
+    [other] = others
+    await other
+
+
+async def is_waiting_for_a_lock(director: Any) -> bool:
+    async with director.database.transaction() as tx:
+        waiting = await tx.value(
+            "-- test.locks\nSELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+    return bool(waiting)
 
 
 # Webhooks that come and go
