@@ -12,11 +12,12 @@ import pytest
 from compass.access import account
 from compass.access.authenticate import Authenticator
 from compass.access.tokens import AccessTokens, digest
-from compass.api.http import BodyTooLarge, Handler, Request, Response
+from compass.api.http import BodyTooLarge, Request, Response
 from compass.api.oauth import token_endpoint
 from compass.postgres.pool import Database
 from compass.vault import Vault
 
+TokenEndpoint = Callable[[Request], Awaitable[Response]]
 Ask = Callable[..., Awaitable[Response]]
 
 
@@ -47,7 +48,7 @@ async def tokens(database: Database, tmp_path: Path) -> AccessTokens:
 
 
 @pytest.fixture
-async def endpoint(database: Database, tokens: AccessTokens) -> Handler:
+async def endpoint(database: Database, tokens: AccessTokens) -> TokenEndpoint:
     return token_endpoint(Authenticator(database, tokens, NothingRevoked()))
 
 
@@ -81,7 +82,7 @@ async def program(database: Database) -> str:
 
 
 async def test_a_secret_in_basic_authorization_or_in_the_form_becomes_a_token(
-    endpoint: Handler, secret: str, tokens: AccessTokens
+    endpoint: TokenEndpoint, secret: str, tokens: AccessTokens
 ) -> None:
     answers = [
         await endpoint(request(form(), authorization=basic("admin", secret))),
@@ -100,7 +101,7 @@ async def test_a_secret_in_basic_authorization_or_in_the_form_becomes_a_token(
 
 
 async def test_fewer_scopes_are_given_when_fewer_are_asked_for_and_never_more(
-    endpoint: Handler, secret: str, program: str
+    endpoint: TokenEndpoint, secret: str, program: str
 ) -> None:
     asked = form(scope="application:read ory_internal nothing")
 
@@ -114,7 +115,7 @@ async def test_fewer_scopes_are_given_when_fewer_are_asked_for_and_never_more(
 
 
 async def test_a_programs_secret_is_read_as_a_form_encodes_it(
-    endpoint: Handler, program: str, tokens: AccessTokens
+    endpoint: TokenEndpoint, program: str, tokens: AccessTokens
 ) -> None:
     by_header = await endpoint(request(form(), authorization=basic(program, "s3cret%3A%2B%C3%A4")))
     by_form = await endpoint(request(form(client_id=program, client_secret="s3cret:+ä")))
@@ -125,7 +126,7 @@ async def test_a_programs_secret_is_read_as_a_form_encodes_it(
         assert (bearer.client, bearer.is_account) == (program, False)
 
 
-async def test_whoever_cannot_prove_it_is_told_nothing_more(endpoint: Handler, secret: str, program: str) -> None:
+async def test_whoever_cannot_prove_it_is_told_nothing_more(endpoint: TokenEndpoint, secret: str, program: str) -> None:
     answers = [
         await endpoint(request(form(), authorization=basic("admin", "wrong"))),
         await endpoint(request(form(), authorization=basic("nobody", secret))),
@@ -151,7 +152,7 @@ async def test_whoever_cannot_prove_it_is_told_nothing_more(endpoint: Handler, s
 
 
 async def test_a_client_without_a_secret_cannot_sign_in_with_an_empty_one(
-    endpoint: Handler, program: str, database: Database
+    endpoint: TokenEndpoint, program: str, database: Database
 ) -> None:
     async with database.transaction() as tx:
         await tx.run("UPDATE system_auth SET client_secret_digest = NULL")
@@ -172,7 +173,7 @@ async def test_a_client_without_a_secret_cannot_sign_in_with_an_empty_one(
     ],
 )
 async def test_only_client_credentials_in_a_form_are_understood(
-    endpoint: Handler, secret: str, body: bytes, error: str
+    endpoint: TokenEndpoint, secret: str, body: bytes, error: str
 ) -> None:
     answer = await endpoint(request(body, authorization=basic("admin", secret)))
 
@@ -180,12 +181,12 @@ async def test_only_client_credentials_in_a_form_are_understood(
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-async def test_only_a_post_is_answered(endpoint: Handler, secret: str, method: str) -> None:
+async def test_only_a_post_is_answered(endpoint: TokenEndpoint, secret: str, method: str) -> None:
     answer = await endpoint(request(form(), method, authorization=basic("admin", secret)))
 
     assert (answer.status, answer.headers) == (405, {"allow": "POST"})
 
 
-async def test_a_large_form_is_not_read(endpoint: Handler) -> None:
+async def test_a_large_form_is_not_read(endpoint: TokenEndpoint) -> None:
     with pytest.raises(BodyTooLarge):
         await endpoint(request(form(client_id="x" * 17_000)))
