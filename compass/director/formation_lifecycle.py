@@ -62,13 +62,13 @@ class Operation(StrEnum):
 LOCK = """
 -- formation_lifecycle.lock
 SELECT id, name, state, tenant_id FROM formation
--- A group that is ready is not locked: its pairs may be already, and whoever changes both begins with the group.
+-- One that is ready is left alone: its pairs may be locked by now, and whoever changes both begins with the group.
 WHERE id = %(formation)s AND state = ANY (%(unsettled)s::text[])
 FOR NO KEY UPDATE
 """
 AUDIENCE = """
 -- formation_lifecycle.audience
-SELECT formation.state, formation.id, formation.name, formation.tenant_id, formation.formation_template_id,
+SELECT formation.id, formation.name, formation.tenant_id, formation.formation_template_id,
     tenant.external_id AS external_tenant, template.name AS template,
     webhook.id AS webhook, webhook.mode, webhook.url, webhook.correlation_id_key,
     webhook.url_template, webhook.input_template, webhook.header_template,
@@ -97,17 +97,15 @@ ORDER BY webhook.created_at, webhook.id
 TOLD = """
 -- formation_lifecycle.told
 WITH asked AS (
-    UPDATE formation SET attempt = attempt + 1, last_notification_sent_timestamp = now()
-    WHERE id = %(formation)s
-    RETURNING id
+    UPDATE formation SET attempt = attempt + 1, last_notification_sent_timestamp = now() WHERE id = %(formation)s
 ), forgotten AS (
     -- Whoever did not agree, and whose call is not under way, was told anew just now, or is gone.
     DELETE FROM formation_delivery link USING delivery
-    WHERE link.formation_id IN (SELECT id FROM asked)
+    WHERE link.formation_id = %(formation)s
         AND delivery.id = link.delivery_id AND delivery.state <> 'PENDING' AND NOT link.agreed
 )
 INSERT INTO formation_delivery (delivery_id, formation_id)
-SELECT unnest(%(deliveries)s::uuid[]), id FROM asked
+SELECT unnest(%(deliveries)s::uuid[]), %(formation)s
 """
 
 Reaction = Callable[[Tx, Any], Coroutine[Any, Any, None]]

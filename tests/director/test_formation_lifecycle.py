@@ -12,14 +12,16 @@ from standardwebhooks import Webhook
 
 from compass.commands import Selection
 from compass.delivery.attempt import RetryRules
-from compass.delivery.enqueue import Delivery, enqueue
+from compass.delivery.enqueue import Delivery
 from compass.director import formation as formation_noun
 from compass.director import formation_lifecycle
 from compass.director import runtime as runtime_noun
 from compass.director.formation import FormationCreated, FormationDeleting, FormationResynchronized, NewFormation
 from compass.director.formation_lifecycle import FormationLifecycle, Unsettled
 from compass.ids import FormationId, RuntimeId
+from compass.postgres.pool import Tx
 from tests.delivery.receiver import Behaviour, Call, answer, hangs, receiving, takes_it
+from tests.director.catalogue import counted
 from tests.director.groups import (
     ASSIGN,
     CREATE_FORMATION,
@@ -705,6 +707,40 @@ async def test_a_yes_of_one_that_is_told_anew_does_not_decide_alone_whatever_hap
     assert await group_.state() == (None if state.startswith("DELET") else "READY")
 
 
+async def test_a_group_that_is_ready_is_not_waited_for_by_what_is_told_of_its_participants(director: Any) -> None:
+    group_ = await told(director)
+    assert await group_.create() == "READY"
+    await relayed(director)
+    before = await director.state()
+    event = FormationResynchronized(director.caller.tenant, FormationId(group_.formation))
+
+    async with director.database.transaction() as tx:
+        await tx.run("-- test.lock\nSELECT FROM formation FOR NO KEY UPDATE")
+        async with asyncio.timeout(5), director.database.transaction() as other:
+            await FormationLifecycle(PLANE).tell(other, event)
+
+    assert await director.state() == before
+
+
+@pytest.mark.parametrize("hooks", [1, 5])
+async def test_who_has_a_say_is_told_in_six_statements_however_many_they_are(
+    director: Any, monkeypatch: pytest.MonkeyPatch, hooks: int
+) -> None:
+    group_ = await told(director, *[SILENT] * (2 * hooks))
+    await group_.create()
+    await relayed(director)
+    for due in (await all_due(director))[:hooks]:
+        await in_transaction(director, due, ends_with(refusing))
+    event = FormationResynchronized(director.caller.tenant, FormationId(group_.formation))
+
+    with counted(monkeypatch) as statements:
+        async with director.database.transaction() as tx:
+            await FormationLifecycle(PLANE).tell(tx, event)
+
+    assert len(statements) == 6
+    assert len(await all_due(director)) == 2 * hooks
+
+
 def ends_with(said: Callable[[Any, Delivery], Awaitable[None]]) -> Callable[[Any, Delivery], Awaitable[None]]:
     """What a worker does with the last answer to a call: judge it, and note that the call is over."""
 
@@ -718,27 +754,29 @@ def ends_with(said: Callable[[Any, Delivery], Awaitable[None]]) -> Callable[[Any
 async def tell_while(
     director: Any, group_: Lifecycle, monkeypatch: pytest.MonkeyPatch, happens: Callable[[Any], Awaitable[None]]
 ) -> None:
-    """Tell whoever did not agree yet; when it is known who that is, the other happens, or waits until they are told."""
+    """Tell whoever did not agree yet; once it was read who that is, the other happens, or waits until they are told."""
     others: list[asyncio.Task[None]] = []
+    rows = Tx.rows
 
     async def meanwhile() -> None:
         async with director.database.transaction() as tx:
             await happens(tx)
 
-    async def interrupted(tx: Any, owed: Any) -> list[str]:
-        others.append(asyncio.create_task(meanwhile()))
+    async def came_as_far_as_it_can() -> bool:
+        return others[0].done() or await is_waiting_for_a_lock(director)
 
-        async def came_as_far_as_it_can() -> bool:
-            return others[0].done() or await is_waiting_for_a_lock(director)
+    async def interrupted(tx: Tx, sql: str, /, **parameters: Any) -> Any:
+        found = await rows(tx, sql, **parameters)
+        if sql is formation_lifecycle.AUDIENCE:
+            others.append(asyncio.create_task(meanwhile()))
+            await until(came_as_far_as_it_can)
+        return found
 
-        await until(came_as_far_as_it_can)
-        return await enqueue(tx, owed)
-
-    monkeypatch.setattr(formation_lifecycle, "enqueue", interrupted)
-    async with director.database.transaction() as tx:
-        event = FormationResynchronized(director.caller.tenant, FormationId(group_.formation))
-        await FormationLifecycle(PLANE).tell(tx, event)
-    monkeypatch.undo()
+    event = FormationResynchronized(director.caller.tenant, FormationId(group_.formation))
+    with monkeypatch.context() as patch:
+        patch.setattr(Tx, "rows", interrupted)
+        async with director.database.transaction() as tx:
+            await FormationLifecycle(PLANE).tell(tx, event)
     [other] = others
     await other
 
