@@ -201,6 +201,8 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
     """
     _refuse_unusable_adapter(settings)
     async with AsyncExitStack() as stack:
+        # First: its certificate may be refused, and then nothing was started.
+        door = await stack.enter_async_context(Door(DoorSettings(**vars(settings.outbound))))
         _make(settings.data_folder)
         vault = Vault.at(settings.data_folder / "vault.keys")
         dsn = settings.database.dsn
@@ -216,7 +218,6 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
             shown = await certificate.issue_server(tx, authority, names=settings.listen.public_names)
         identity = Identity(shown.issued.chain_pem, shown.key_pem)
         revocations = await stack.enter_async_context(Revocations.watching(database))
-        door = await stack.enter_async_context(Door(DoorSettings(**vars(settings.outbound))))
         doors = (TokenDoor(identity), MutualDoor(identity, authorities_pem=authority.ca_pem))
         token_app, mtls_app = App(), App()
         urls = PublicUrls(

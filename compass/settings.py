@@ -133,6 +133,14 @@ class OutboundSettings:
     which of their addresses answer. Empty: public addresses only."""
     ca_file: Path | None = None
     """PEM authorities to trust besides the system's, for receivers with a private authority."""
+    client_certificate_file: Path | None = None
+    """PEM chain, leaf first, that is shown where an `auth` has the access strategy `sap:cmp-mtls:v1`, and nowhere else.
+    Read again when it changes. None: such calls fail and say so."""
+    client_key_file: Path | None = None
+    """The private key of that chain, PEM without a password. It may be the same file."""
+    client_certificate_hosts: tuple[str, ...] = ()
+    """The hosts that may see that chain, as users choose what is sent to them in the plane's name: names, addresses,
+    `*.example.com` for all names below one, `*` for every host. One of them at least, when there is a chain."""
     connect_timeout: timedelta = timedelta(seconds=5)
     """Resolve, connect and TLS handshake together, for all addresses of a host."""
     total_timeout: timedelta = timedelta(seconds=30)
@@ -687,6 +695,17 @@ def _listen_problems(listen: ListenSettings) -> Iterator[tuple[str, str]]:
 
 
 def _outbound_problems(outbound: OutboundSettings) -> Iterator[tuple[str, str]]:
+    if outbound.client_certificate_file is None:
+        for name in ("client_key_file", "client_certificate_hosts"):
+            if getattr(outbound, name):
+                yield f"outbound.{name}", "means nothing without outbound.client_certificate_file"
+    elif outbound.client_key_file is None:
+        yield "outbound.client_certificate_file", "its key is missing; set outbound.client_key_file too"
+    elif not outbound.client_certificate_hosts:
+        yield "outbound.client_certificate_hosts", "name the hosts that may see outbound.client_certificate_file"
+    for host in outbound.client_certificate_hosts:
+        if not re.fullmatch(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*", host):
+            yield "outbound.client_certificate_hosts", f"{host!r} is neither a host, nor *.<name>, nor *"
     for network in outbound.allowed_networks:
         if network.prefixlen == 0:
             yield "outbound.allowed_networks", f"{network} is every address; name the networks that are meant"

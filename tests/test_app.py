@@ -34,6 +34,7 @@ from compass.settings import (
     LandscapeSettings,
     LimitSettings,
     ListenSettings,
+    OutboundSettings,
     SettingRefused,
     Settings,
 )
@@ -855,6 +856,23 @@ async def test_an_adapter_whose_templates_cannot_work_is_refused_before_anything
     wanted = replace(settings(tmp_path, None), landscape=chosen)
 
     with pytest.raises(SettingRefused, match=r"setting landscape\.kyma_adapter_url_template"):
+        async with plane(wanted):
+            pass
+
+    assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240  # an empty folder of a test
+
+
+async def test_a_client_certificate_that_cannot_be_read_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+    chosen = OutboundSettings(
+        client_certificate_file=tmp_path / "none.pem",
+        client_key_file=tmp_path / "none.key",
+        client_certificate_hosts=("*",),
+    )
+    wanted = replace(settings(tmp_path, None), outbound=chosen)
+
+    with pytest.raises(
+        SettingRefused, match=r"outbound\.client_certificate_file \(.*none\.pem\): the file cannot be read"
+    ):
         async with plane(wanted):
             pass
 

@@ -226,6 +226,9 @@ def test_a_named_file_must_exist_and_be_toml(tmp_path: Path) -> None:
         ("outbound.allowed_networks", "169.254.0.0/16", "hand out this machine's credentials"),
         ("outbound.allowed_networks", "168.0.0.0/6", "hand out this machine's credentials"),
         ("outbound.allowed_networks", "fd00:ec2::/32", "hand out this machine's credentials"),
+        ("outbound.client_certificate_file", "/c.pem", "its key is missing; set outbound.client_key_file too"),
+        ("outbound.client_key_file", "/c.pem", "means nothing without outbound.client_certificate_file"),
+        ("outbound.client_certificate_hosts", "a.example", "means nothing without outbound.client_certificate_file"),
         ("listen.public_token_url", "http://a.example", "must begin with https://"),
         ("listen.public_mtls_url", "https://user@a.example", "neither user"),
         ("listen.public_legacy_url", "a.example/v1", "must begin with https://"),
@@ -268,6 +271,28 @@ def test_an_insecure_or_impossible_value_is_refused(key: str, value: str, becaus
 
     assert facts["setting"] == key
     assert because in facts["reason"]
+
+
+@pytest.mark.parametrize("hosts", ["a.example", "*.a.example,10.0.0.1", "::1", "*", "a_b"])
+def test_a_client_certificate_has_a_key_and_hosts_that_may_see_it(hosts: str) -> None:
+    both = {"outbound.client_certificate_file": "/c.pem", "outbound.client_key_file": "/k.pem"}
+
+    assert refusal(flags=both)["setting"] == "outbound.client_certificate_hosts"
+    loaded = load(flags={**both, "outbound.client_certificate_hosts": hosts}, environment={}).outbound
+    assert (loaded.client_certificate_file, loaded.client_key_file) == (Path("/c.pem"), Path("/k.pem"))
+    assert loaded.client_certificate_hosts == tuple(hosts.split(","))
+
+
+@pytest.mark.parametrize(
+    "host", ["https://a.example", "a.example:443", "a.*.example", "*a.example", "**", "a b", "a..b"]
+)
+def test_what_is_no_host_may_not_see_a_client_certificate(host: str) -> None:
+    both = {"outbound.client_certificate_file": "/c.pem", "outbound.client_key_file": "/k.pem"}
+
+    facts = refusal(flags={**both, "outbound.client_certificate_hosts": host})
+
+    assert facts["setting"] == "outbound.client_certificate_hosts"
+    assert "is neither a host, nor *.<name>, nor *" in facts["reason"]
 
 
 def test_pairing_adapters_are_found_by_the_id_of_their_integration_system() -> None:

@@ -11,7 +11,7 @@ from typing import Final, Protocol, assert_never
 from compass.delivery.enqueue import Delivery, State
 from compass.delivery.signature import signed_headers
 from compass.errors import CompassError
-from compass.outbound.door import ClientCertificate, Request, Response
+from compass.outbound.door import Request, Response
 from compass.outbound.errors import OutboundTimedOut, RequestRefused
 from compass.postgres.queue import backoff
 from compass.settings import DeliverySettings
@@ -43,7 +43,8 @@ class Prepared:
     """Credentials and the like; they replace the delivery's own headers of the same name."""
     signing_keys: Sequence[bytes] = field(default=(), repr=False)
     """Every key the receiver may know at the moment: two while its secret is rotated."""
-    client_certificate: ClientCertificate | None = None
+    shows_certificate: bool = False
+    """Whether the receiver may see the plane's client certificate."""
     url: str | None = field(default=None, repr=False)
     """Where the receiver is now, when that is not where it was as the delivery was enqueued."""
     sign_in: Callable[[], Awaitable[Mapping[str, str]]] | None = None
@@ -124,7 +125,7 @@ async def send(door: Sender, delivery: Delivery, prepared: Prepared, *, within: 
                     signed_headers(delivery.id, delivery.attempted_at, body, prepared.signing_keys),
                 ),
                 body=body,
-                client_certificate=prepared.client_certificate,
+                shows_certificate=prepared.shows_certificate,
             )
             return await door.send(request, total_timeout=within, max_body_bytes=_MOST_RESPONSE_BYTES)
     except CompassError as failure:

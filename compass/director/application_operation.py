@@ -332,7 +332,8 @@ class Receivers:
         needed = sign_in(StoredAuth.open(self._vault, f"webhook/{row['webhook']}", row["auth_sealed"]))
         key = key_of(webhook.signing_secret(self._vault, row["webhook"], row["signing_secret_sealed"]))
         signed = signed_headers(op.id, row["now"], body or b"", (key,))
-        request = Request(method, needed.url(url), merged(headers, needed.headers, signed), body)
+        shown_to = merged(headers, needed.headers, signed)
+        request = Request(method, needed.url(url), shown_to, body, shows_certificate=needed.shows_certificate)
         if needed.client is None:
             return await self._sent(receiver, request)
         shown = replace(request, headers=merged(request.headers, await self._tokens.headers(needed.client)))

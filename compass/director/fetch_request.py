@@ -119,7 +119,9 @@ async def _fetch(door: Door, tokens: AccessTokens, source: Source, request_id: s
         headers |= needed.headers
         if needed.client is not None:
             headers |= await tokens.headers(needed.client)
-        response = await door.send(Request("GET", needed.url(source.url), headers))
+        response = await door.send(
+            Request("GET", needed.url(source.url), headers, shows_certificate=needed.shows_certificate)
+        )
     except OutboundError as error:
         return Fetched(message=f"While fetching Spec: {error.reason}")
     except SignInFailed as failure:

@@ -48,6 +48,8 @@ class SignIn:
     """To be added to the URL's query."""
     client: Mapping[str, Any] | None = field(default=None, repr=False)
     """An OAuth client whose access token is still to be fetched."""
+    shows_certificate: bool = False
+    """Whether the plane's client certificate is shown."""
 
     def url(self, url: str) -> str:
         """The URL with the parameters."""
@@ -66,16 +68,14 @@ def sign_in(stored: StoredAuth | None) -> SignIn:
     if stored is None:
         return SignIn()
     how = stored.value
-    credential = how.get("credential")
+    credential, shows_certificate = how.get("credential"), False
     match how.get("accessStrategy"):
         case None | "":
             pass
         case "open":
             credential = None
         case "sap:cmp-mtls:v1":
-            raise SignInFailed(
-                why="access strategy sap:cmp-mtls:v1 needs a client certificate that this plane does not have"
-            )
+            credential, shows_certificate = None, True
         case strategy:
             raise SignInFailed(why=f"access strategy {str(strategy)[:100]} is not supported")
     if (how.get("requestAuth") or {}).get("csrf"):
@@ -83,7 +83,7 @@ def sign_in(stored: StoredAuth | None) -> SignIn:
     headers = {name: ", ".join(values) for name, values in (how.get("additionalHeaders") or {}).items()}
     parameters = how.get("additionalQueryParams") or {}
     if not credential:
-        return SignIn(headers, parameters)
+        return SignIn(headers, parameters, shows_certificate=shows_certificate)
     match credential["__typename"]:
         case "BasicCredentialData":
             headers["Authorization"] = _basic(credential["username"], credential["password"])

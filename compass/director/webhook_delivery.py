@@ -220,6 +220,7 @@ class Calls:
             # So does one that a constraint chose.
             url=needed.url((None if delivery.facts.get("redirected") else row["url"]) or delivery.url),
             sign_in=None if client is None else partial(self._tokens.headers, client),
+            shows_certificate=needed.shows_certificate,
         )
 
     async def judge(self, tx: Tx, delivery: Delivery, answer: Answer) -> Verdict:

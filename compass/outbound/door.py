@@ -2,7 +2,8 @@
 
 The host is resolved once and every address is judged. The connection then goes to an address, not to a name: the URL
 handed to aiohttp holds the judged address, the host name travels beside it for SNI, certificate check and `Host`.
-So nothing can be resolved a second time, and the pool is keyed by scheme, address, port, host and client certificate.
+So nothing can be resolved a second time, and the pool is keyed by scheme, address, port, host and TLS context, of
+which there are two: one shows the plane's client certificate.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import logging
 import re
 import socket
 import ssl
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from datetime import timedelta
 from http import HTTPMethod, HTTPStatus
 from io import BytesIO
 from ipaddress import IPv6Address, ip_address
+from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Final, NoReturn, Self
 
@@ -32,6 +34,7 @@ from compass.outbound.addresses import Address, permitted
 from compass.outbound.body import ACCEPTED, Body
 from compass.outbound.errors import (
     CertificateRefused,
+    NoClientCertificate,
     OutboundError,
     OutboundFailed,
     OutboundTimedOut,
@@ -40,8 +43,8 @@ from compass.outbound.errors import (
     ResponseTooLarge,
 )
 from compass.outbound.resolver import Resolver, SystemResolver
-from compass.outbound.tls import verifying_context, with_client_certificate
-from compass.settings import OutboundSettings
+from compass.outbound.tls import showing_context, verifying_context
+from compass.settings import OutboundSettings, SettingRefused
 
 _log: Final = logging.getLogger(__name__)
 
@@ -55,8 +58,6 @@ _OURS: Final = frozenset(
 )
 """Headers that frame the message or choose the receiver: the door writes them."""
 _ADDRESSES_TRIED: Final = 4
-_CONTEXTS_KEPT: Final = 64
-"""TLS contexts, one per client certificate; each holds a copy of the trusted authorities, about a megabyte."""
 _NO_CEILING: Final = 1e9
 """aiohttp rounds deadlines above a threshold up to whole seconds; ours are meant as said."""
 
@@ -80,14 +81,6 @@ class DoorSettings(OutboundSettings):
 
 
 @dataclass(frozen=True)
-class ClientCertificate:
-    """What the plane presents to one receiver: the chain, leaf first, and its unencrypted key."""
-
-    certificate_pem: bytes
-    key_pem: bytes = field(repr=False)
-
-
-@dataclass(frozen=True)
 class Request:
     """One call. Credentials are ordinary headers; they are never printed."""
 
@@ -95,7 +88,8 @@ class Request:
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
-    client_certificate: ClientCertificate | None = None
+    shows_certificate: bool = False
+    """Whether the receiver may see the plane's client certificate. It does on connections of such requests only."""
 
 
 @dataclass(frozen=True)
@@ -119,10 +113,16 @@ class Door:
         self._resolver = self._system_resolver if resolver is None else resolver
         self._seats = asyncio.Semaphore(settings.max_calls)
         self._host_seats = _HostSeats(settings.max_per_host)
-        self._contexts: OrderedDict[ClientCertificate | None, ssl.SSLContext] = OrderedDict()
+        self._identity: _Identity | None = None
 
     async def __aenter__(self) -> Self:
-        await self._context(None)
+        """Raises SettingRefused for a client certificate that cannot be used."""
+        self._plain = await asyncio.to_thread(verifying_context, self._settings.ca_file)
+        if self._settings.client_certificate_file is not None and self._settings.client_key_file is not None:
+            self._identity = _Identity(
+                self._settings.ca_file, self._settings.client_certificate_file, self._settings.client_key_file
+            )
+            await asyncio.to_thread(self._identity.read)
         watch = aiohttp.TraceConfig()
         watch.on_connection_create_end.append(_note_connected)
         watch.on_connection_reuseconn.append(_note_connected)
@@ -157,13 +157,17 @@ class Door:
         cookies are kept and no proxy of the environment is used. Where aiohttp finds a kept connection closed, a GET,
         HEAD, PUT, DELETE or OPTIONS is sent once more, to the same address; a POST or PATCH never is.
 
-        Raises UrlRefused, RequestRefused, OutboundFailed, OutboundTimedOut, CertificateRefused, ResponseTooLarge,
-        ResponseMalformed. Their causes are logged, with the origin of the URL and nothing else of it.
+        Raises UrlRefused, RequestRefused, NoClientCertificate, OutboundFailed, OutboundTimedOut, CertificateRefused,
+        ResponseTooLarge, ResponseMalformed. Their causes are logged, with the origin of the URL and nothing else of it.
         """
         clock = asyncio.get_running_loop().time
         started = clock()
         url = urls.parse(request.url, forbidden_ports=self._settings.forbidden_ports)
-        _check(request, url)
+        _check(request)
+        if request.shows_certificate:
+            if self._identity is None:
+                raise NoClientCertificate
+            _check_may_see_certificate(url, self._settings.client_certificate_hosts)
         limit = self._settings.total_timeout if total_timeout is None else total_timeout
         cap = self._settings.max_response_bytes if max_body_bytes is None else max_body_bytes
         try:
@@ -233,7 +237,7 @@ class Door:
     ) -> aiohttp.ClientResponse:
         """The head of the answer of the first address that accepts a connection. The others see nothing."""
         clock = asyncio.get_running_loop().time
-        context = await self._context(request.client_certificate)
+        context = await self._context(request)
         headers = CIMultiDict({"User-Agent": "compass"})
         headers.update(request.headers)
         headers.update({"Host": url.host_header, "Accept-Encoding": ACCEPTED})
@@ -260,21 +264,11 @@ class Door:
                     raise
         raise AssertionError("a host has at least one address")
 
-    async def _context(self, certificate: ClientCertificate | None) -> ssl.SSLContext:
-        """The TLS context for a client certificate. The same one each time: the pool tells connections apart by it."""
-        if certificate not in self._contexts:
-            extra = self._settings.ca_file
-            if certificate is None:
-                made = await asyncio.to_thread(verifying_context, extra)
-            else:
-                made = await asyncio.to_thread(
-                    with_client_certificate, extra, certificate.certificate_pem, certificate.key_pem
-                )
-            self._contexts.setdefault(certificate, made)
-            if len(self._contexts) > _CONTEXTS_KEPT:
-                self._contexts.popitem(last=False)
-        self._contexts.move_to_end(certificate)
-        return self._contexts[certificate]
+    async def _context(self, request: Request) -> ssl.SSLContext:
+        """The TLS context for a request: one of two, and each the same every time, as the pool tells by it."""
+        if self._identity is None or not request.shows_certificate:
+            return self._plain
+        return await asyncio.to_thread(self._identity.current)
 
     def _socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
         """The socket aiohttp is about to connect: the last place to judge, whatever happened before."""
@@ -282,6 +276,42 @@ class Door:
         if not permitted(ip_address(address[0]), self._settings.allowed_networks):
             raise PermissionError(f"{address[0]} is not permitted")
         return socket.socket(family, kind, protocol)
+
+
+class _Identity:
+    """The plane's client certificate as its files have it: whoever renews it need not restart the plane.
+
+    Its methods read files, and so run in threads.
+    """
+
+    def __init__(self, extra_ca: Path | None, certificate: Path, key: Path) -> None:
+        self._extra_ca, self._shown = extra_ca, (certificate, key)
+        self._read_at: object = None
+
+    def read(self) -> ssl.SSLContext:
+        """Raises SettingRefused."""
+        # Before the files: when they change meanwhile, they are read once more.
+        seen = self._changed()
+        self._context = showing_context(self._extra_ca, *self._shown)
+        self._read_at = seen
+        return self._context
+
+    def current(self) -> ssl.SSLContext:
+        """The context, made anew when the files have changed. While they cannot be used, it is the one from before."""
+        if self._changed() == self._read_at:
+            return self._context
+        try:
+            return self.read()
+        except SettingRefused as refusal:
+            _log.warning("the client certificate was not read again: %s", refusal)
+            return self._context
+
+    def _changed(self) -> object:
+        try:
+            found = [file.stat() for file in self._shown]
+        except OSError:
+            return None
+        return [(one.st_ino, one.st_mtime_ns, one.st_size) for one in found]
 
 
 class _HostSeats:
@@ -324,13 +354,8 @@ async def _note_connected(_: aiohttp.ClientSession, context: SimpleNamespace, __
     context.trace_request_ctx.connected = True
 
 
-def _check(request: Request, url: urls.Url) -> None:
-    """Raises RequestRefused for a method or header that could change where the message goes or where it ends.
-
-    And for a client certificate over plain http: the caller counts on being recognised, and would not be.
-    """
-    if request.client_certificate is not None and url.scheme != "https":
-        raise RequestRefused(rule="a client certificate needs an https URL")
+def _check(request: Request) -> None:
+    """Raises RequestRefused for a method or header that could change where the message goes or where it ends."""
     if request.method not in _METHODS:
         raise RequestRefused(rule="its method is not supported")
     for name, value in request.headers.items():
@@ -340,6 +365,19 @@ def _check(request: Request, url: urls.Url) -> None:
             raise RequestRefused(rule=f"the header {name.lower()} is written by the plane")
         if not value.replace("\t", "").isprintable():
             raise RequestRefused(rule=f"the header {name.lower()} contains a line break or a control character")
+
+
+def _check_may_see_certificate(url: urls.Url, hosts: Sequence[str]) -> None:
+    """Raises RequestRefused for a host where the operator wants nothing done in the plane's name.
+
+    And for plain http: the caller counts on being recognised, and would not be.
+    """
+    if url.scheme != "https":
+        raise RequestRefused(rule="a client certificate needs an https URL")
+    for host in map(str.lower, hosts):
+        if host in ("*", url.host) or (host.startswith("*.") and url.literal is None and url.host.endswith(host[1:])):
+            return
+    raise RequestRefused(rule="its host is none of the setting outbound.client_certificate_hosts")
 
 
 async def _read(response: aiohttp.ClientResponse, max_body_bytes: int, max_ratio: int) -> bytes:

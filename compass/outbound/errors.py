@@ -29,6 +29,14 @@ class UrlRefused(RequestRefused):
     message = "The URL cannot be used: {rule}"
 
 
+class NoClientCertificate(OutboundError):
+    """The request has to show the plane's client certificate, and the plane has none. Nothing was sent."""
+
+    code = Code.INVALID_OPERATION
+    message = "A client certificate is needed, and this plane has none: outbound.client_certificate_file is not set"
+    retryable = True
+
+
 class OutboundFailed(OutboundError):
     """The receiver could not be reached, or broke off. One class and one sentence for every cause, on purpose."""
 

@@ -1,20 +1,10 @@
 """TLS towards receivers: always verified, 1.2 or newer, forward-secret and authenticated ciphers only."""
 
-import secrets
 import ssl
-import tempfile
 from pathlib import Path
 from typing import Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    PrivateFormat,
-    load_pem_private_key,
-)
-
-from compass.outbound.errors import RequestRefused
+from compass.settings import SettingRefused
 
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2, here and at the plane's own listeners: forward secret and authenticated, as all suites of TLS 1.3 are."""
@@ -34,21 +24,25 @@ def verifying_context(extra_ca: Path | None) -> ssl.SSLContext:
     return context
 
 
-def with_client_certificate(extra_ca: Path | None, certificate_pem: bytes, key_pem: bytes) -> ssl.SSLContext:
-    """A context of `verifying_context` that also presents a client certificate. Reads files, derives a key.
+def showing_context(extra_ca: Path | None, certificate_file: Path, key_file: Path) -> ssl.SSLContext:
+    """A context of `verifying_context` that also shows a client certificate to who asks for one. Reads files.
 
-    Raises RequestRefused when certificate and key are malformed or do not belong together.
+    Raises SettingRefused when a file cannot be read, is no PEM, or holds the key of another certificate.
     """
     context = verifying_context(extra_ca)
-    # OpenSSL takes the chain from a file only, so the key lies there encrypted under a password nobody keeps.
-    password = secrets.token_bytes(32)
+    for name, file in (("client_certificate_file", certificate_file), ("client_key_file", key_file)):
+        try:
+            file.read_bytes()  # only to tell which one: load_cert_chain names neither
+        except OSError as problem:
+            raise _refused(name, file, f"the file cannot be read: {problem.strerror}") from None
     try:
-        key = load_pem_private_key(key_pem, None)
-        sealed = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
-        with tempfile.NamedTemporaryFile(suffix=".pem") as chain:
-            chain.write(certificate_pem + b"\n" + sealed)
-            chain.flush()
-            context.load_cert_chain(chain.name, password=password)
-    except (ValueError, TypeError, UnsupportedAlgorithm, ssl.SSLError):  # TypeError: the key is encrypted
-        raise RequestRefused(rule="the client certificate and its key cannot be used") from None
+        # A password, or OpenSSL asks whoever sits at the terminal for that of an encrypted key.
+        context.load_cert_chain(certificate_file, key_file, password=b"")
+    except (OSError, ValueError):
+        reason = f"it is not a PEM chain, leaf first, that the unencrypted PEM key in {key_file} belongs to"
+        raise _refused("client_certificate_file", certificate_file, reason) from None
     return context
+
+
+def _refused(name: str, file: Path, reason: str) -> SettingRefused:
+    return SettingRefused(setting=f"outbound.{name}", source=str(file), reason=reason)

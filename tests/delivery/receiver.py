@@ -1,6 +1,7 @@
 """A webhook receiver on a real loopback socket that answers, fails, hangs or breaks off as told."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -47,6 +48,7 @@ class Receiver:
     """A running receiver and everything it saw."""
 
     port: int = 0
+    scheme: str = "http"
     calls: list[Call] = field(default_factory=list)
     at_once: int = 0
     most_at_once: int = 0
@@ -54,7 +56,7 @@ class Receiver:
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     def url(self, path: str = "/hook") -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"{self.scheme}://127.0.0.1:{self.port}{path}"
 
     async def has(self, calls: int, within: float = 20) -> list[Call]:
         """Wait until so many calls have arrived."""
@@ -86,9 +88,9 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving(behaviour: Behaviour = takes_it) -> AsyncIterator[Receiver]:
+async def receiving(behaviour: Behaviour = takes_it, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
     """A receiver on a free port of 127.0.0.1."""
-    receiver = Receiver(behaviour=behaviour)
+    receiver = Receiver(behaviour=behaviour, scheme="http" if tls is None else "https")
     tasks: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -102,7 +104,7 @@ async def receiving(behaviour: Behaviour = takes_it) -> AsyncIterator[Receiver]:
         finally:
             tasks.discard(task)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, backlog=512)
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, backlog=512, ssl=tls)
     receiver.port = server.sockets[0].getsockname()[1]
     try:
         yield receiver

@@ -189,9 +189,11 @@ async def relayed(director: Any) -> None:
 
 
 @asynccontextmanager
-async def working(director: Any, *, relaying: bool = True, settings: DeliveryWork = QUICK) -> AsyncIterator[None]:
+async def working(
+    director: Any, *, relaying: bool = True, settings: DeliveryWork = QUICK, outbound: DoorSettings = LOOPBACK
+) -> AsyncIterator[None]:
     """The plane's relay and delivery worker as tasks, as the plane runs them, while the block runs."""
-    async with Door(LOOPBACK) as door:
+    async with Door(outbound) as door:
         calls = Calls(director.vault, door)
         worker = Worker(
             director.database,

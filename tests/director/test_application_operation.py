@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from compass.director.application_operation import LastOperations, Receivers
 from compass.errors import CompassError
 from compass.ids import ApplicationId
 from compass.operations.worker import OperationWork, Worker
-from compass.outbound.door import Door
+from compass.outbound.door import Door, DoorSettings
 from compass.postgres.pool import Database
 from compass.postgres.queue import WorkSettings
 from compass.settings import ApplicationSettings
@@ -25,6 +26,7 @@ from tests.delivery.receiver import Call, Receiver, answer, hangs, receiving
 from tests.director.catalogue import counted, without
 from tests.director.groups import ASSIGN, LOOPBACK, PLANE, assign, group, runtime, until, webhook
 from tests.director.groups import application as registered
+from tests.outbound.hostile import mutual_tls
 
 REGISTER = """
 mutation ($in: ApplicationRegisterInput!, $mode: OperationMode) { a: registerApplication(in: $in, mode: $mode) { id } }
@@ -65,10 +67,12 @@ def plane() -> ApplicationSettings:
 
 
 @asynccontextmanager
-async def working(director: Any, settings: ApplicationSettings = SETTINGS) -> AsyncIterator[None]:
+async def working(
+    director: Any, settings: ApplicationSettings = SETTINGS, *, outbound: DoorSettings = LOOPBACK
+) -> AsyncIterator[None]:
     """Operations go on while the block runs."""
     stopping = asyncio.Event()
-    async with Door(LOOPBACK) as door:
+    async with Door(outbound) as door:
         receivers = Receivers(director.vault, door, source=PLANE, settings=settings)
         parts = {Database: director.database, Receivers: receivers}
         worker = Worker(director.database, kinds=application.OPERATIONS, parts=parts, settings=QUICK)
@@ -771,3 +775,46 @@ async def test_an_access_token_that_was_withdrawn_is_fetched_anew(director: Any)
         assert await ended(director, id_) == ("CREATE_SUCCEEDED", None)
 
     assert [call.path for call in receiver.calls] == ["/token", "/hook", "/token", "/hook"]
+
+
+async def test_a_receiver_that_demands_our_certificate_sees_it_when_it_is_called_and_when_it_is_asked(
+    director: Any, tmp_path: Path
+) -> None:
+    chosen, demanding = mutual_tls(tmp_path)
+    auth = {"accessStrategy": "sap:cmp-mtls:v1"}
+    behaviour = Later(WORKING, says(200, {"status": "done"}))
+    async with receiving(behaviour, tls=demanding) as receiver, working(director, outbound=replace(LOOPBACK, **chosen)):
+        id_ = await begun(director, webhooks=[located(receiver, auth=auth)])
+        assert await ended(director, id_) == ("CREATE_SUCCEEDED", None)
+
+    assert [call.path for call in receiver.calls] == ["/hook", "/jobs/7?of=mine", "/jobs/7?of=mine"]
+
+
+async def test_our_certificate_is_for_the_origin_that_was_called_and_for_no_other(
+    director: Any, tmp_path: Path
+) -> None:
+    chosen, demanding = mutual_tls(tmp_path)
+    auth = {"accessStrategy": "sap:cmp-mtls:v1"}
+    async with (
+        receiving(says(200, {"status": "done"}), tls=demanding) as elsewhere,
+        receiving(Later(location=elsewhere.url("/job")), tls=demanding) as receiver,
+        working(director, outbound=replace(LOOPBACK, **chosen)),
+    ):
+        id_ = await begun(director, webhooks=[located(receiver, auth=auth)])
+        how, why = await ended(director, id_)
+
+    assert how == "CREATE_FAILED"
+    assert "The address could not be reached" in (why or "")
+    assert ([call.path for call in receiver.calls], elsewhere.calls) == (["/hook"], [])
+
+
+async def test_without_a_certificate_a_receiver_that_needs_it_is_not_called_and_the_error_says_why(
+    director: Any,
+) -> None:
+    async with receiving() as receiver, working(director):
+        id_ = await begun(director, webhooks=[hook(receiver.url(), auth={"accessStrategy": "sap:cmp-mtls:v1"})])
+        how, why = await ended(director, id_)
+
+    assert how == "CREATE_FAILED"
+    assert "outbound.client_certificate_file is not set" in (why or "")
+    assert receiver.calls == []

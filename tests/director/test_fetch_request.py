@@ -4,20 +4,25 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from compass.access.caller import Caller
 from compass.director import fetch_request
+from compass.director.auth import StoredAuth
 from compass.director.fetch_request import Fetched, Source, fetch_all
 from compass.outbound.door import Door, DoorSettings
+from compass.outbound.errors import NoClientCertificate
 from tests.delivery.receiver import Call, answer, hangs, receiving
 from tests.director import catalogue
 from tests.director.catalogue import ADD_API, BASIC
+from tests.outbound.hostile import mutual_tls
 
 API = {"name": "orders", "targetURL": "https://orders.example.com"}
 STATUS = "While fetching Spec"
+CREDENTIAL = {"__typename": "BasicCredentialData", "username": "ann", "password": "p"}
 
 
 async def fetched(director: Any, *, caller: Caller | None = None, **request: Any) -> Any:
@@ -114,7 +119,7 @@ async def test_a_closed_port_reads_like_a_forbidden_address(director: Any) -> No
         ),
         (
             {"auth": {"accessStrategy": "sap:cmp-mtls:v1"}},
-            f"{STATUS}: access strategy sap:cmp-mtls:v1 needs a client certificate that this plane does not have",
+            f"{STATUS}: {NoClientCertificate.message}",
         ),
         ({"auth": {"accessStrategy": "magic"}}, f"{STATUS}: access strategy magic is not supported"),
         (
@@ -256,6 +261,38 @@ async def test_the_auth_of_a_fetch_is_shown_to_those_with_the_scope_alone(direct
     }  # fmt: skip
     assert await read("fetch-request.auth:read") == {"url": "http://10.0.0.1/", "auth": None}
     assert await read("api_spec.fetch_request:read") is None
+
+
+async def test_a_source_that_demands_our_certificate_sees_it_and_no_other_source_does(tmp_path: Path) -> None:
+    chosen, demanding = mutual_tls(tmp_path)
+    certified = StoredAuth({"accessStrategy": "sap:cmp-mtls:v1", "credential": CREDENTIAL})
+    async with (
+        Door(DoorSettings(allowed_networks=(ip_network("127.0.0.1/32"),), **chosen)) as door,
+        receiving(always(answer(200, b"data")), tls=demanding) as source,
+    ):
+        wanted = [Source(source.url(), auth=auth) for auth in (certified, None, StoredAuth({"accessStrategy": "open"}))]
+        outcomes = await fetch_all(door, wanted)
+
+    failed = Fetched(message=f"{STATUS}: The address could not be reached")
+    assert outcomes == [Fetched(data="data"), failed, failed]
+    [call] = source.calls
+    assert "authorization" not in call.headers
+
+
+async def test_a_source_whose_host_was_not_named_never_sees_our_certificate(tmp_path: Path) -> None:
+    chosen, demanding = mutual_tls(tmp_path)
+    chosen["client_certificate_hosts"] = ("other.example",)
+    async with (
+        Door(DoorSettings(allowed_networks=(ip_network("127.0.0.1/32"),), **chosen)) as door,
+        receiving(tls=demanding) as source,
+    ):
+        [outcome] = await fetch_all(
+            door, [Source(source.url(), auth=StoredAuth({"accessStrategy": "sap:cmp-mtls:v1"}))]
+        )
+
+    rule = "its host is none of the setting outbound.client_certificate_hosts"
+    assert outcome == Fetched(message=f"{STATUS}: The request cannot be sent: {rule}")
+    assert source.calls == []
 
 
 async def test_fetches_run_four_at_a_time_and_keep_their_order(door: Door) -> None:

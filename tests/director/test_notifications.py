@@ -755,7 +755,7 @@ async def test_the_number_of_statements_of_a_reaction_does_not_grow_with_the_gro
         "-- formation_assignment.lock",
         "-- formation_assignment.untold",
         "-- notifications.parted",
-        "-- formation_lifecycle.audience",
+        "-- formation_lifecycle.lock",
         "-- outbox.relayed",
         *relay_s,
     ]

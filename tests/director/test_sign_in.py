@@ -53,10 +53,17 @@ def test_headers_parameters_and_basic_credentials_are_ready_at_once() -> None:
     assert "dTpw" not in repr(found)
 
 
+def test_our_certificate_is_shown_where_the_access_strategy_says_so_and_nothing_else_is() -> None:
+    found = sign_in(stored(credential=BASIC, accessStrategy="sap:cmp-mtls:v1", additionalHeaders={"X-A": ["1"]}))
+
+    assert found == SignIn({"X-A": "1"}, shows_certificate=True)
+    assert not sign_in(stored(credential=BASIC)).shows_certificate
+    assert not sign_in(stored(credential=CLIENT)).shows_certificate
+
+
 @pytest.mark.parametrize(
     ("how", "why"),
     [
-        ({"accessStrategy": "sap:cmp-mtls:v1"}, "needs a client certificate that this plane does not have"),
         ({"accessStrategy": "other"}, "access strategy other is not supported"),
         ({"requestAuth": {"csrf": {"tokenEndpointURL": "x"}}}, "CSRF"),
         ({"credential": {"__typename": "CertificateOAuthCredentialData"}}, "certificate"),

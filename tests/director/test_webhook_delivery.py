@@ -1,12 +1,16 @@
 """Deliveries to webhooks as people see them, and signing in at receivers."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from tests.delivery.receiver import Call, answer, receiving, takes_it
 from tests.director.groups import (
+    LOOPBACK,
     SET_RUNTIME_LABEL,
     application,
+    assign,
     condition,
     deliveries,
     group,
@@ -17,6 +21,7 @@ from tests.director.groups import (
     webhook,
     working,
 )
+from tests.outbound.hostile import mutual_tls
 
 NOBODY = "8fd7f7f4-3d6c-4a9a-8f3c-000000000000"
 RESEND = "mutation ($id: ID!) { resendWebhookDelivery(id: $id) { id state } }"
@@ -254,5 +259,25 @@ async def test_an_access_strategy_that_needs_our_certificate_fails_visibly_and_c
         await until(lambda: _failed(director))
 
     [delivery] = await deliveries(director)
-    assert "needs a client certificate that this plane does not have" in delivery["error"]
+    assert delivery["error"].endswith("this plane has none: outbound.client_certificate_file is not set")
     assert (delivery["state"], receiver.calls) == ("PENDING", [])
+
+
+async def test_a_webhook_that_demands_our_certificate_sees_it(director: Any, tmp_path: Path) -> None:
+    chosen, demanding = mutual_tls(tmp_path)
+    async with (
+        receiving(tls=demanding) as certified,
+        receiving(tls=demanding) as plain,
+        working(director, outbound=replace(LOOPBACK, **chosen)),
+    ):
+        app, _, _ = await pair(director, certified.url(), auth={"accessStrategy": "sap:cmp-mtls:v1"})
+        other = await application(director, "two")
+        await webhook(director, plain.url(), application=other)
+        await assign(director, "g", application=other)
+        await certified.has(1)
+        await until(lambda: _failed(director))
+
+    by_application = {delivery["applicationID"]: delivery for delivery in await deliveries(director)}
+    assert (by_application[app]["state"], by_application[app]["error"]) == ("DELIVERED", None)
+    assert "The address could not be reached" in by_application[other]["error"]
+    assert plain.calls == []

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -237,6 +238,18 @@ class Authority:
         )
 
 
+def shown(leaf: Leaf, folder: Path, *hosts: str) -> dict[str, Any]:
+    """Settings of a door that shows this certificate, to this machine when nobody else is named."""
+    certificate, key = folder / "shown.pem", folder / "shown.key"
+    certificate.write_bytes(leaf.certificate)
+    key.write_bytes(leaf.key)
+    return {
+        "client_certificate_file": certificate,
+        "client_key_file": key,
+        "client_certificate_hosts": hosts or ("127.0.0.1",),
+    }
+
+
 def server_context(leaf: Leaf, folder: Path, *, clients_of: Authority | None = None) -> ssl.SSLContext:
     """What a TLS receiver with this certificate uses; `clients_of` makes it require a client certificate."""
     chain = folder / "chain.pem"
@@ -247,3 +260,11 @@ def server_context(leaf: Leaf, folder: Path, *, clients_of: Authority | None = N
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(cadata=clients_of.pem.decode())
     return context
+
+
+def mutual_tls(folder: Path) -> tuple[dict[str, Any], ssl.SSLContext]:
+    """Settings of a door with a certificate, and what a receiver on this machine uses that demands it."""
+    authority = Authority("of both")
+    (folder / "ca.pem").write_bytes(authority.pem)
+    settings = {"ca_file": folder / "ca.pem", **shown(authority.issue("plane.example", client=True), folder)}
+    return settings, server_context(authority.issue("127.0.0.1"), folder, clients_of=authority)

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from compass.outbound.addresses import permitted
-from compass.outbound.door import ClientCertificate, Door, Request, Response
+from compass.outbound.door import Door, Request, Response
 from compass.outbound.errors import (
     CertificateRefused,
+    NoClientCertificate,
     OutboundError,
     OutboundFailed,
     OutboundTimedOut,
@@ -25,6 +26,7 @@ from compass.outbound.errors import (
     ResponseTooLarge,
     UrlRefused,
 )
+from compass.settings import SettingRefused
 
 from .conftest import Opens
 from .hostile import (
@@ -39,6 +41,7 @@ from .hostile import (
     ok,
     receiver,
     server_context,
+    shown,
 )
 from .test_url import REFUSED
 
@@ -354,9 +357,7 @@ async def test_the_log_names_the_origin_and_no_more_of_the_url(opens: Opens, cap
     assert len(mine) == 3
     assert mine[0].startswith(f"GET http://127.0.0.1:{port} failed: ClientConnectorError ")
     assert "secret" not in caplog.text + str(failed.value)
-    assert "secret" not in repr(
-        Request("GET", "http://secret/", {"a": "secret"}, b"secret", ClientCertificate(b"", b"secret"))
-    )
+    assert "secret" not in repr(Request("GET", "http://secret/", {"a": "secret"}, b"secret"))
 
 
 async def test_what_a_receiver_sent_cannot_forge_a_line_of_the_log(
@@ -650,48 +651,136 @@ async def test_old_tls_and_weak_ciphers_are_not_spoken(opens: Opens, authority: 
         assert seen.requests == []
 
 
-async def test_a_client_certificate_is_shown_to_its_receiver_and_on_no_other_connection(
+def certified(url: str, method: str = "GET") -> Request:
+    return Request(method, url, shows_certificate=True)
+
+
+async def test_a_client_certificate_is_shown_where_it_was_asked_for_and_on_no_other_connection(
     opens: Opens, authority: Authority, tmp_path: Path
 ) -> None:
-    door = await opens()
     clients = Authority("clients")
-    one, two = (clients.issue(name, client=True) for name in ("one.example", "two.example"))
+    door = await opens(**shown(clients.issue("plane.example", client=True), tmp_path))
+    context = server_context(authority.issue("127.0.0.1"), tmp_path, clients_of=clients)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    async with receiver(answers(ok(b"")), tls=context) as seen:
+        url = f"https://127.0.0.1:{seen.port}/"
+        for request in (certified(url), Request("GET", url), certified(url, "POST"), Request("POST", url)):
+            await door.send(request)
+    assert seen.peers == ["plane.example", None] * 2
+    assert seen.connections == 2  # each was used twice, and for its own kind only
+
+
+async def test_a_receiver_that_demands_a_client_certificate_gets_one_only_when_it_was_asked_for(
+    opens: Opens, authority: Authority, tmp_path: Path
+) -> None:
+    clients = Authority("clients")
+    door = await opens(**shown(clients.issue("plane.example", client=True), tmp_path))
+    context = server_context(authority.issue("127.0.0.1"), tmp_path, clients_of=clients)
+    async with receiver(answers(ok(b"in")), tls=context) as seen:
+        url = f"https://127.0.0.1:{seen.port}/"
+        with pytest.raises(OutboundFailed):
+            await get(door, url)
+        assert (await door.send(certified(url))).body == b"in"
+        with pytest.raises(OutboundFailed):
+            await get(door, url)
+    assert seen.peers == ["plane.example"]
+
+
+async def test_a_receiver_that_trusts_another_authority_refuses_the_client_certificate(
+    opens: Opens, authority: Authority, tmp_path: Path
+) -> None:
+    door = await opens(**shown(Authority("clients").issue("plane.example", client=True), tmp_path))
+    context = server_context(authority.issue("127.0.0.1"), tmp_path, clients_of=Authority("others"))
+    async with receiver(answers(ok(b"")), tls=context) as seen:
+        with pytest.raises(OutboundFailed):
+            await door.send(certified(f"https://127.0.0.1:{seen.port}/"))
+    assert seen.requests == []
+
+
+async def test_a_redirect_leads_the_client_certificate_nowhere(
+    opens: Opens, authority: Authority, tmp_path: Path
+) -> None:
+    clients = Authority("clients")
+    door = await opens(**shown(clients.issue("plane.example", client=True), tmp_path))
+    context = server_context(authority.issue("127.0.0.1"), tmp_path, clients_of=clients)
+    async with receiver(answers(ok(b"")), tls=context) as elsewhere:
+        moved = f"HTTP/1.1 307 T\r\nLocation: https://127.0.0.1:{elsewhere.port}/\r\nContent-Length: 0\r\n\r\n".encode()
+        async with receiver(answers(moved), tls=context) as seen:
+            assert (await door.send(certified(f"https://127.0.0.1:{seen.port}/"))).status == 307
+    assert (seen.peers, elsewhere.connections) == (["plane.example"], 0)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "host"),
+    [
+        (("Good.example",), "good.example"),
+        (("other.example", "*.example"), "good.example"),
+        (("*",), "good.example"),
+    ],
+)
+async def test_hosts_that_were_named_may_see_the_client_certificate(
+    opens: Opens, authority: Authority, tmp_path: Path, hosts: tuple[str, ...], host: str
+) -> None:
+    clients = Authority("clients")
+    settings = shown(clients.issue("plane.example", client=True), tmp_path, *hosts)
+    door = await opens(Names(good_example=[["127.0.0.1"]]), **settings)
+    context = server_context(authority.issue(host), tmp_path, clients_of=clients)
+    async with receiver(answers(ok(b"")), tls=context) as seen:
+        await door.send(certified(f"https://{host}:{seen.port}/"))
+    assert seen.peers == ["plane.example"]
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "sub.good.example", "below.example", "notbelow.example", "good.example.evil", "127.0.0.1"]
+)
+async def test_no_other_host_sees_the_client_certificate(opens: Opens, tmp_path: Path, host: str) -> None:
+    leaf = Authority("clients").issue("plane.example", client=True)
+    names = Names(**{host.replace(".", "_"): [["127.0.0.1"]]})
+    door = await opens(names, **shown(leaf, tmp_path, "good.example", "*.below.example", "*.0.0.1"))
+    CONNECTS.clear()
+    with pytest.raises(RequestRefused, match=r"none of the setting outbound\.client_certificate_hosts"):
+        await door.send(certified(f"https://{host}:9999/"))
+    assert (CONNECTS, names.asked) == ([], [])
+
+
+async def test_a_client_certificate_is_not_silently_left_out(opens: Opens, tmp_path: Path) -> None:
+    without = await opens()
+    having = await opens(**shown(Authority("clients").issue("plane.example", client=True), tmp_path))
+    CONNECTS.clear()
+    with pytest.raises(NoClientCertificate):
+        await without.send(certified("https://127.0.0.1:9999/"))
+    with pytest.raises(RequestRefused, match="needs an https URL"):
+        await having.send(certified("http://127.0.0.1:9999/"))
+    assert CONNECTS == []
+
+
+async def test_a_client_certificate_that_cannot_be_used_keeps_the_door_shut(opens: Opens, tmp_path: Path) -> None:
+    clients = Authority("clients")
+    settings = shown(clients.issue("one.example", client=True), tmp_path)
+    settings["client_key_file"].write_bytes(clients.issue("two.example", client=True).key)
+    with pytest.raises(SettingRefused, match=r"outbound\.client_certificate_file"):
+        await opens(**settings)
+
+
+async def test_a_renewed_client_certificate_is_shown_without_a_restart(
+    opens: Opens, authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clients = Authority("clients")
+    old, new = (clients.issue(name, client=True) for name in ("old.example", "new.example"))
+    settings = shown(old, tmp_path)
+    door = await opens(**settings)
     context = server_context(authority.issue("127.0.0.1"), tmp_path, clients_of=clients)
     async with receiver(answers(ok(b"")), tls=context) as seen:
         url = f"https://127.0.0.1:{seen.port}/"
-        for leaf in (one, two, one, two):
-            await door.send(Request("GET", url, client_certificate=ClientCertificate(leaf.certificate, leaf.key)))
-        with pytest.raises(OutboundFailed):
-            await get(door, url)
-    assert seen.peers == ["one.example", "two.example"] * 2
-    assert seen.connections == 2  # the third, without a certificate, never finished its handshake
-
-
-async def test_a_client_certificate_with_another_key_is_refused_before_anything_is_sent(opens: Opens) -> None:
-    door = await opens()
-    clients = Authority("clients")
-    one, two = (clients.issue(name, client=True) for name in ("one.example", "two.example"))
-    CONNECTS.clear()
-    for pair in (
-        ClientCertificate(one.certificate, two.key),
-        ClientCertificate(b"", one.key),
-        ClientCertificate(one.certificate, b"nonsense"),
-        ClientCertificate(one.key, one.certificate),
-    ):
-        with pytest.raises(RequestRefused, match="client certificate"):
-            await door.send(Request("GET", "https://127.0.0.1:9999/", client_certificate=pair))
-    assert CONNECTS == []
-
-
-async def test_a_client_certificate_is_not_silently_left_out_of_plain_http(opens: Opens) -> None:
-    door = await opens()
-    CONNECTS.clear()
-    leaf = Authority("clients").issue("one.example", client=True)
-    with pytest.raises(RequestRefused, match="needs an https URL"):
-        await door.send(
-            Request("GET", "http://127.0.0.1:9999/", client_certificate=ClientCertificate(leaf.certificate, leaf.key))
-        )
-    assert CONNECTS == []
+        await door.send(certified(url))
+        settings["client_certificate_file"].write_bytes(new.certificate)
+        await door.send(certified(url))  # its key is still to come
+        settings["client_key_file"].write_bytes(new.key)
+        await door.send(certified(url))
+        settings["client_key_file"].unlink()
+        await door.send(certified(url))
+    assert seen.peers == ["old.example", "old.example", "new.example", "new.example"]
+    assert caplog.text.count("the client certificate was not read again") == 2
 
 
 def test_the_addresses_of_these_tests_are_forbidden_without_leave() -> None:

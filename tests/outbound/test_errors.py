@@ -7,6 +7,8 @@ from compass.outbound.errors import OutboundError, RequestRefused, UrlRefused
 @pytest.mark.parametrize(
     ("failure", "reason", "retryable"),
     [
+        (errors.NoClientCertificate(),
+         "A client certificate is needed, and this plane has none: outbound.client_certificate_file is not set", True),
         (errors.OutboundFailed(), "The address could not be reached", True),
         (errors.OutboundTimedOut(), "The receiver did not finish its answer in time", True),
         (errors.CertificateRefused(),
