@@ -116,6 +116,8 @@ class Local:
                 raise
             if not self._owns(place):
                 raise ClusterForeign(place=str(place)) from None
+        for left in self._left_of(runtime):  # by a plane that was killed while it made the folder
+            shutil.rmtree(left, ignore_errors=True)
         _sync(self._folder)
 
     def _observe(self, runtime: RuntimeId) -> Observed:

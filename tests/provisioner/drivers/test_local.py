@@ -236,6 +236,18 @@ async def test_what_a_broken_off_call_left_is_seen_and_removed(
     assert names(runtimes) == []
 
 
+async def test_making_the_runtime_removes_what_a_broken_off_call_left(
+    driver: Local, runtimes: Path, runtime: RuntimeId
+) -> None:
+    (runtimes / f".new-{PLANE}-{runtime}-0a1b2c3d").mkdir(parents=True)
+    another = runtimes / f".new-{PLANE}-{uuid4()}-0a1b2c3d"
+    another.mkdir()
+
+    await driver.create(runtime, {})
+
+    assert names(runtimes) == sorted([another.name, runtime])
+
+
 async def test_what_another_plane_or_a_person_made_is_neither_used_nor_removed(
     driver: Local, runtimes: Path, runtime: RuntimeId
 ) -> None:
