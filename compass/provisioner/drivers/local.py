@@ -106,10 +106,10 @@ class Local:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside = self._folder / f".new-{self._plane}-{runtime}-{secrets.token_hex(4)}"
         beside.mkdir(mode=0o700)
-        _write(beside / _OWNER, json.dumps({"plane": self._plane, "runtime": runtime}).encode())
         try:
+            _write(beside / _OWNER, json.dumps({"plane": self._plane, "runtime": runtime}).encode())
             beside.rename(self._folder / runtime)
-        except OSError:
+        except OSError:  # also where another call was faster and has removed this one's beginnings
             shutil.rmtree(beside, ignore_errors=True)
             place = self._folder / runtime
             if not place.exists():
