@@ -96,9 +96,10 @@ async def test_a_cluster_whose_runtime_was_unregistered_at_the_director_is_remov
         for _ in range(2):
             await provisioner.database.run(remove_abandoned)
         async with asyncio.timeout(10):
-            while len(await provisioner.cloud.existing()) > 1:
+            while await provisioner.row("SELECT count(*) AS n FROM cluster") != {"n": 1}:
                 await asyncio.sleep(0.02)
 
+    assert len(await provisioner.cloud.existing()) == 1
     assert await provisioner.row("SELECT array_agg(name) AS names FROM cluster") == {"names": ["stays"]}
     removals = await provisioner.row("SELECT count(*) AS n FROM operation WHERE kind = 'deprovision'")
     assert removals == {"n": 1}
