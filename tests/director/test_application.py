@@ -533,7 +533,7 @@ async def test_the_label_of_the_name_comes_back_with_an_update(director: Any) ->
     ("base_url", "entry", "url"),
     [
         ("https://erp.example.com/", "SAP Order=-api/ord/v1", "https://erp-api.example.com/ord/v1"),
-        ("https://erp.example.com:8443/root", "SAP Order=/ord/v1", "https://erp.example.com:8443/root/ord/v1"),
+        ("https://erp.example.com:8443/base", "SAP Order=/ord/v1", "https://erp.example.com:8443/base/ord/v1"),
         ("http://u:p@erp:80", "SAP Order=-api/", "http://erp-api:80/"),
         ("no address", "SAP Order=/ord/v1", None),
         ("https://[erp", "SAP Order=/ord/v1", None),
