@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Final, Self
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -71,10 +71,6 @@ class Door(ssl.SSLContext):
     def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:
         """The state of one connection."""
         return self._context().wrap_bio(*arguments, **options)
-
-    def wrap_socket(self, *arguments: Any, **options: Any) -> NoReturn:
-        """Not offered: it would speak TLS with this context's own, empty configuration."""
-        raise NotImplementedError("a Door serves event loops")
 
 
 class TokenDoor(Door):
