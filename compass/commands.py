@@ -9,6 +9,7 @@ import dataclasses
 import inspect
 import types
 import typing
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -37,12 +38,12 @@ class Accepted:
     location: str
 
 
-class OnRecord:
+class OnRecord(ABC):
     """Marks a refusal that leaves a trace: what its command did is undone, then `record` runs in a new transaction."""
 
+    @abstractmethod
     async def record(self, tx: Tx) -> None:
         """What is to be kept of it. May run several times, see `Database.run`."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
