@@ -6,7 +6,6 @@ READY), so that reports may come twice and in any order: what comes too late is 
 notification, or `reset`, begins a new attempt. Source: contract/director.md §14.1; guarantees F17.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self, assert_never
@@ -18,6 +17,7 @@ from compass.access.caller import Caller, Consumer
 from compass.director import formation_assignment, notification_constraint
 from compass.director.formation_assignment import CLIENT, ENDING, REPORTED, State
 from compass.director.notification_constraint import Answered
+from compass.director.report import about_assignment, fields, text
 from compass.errors import CompassError, InvalidData, InvalidOperation, NotFound, Unauthorized
 from compass.postgres.pool import Database, Tx
 
@@ -27,8 +27,6 @@ _RANK: Final = {State.CONFIG_PENDING: 1, State.CREATE_ERROR: 2, State.DELETE_ERR
 _IN_ERROR: Final = ("CREATE_ERROR", "DELETE_ERROR")
 _AFTER_RESET: Final = ("READY", "CONFIG_PENDING")
 _FIELDS: Final = frozenset({"state", "configuration", "error"})
-_MOST_RECORDED: Final = 100
-"""How many reports about one assignment are kept; nobody has that many to make about one notification."""
 
 
 @dataclass(frozen=True)
@@ -51,28 +49,6 @@ class Report:
         if report.state in _IN_ERROR and report.configuration is not None:
             raise InvalidData(reason=f"a configuration does not go with the state {report.state}")
         return report
-
-
-def fields(body: bytes, known: frozenset[str]) -> dict[str, Any]:
-    """The fields of a report as it was sent. Raises InvalidData for anything but one object of known fields."""
-    try:
-        given = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise InvalidData(reason="the body is not JSON") from None
-    if not isinstance(given, dict):
-        raise InvalidData(reason="the body must be one JSON object")
-    unknown = sorted(given.keys() - known)
-    if unknown:
-        raise InvalidData(reason=f"the body has the unknown field {unknown[0][:100]!r}")
-    return given
-
-
-def text(given: Mapping[str, Any], name: str) -> str | None:
-    """A field that is a text, None when it is empty or not there. Raises InvalidData."""
-    value = given.get(name)
-    if not isinstance(value, str | None):
-        raise InvalidData(reason=f"{name} must be a text")
-    return value or None
 
 
 def _configuration(value: Any) -> str | None:
@@ -101,21 +77,6 @@ FROM formation_assignment pair JOIN formation_assignment reverse ON reverse.form
     AND reverse.source = pair.target AND reverse.target = pair.source
 WHERE pair.id = %(assignment)s
 FOR NO KEY UPDATE OF reverse
-"""
-RECORD = """
--- assignment_status.record
-WITH recorded AS (
-    INSERT INTO assignment_report (formation_assignment_id, attempt, digest, state, applied)
-    VALUES (%(assignment)s, %(attempt)s, %(digest)s, %(state)s, %(applied)s)
-    ON CONFLICT ON CONSTRAINT assignment_report_once DO NOTHING
-    RETURNING id
-), forgotten AS (
-    DELETE FROM assignment_report WHERE formation_assignment_id = %(assignment)s AND id <= (
-        SELECT id FROM assignment_report WHERE formation_assignment_id = %(assignment)s
-        ORDER BY id DESC OFFSET %(most)s - 1 LIMIT 1
-    )
-)
-SELECT EXISTS (SELECT FROM recorded)
 """
 APPLY = """
 -- assignment_status.apply
@@ -192,7 +153,8 @@ async def report(tx: Tx, caller: Caller, formation: str, assignment: str, given:
     given, state = await _counted(tx, pair, given, _meant(pair, given.state))
     rank = _RANK[state]
     applied = pair["reported"] is None or rank >= _RANK[State(pair["reported"])]
-    if not await _recorded(tx, pair, given, state, applied=applied) or not applied:
+    is_new = await about_assignment(tx, pair, state, given.configuration, given.error, applied=applied)
+    if not is_new or not applied:
         return
     if pair["state"] in ENDING and state is State.READY:
         await tx.run(END, assignment=pair["id"])
@@ -286,20 +248,6 @@ async def _counted(tx: Tx, pair: asyncpg.Record, given: Report, state: State) ->
     state = _meant(pair, counted.state)
     configuration = None if state in _IN_ERROR else counted.configuration
     return Report(counted.state, configuration, None), state
-
-
-async def _recorded(tx: Tx, pair: asyncpg.Record, given: Report, state: State, *, applied: bool) -> bool:
-    """Whether this was not reported in this attempt before."""
-    is_new: bool = await tx.value(
-        RECORD,
-        assignment=pair["id"],
-        attempt=pair["attempt"],
-        digest=hashlib.sha256(orjson.dumps([state, given.configuration, given.error])).digest(),
-        state=state,
-        applied=applied,
-        most=_MOST_RECORDED,
-    )
-    return is_new
 
 
 async def _apply(tx: Tx, pair: asyncpg.Record, given: Report, state: State) -> None:

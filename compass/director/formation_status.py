@@ -5,28 +5,24 @@ report decides for everybody who has a say. READY is final: what comes after it 
 reports may come twice and in any order. Source: contract/director.md §14.1; guarantees F17.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
 import asyncpg
-import orjson
 
 from compass.access.caller import Caller
 from compass.director import formation_lifecycle
-from compass.director.assignment_status import fields, text
 from compass.director.formation import BEGINNING, ENDING
 from compass.director.formation_assignment import CLIENT, State
 from compass.director.formation_lifecycle import REPORTED, Operation, Unsettled
+from compass.director.report import about_formation, fields, text
 from compass.errors import CompassError, InvalidData, InvalidOperation, NotFound, Unauthorized
 from compass.ids import FormationId, TenantId
 from compass.postgres.pool import Database, Tx
 
 _FIELDS: Final = frozenset({"state", "error"})
 _DRAFT: Final = "DRAFT"
-_MOST_RECORDED: Final = 100
-"""How many reports about one group are kept; nobody has that many to make about one notification."""
 
 
 @dataclass(frozen=True)
@@ -56,21 +52,6 @@ FROM formation JOIN formation_template template ON template.id = formation.forma
 WHERE formation.id = %(formation)s
 FOR NO KEY UPDATE OF formation
 """
-RECORD = """
--- formation_status.record
-WITH recorded AS (
-    INSERT INTO formation_report (formation_id, attempt, digest, state, applied)
-    VALUES (%(formation)s, %(attempt)s, %(digest)s, %(state)s, %(applied)s)
-    ON CONFLICT ON CONSTRAINT formation_report_once DO NOTHING
-    RETURNING id
-), forgotten AS (
-    DELETE FROM formation_report WHERE formation_id = %(formation)s AND id <= (
-        SELECT id FROM formation_report WHERE formation_id = %(formation)s
-        ORDER BY id DESC OFFSET %(most)s - 1 LIMIT 1
-    )
-)
-SELECT EXISTS (SELECT FROM recorded)
-"""
 
 
 class Reports:
@@ -98,7 +79,8 @@ async def report(tx: Tx, caller: Caller, formation: str, given: Report) -> None:
         raise _refusal(caller, row)
     state = _meant(row, given.state)
     applied = row["state"] in (*BEGINNING, *ENDING)
-    if not await _recorded(tx, row, given, state, applied=applied) or not applied:
+    is_new = await about_formation(tx, row, state, given.error, applied=applied)
+    if not is_new or not applied:
         return
     group = Unsettled(FormationId(row["id"]), row["name"], row["state"], TenantId(row["tenant_id"]))
     if state is State.READY:
@@ -123,17 +105,3 @@ def _meant(row: asyncpg.Record, said: str) -> State:
         operation = Operation.DELETE if is_end else Operation.CREATE
         raise InvalidOperation(reason=f"the state {said[:100]} does not go with the operation {operation}")
     return state
-
-
-async def _recorded(tx: Tx, row: asyncpg.Record, given: Report, state: State, *, applied: bool) -> bool:
-    """Whether this was not reported in this attempt before."""
-    is_new: bool = await tx.value(
-        RECORD,
-        formation=row["id"],
-        attempt=row["attempt"],
-        digest=hashlib.sha256(orjson.dumps([state, given.error])).digest(),
-        state=state,
-        applied=applied,
-        most=_MOST_RECORDED,
-    )
-    return is_new
