@@ -552,31 +552,30 @@ def _template_data(
 ) -> Record:
     tenant = webhook_template.tenant(data["tenant"] or {}, data["tenant_labels"] or {})
     ended = {"id": pair.formation, "name": formation_name}
-    common = {
-        "formation": webhook_template.formation(data["formation"] or ended),
-        "assignment": webhook_template.assignment(data["assignment"] or {}),
-        "reverse": webhook_template.assignment(data["reverse"] or {}),
-        "customer": webhook_template.customer(data["ancestors"] or {}, ""),
-    }
+    common = webhook_template.of_pair(
+        operation.for_templates,
+        formation=webhook_template.formation(data["formation"] or ended),
+        assignment=webhook_template.assignment(data["assignment"] or {}),
+        reverse=webhook_template.assignment(data["reverse"] or {}),
+        customer=webhook_template.customer(data["ancestors"] or {}, ""),
+    )
     if pair.is_mapping:
         return webhook_template.application_tenant_mapping(
-            operation.for_templates,
+            common,
             source_template=_template(source),
             source=_application(source, tenant),
             target_template=_template(target),
             target=_application(target, tenant),
-            **common,
         )
     application, system = _application_first(pair, source, target)
     context = system["runtime_context"]
     return webhook_template.configuration_changed(
-        operation.for_templates,
+        common,
         application_template=_template(application),
         application=_application(application, tenant),
         runtime=webhook_template.runtime(system["runtime"] or {}, system["runtime_labels"] or {}, tenant),
         runtime_context=context
         and webhook_template.runtime_context(context, system["runtime_context_labels"] or {}, tenant),
-        **common,
     )
 
 

@@ -131,57 +131,41 @@ def customer(ancestors: Mapping[str, str], path: str) -> Record:
     )
 
 
-def configuration_changed(
-    operation: str,
-    *,
-    application_template: Record,
-    application: Record,
-    runtime: Record,
-    runtime_context: Record | None,
-    formation: Record,
-    assignment: Record,
-    reverse: Record,
-    customer: Record,
-) -> Record:
-    """The data of a CONFIGURATION_CHANGED notification; without a context it is about the runtime itself."""
+def of_pair(operation: str, *, formation: Record, assignment: Record, reverse: Record, customer: Record) -> Record:
+    """What every notification about a pair of a group has, whoever the two are."""
     return Record(
         Operation=operation,
         FormationID=formation["ID"],
         Formation=formation,
-        ApplicationTemplate=application_template,
-        Application=application,
-        Runtime=runtime,
-        RuntimeContext=runtime_context,
         CustomerTenantContext=customer,
         Assignment=assignment,
         ReverseAssignment=reverse,
     )
 
 
+def configuration_changed(
+    pair: Record, *, application_template: Record, application: Record, runtime: Record, runtime_context: Record | None
+) -> Record:
+    """The data of a CONFIGURATION_CHANGED notification; without a context it is about the runtime itself."""
+    return Record(
+        pair,
+        ApplicationTemplate=application_template,
+        Application=application,
+        Runtime=runtime,
+        RuntimeContext=runtime_context,
+    )
+
+
 def application_tenant_mapping(
-    operation: str,
-    *,
-    source_template: Record,
-    source: Record,
-    target_template: Record,
-    target: Record,
-    formation: Record,
-    assignment: Record,
-    reverse: Record,
-    customer: Record,
+    pair: Record, *, source_template: Record, source: Record, target_template: Record, target: Record
 ) -> Record:
     """The data of an APPLICATION_TENANT_MAPPING notification; the target is told of the source."""
     return Record(
-        Operation=operation,
-        FormationID=formation["ID"],
-        Formation=formation,
+        pair,
         SourceApplicationTemplate=source_template,
         SourceApplication=source,
         TargetApplicationTemplate=target_template,
         TargetApplication=target,
-        CustomerTenantContext=customer,
-        Assignment=assignment,
-        ReverseAssignment=reverse,
     )
 
 
@@ -209,31 +193,28 @@ def _texts(labels: Mapping[str, Any]) -> TextMap:
 _NOBODY: Final = tenant({}, {})
 _EMPTY_APPLICATION: Final = application({}, {}, _NOBODY)
 _EMPTY_TEMPLATE: Final = application_template({"id": ""}, {})
+_EMPTY_FORMATION: Final = formation({})
+_EMPTY_CUSTOMER: Final = customer({}, "")
+_EMPTY_PAIR: Final = of_pair(
+    "", formation=_EMPTY_FORMATION, assignment=assignment({}), reverse=assignment({}), customer=_EMPTY_CUSTOMER
+)
 _EMPTY: Final[Mapping[str, Record]] = {
     # Other than when it is sent, everything is there: what a template reads behind an `if` is tried out as well.
     "CONFIGURATION_CHANGED": configuration_changed(
-        "",
+        _EMPTY_PAIR,
         application_template=_EMPTY_TEMPLATE,
         application=_EMPTY_APPLICATION,
         runtime=runtime({}, {}, _NOBODY),
         runtime_context=runtime_context({}, {}, _NOBODY),
-        formation=formation({}),
-        assignment=assignment({}),
-        reverse=assignment({}),
-        customer=customer({}, ""),
     ),
     "APPLICATION_TENANT_MAPPING": application_tenant_mapping(
-        "",
+        _EMPTY_PAIR,
         source_template=_EMPTY_TEMPLATE,
         source=_EMPTY_APPLICATION,
         target_template=_EMPTY_TEMPLATE,
         target=_EMPTY_APPLICATION,
-        formation=formation({}),
-        assignment=assignment({}),
-        reverse=assignment({}),
-        customer=customer({}, ""),
     ),
-    "FORMATION_LIFECYCLE": formation_lifecycle("", formation=formation({}), customer=customer({}, "")),
+    "FORMATION_LIFECYCLE": formation_lifecycle("", formation=_EMPTY_FORMATION, customer=_EMPTY_CUSTOMER),
     "REGISTER_APPLICATION": of_application(_EMPTY_APPLICATION, "", {}),
     "UNREGISTER_APPLICATION": of_application(_EMPTY_APPLICATION, "", {}),
 }
