@@ -248,11 +248,13 @@ WITH leaving AS (
     SET state = 'DELETING', configuration = NULL, error = NULL, reported = NULL, attempt = attempt + 1,
         last_state_change_timestamp = now()
     WHERE id IN (SELECT id FROM ending WHERE told)
+    RETURNING id
 ), begun AS (
     INSERT INTO assignment_operation (formation_assignment_id, formation_id, type, triggered_by)
     SELECT id, formation_id, 'UNASSIGN', 'UNASSIGN_OBJECT' FROM ending WHERE told
 ), forgotten AS (
-    DELETE FROM formation_assignment_delivery WHERE formation_assignment_id IN (SELECT id FROM ending)
+    -- After its pair was locked, as everybody does it; with those that left at once theirs are gone.
+    DELETE FROM formation_assignment_delivery WHERE formation_assignment_id IN (SELECT id FROM left_later)
 ), parted AS (
     SELECT formation, id, jsonb_agg(
             jsonb_build_array(source, source_type, target, target_type) ORDER BY source, target

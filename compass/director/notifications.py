@@ -142,6 +142,17 @@ LEFT JOIN formation_assignment ending ON ending.formation_id = %(formation)s
     AND ending.source = told.source AND ending.target = told.target AND ending.state IN ('DELETING', 'DELETE_ERROR')
 ORDER BY told.source, told.target
 """
+_UNSETTLED_OF = f"""
+FROM formation_assignment pair JOIN formation ON formation.id = pair.formation_id
+WHERE formation.id = %(formation)s AND formation.state NOT IN {_NOT_BEGUN}
+    AND pair.state IN ('INITIAL', 'CREATE_ERROR', 'DELETING', 'DELETE_ERROR')
+ORDER BY pair.id
+"""
+LOCK_UNSETTLED = f"""
+-- notifications.lock_unsettled
+-- By itself: what waits for a lock here is read by the next statement as it became in the meantime.
+SELECT pair.id {_UNSETTLED_OF} FOR NO KEY UPDATE OF pair
+"""
 UNSETTLED = f"""
 -- notifications.unsettled
 SELECT pair.id, pair.source, pair.source_type, pair.target, pair.target_type, pair.state,
@@ -152,10 +163,7 @@ SELECT pair.id, pair.source, pair.source_type, pair.target, pair.target_type, pa
           JOIN delivery ON delivery.id = link.delivery_id
           WHERE link.formation_assignment_id = pair.id
           GROUP BY delivery.receiver HAVING bool_and(link.agreed_to IS NOT NULL)) AS agreed
-FROM formation_assignment pair JOIN formation ON formation.id = pair.formation_id
-WHERE formation.id = %(formation)s AND formation.state NOT IN {_NOT_BEGUN}
-    AND pair.state IN ('INITIAL', 'CREATE_ERROR', 'DELETING', 'DELETE_ERROR')
-ORDER BY pair.id
+{_UNSETTLED_OF}
 """
 REVERSE = """
 -- notifications.reverse
@@ -308,7 +316,11 @@ class Notifications:
         await self._part(tx, event.formation, parted, event.name)
 
     async def resynchronized(self, tx: Tx, event: FormationResynchronized) -> None:
-        """Every webhook that did not agree yet is told: what is on its way at once, all else anew, as it is now."""
+        """Every webhook that did not agree yet is told: what is on its way at once, all else anew, as it is now.
+
+        The pairs are locked first: whoever says something about one, or ends it, comes before all of it or after.
+        """
+        await tx.run(LOCK_UNSETTLED, formation=event.formation)
         rows = await tx.rows(UNSETTLED, formation=event.formation)
         await hurry(tx, sorted({receiver for row in rows for receiver in row["under_way"] or ()}))
         spared = {row["id"]: (*(row["under_way"] or ()), *row["agreed"]) for row in rows}

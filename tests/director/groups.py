@@ -3,17 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
 
+import pytest
+
 from compass.delivery.attempt import RetryRules
+from compass.delivery.enqueue import Delivery
 from compass.delivery.worker import DeliveryWork, Worker
 from compass.director.formation_lifecycle import FormationLifecycle
 from compass.director.notifications import Notifications
 from compass.director.webhook_delivery import Calls
 from compass.outbound.door import Door, DoorSettings
 from compass.outbox.relay import Relay, reactions
+from compass.postgres.pool import Tx
 from compass.postgres.queue import WorkSettings
 
 PLANE = "https://plane.test:8443"
@@ -230,3 +234,57 @@ async def idle(director: Any) -> None:
         return bool(waiting == 0)
 
     await until(nothing_waits)
+
+
+async def all_due(director: Any) -> list[Delivery]:
+    """What is on its way, as the worker sees it."""
+    async with director.database.transaction() as tx:
+        rows = await tx.rows(
+            "-- test.due\nSELECT id, sequence, tenant_id AS tenant, receiver, subject, kind, method, url, headers,"
+            " body, facts, created_at FROM delivery WHERE state = 'PENDING' ORDER BY sequence"
+        )
+    return [
+        Delivery(**dict(row), attempt=1, failures=0, attempted_at=datetime.now(UTC), since_first=timedelta(0))
+        for row in rows
+    ]
+
+
+@asynccontextmanager
+async def interrupted(
+    director: Any, monkeypatch: pytest.MonkeyPatch, sql: str, happens: Callable[[Tx], Awaitable[None]]
+) -> AsyncIterator[None]:
+    """Between the answer to this statement and the next one something else is committed, or waits for a lock of ours.
+
+    When this ends, so has that.
+    """
+    others: list[asyncio.Task[None]] = []
+    rows = Tx.rows
+
+    async def meanwhile() -> None:
+        async with director.database.transaction() as tx:
+            await happens(tx)
+
+    async def came_as_far_as_it_can() -> bool:
+        return others[0].done() or await _is_waiting_for_a_lock(director)
+
+    async def read(tx: Tx, asked: str, /, **parameters: Any) -> Any:
+        found = await rows(tx, asked, **parameters)
+        if asked is sql and not others:
+            others.append(asyncio.create_task(meanwhile()))
+            await until(came_as_far_as_it_can)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tx, "rows", read)
+        yield
+    [other] = others
+    await other
+
+
+async def _is_waiting_for_a_lock(director: Any) -> bool:
+    async with director.database.transaction() as tx:
+        waiting = await tx.value(
+            "-- test.locks\nSELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+    return bool(waiting)

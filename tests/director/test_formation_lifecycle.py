@@ -19,7 +19,6 @@ from compass.director import runtime as runtime_noun
 from compass.director.formation import FormationCreated, FormationDeleting, FormationResynchronized, NewFormation
 from compass.director.formation_lifecycle import FormationLifecycle, Unsettled
 from compass.ids import FormationId, RuntimeId
-from compass.postgres.pool import Tx
 from tests.delivery.receiver import Behaviour, Call, answer, hangs, receiving, takes_it
 from tests.director.catalogue import counted
 from tests.director.groups import (
@@ -29,12 +28,14 @@ from tests.director.groups import (
     PLANE,
     QUICK,
     Announced,
+    all_due,
     application,
     assign,
     condition,
     deliveries,
     group,
     idle,
+    interrupted,
     labels,
     relayed,
     runtime,
@@ -563,19 +564,6 @@ async def one_due(director: Any) -> Delivery:
     return (await all_due(director))[0]
 
 
-async def all_due(director: Any) -> list[Delivery]:
-    """What is on its way, as the worker sees it."""
-    async with director.database.transaction() as tx:
-        rows = await tx.rows(
-            "-- test.due\nSELECT id, sequence, tenant_id AS tenant, receiver, subject, kind, method, url, headers,"
-            " body, facts, created_at FROM delivery WHERE state = 'PENDING' ORDER BY sequence"
-        )
-    return [
-        Delivery(**dict(row), attempt=1, failures=0, attempted_at=datetime.now(UTC), since_first=timedelta(0))
-        for row in rows
-    ]
-
-
 async def test_an_event_that_is_handed_over_twice_makes_one_call(director: Any) -> None:
     group_ = await told(director, SILENT)
     await group_.create()
@@ -755,39 +743,12 @@ async def tell_while(
     director: Any, group_: Lifecycle, monkeypatch: pytest.MonkeyPatch, happens: Callable[[Any], Awaitable[None]]
 ) -> None:
     """Tell whoever did not agree yet; once it was read who that is, the other happens, or waits until they are told."""
-    others: list[asyncio.Task[None]] = []
-    rows = Tx.rows
-
-    async def meanwhile() -> None:
-        async with director.database.transaction() as tx:
-            await happens(tx)
-
-    async def came_as_far_as_it_can() -> bool:
-        return others[0].done() or await is_waiting_for_a_lock(director)
-
-    async def interrupted(tx: Tx, sql: str, /, **parameters: Any) -> Any:
-        found = await rows(tx, sql, **parameters)
-        if sql is formation_lifecycle.AUDIENCE:
-            others.append(asyncio.create_task(meanwhile()))
-            await until(came_as_far_as_it_can)
-        return found
-
     event = FormationResynchronized(director.caller.tenant, FormationId(group_.formation))
-    with monkeypatch.context() as patch:
-        patch.setattr(Tx, "rows", interrupted)
-        async with director.database.transaction() as tx:
-            await FormationLifecycle(PLANE).tell(tx, event)
-    [other] = others
-    await other
-
-
-async def is_waiting_for_a_lock(director: Any) -> bool:
-    async with director.database.transaction() as tx:
-        waiting = await tx.value(
-            "-- test.locks\nSELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-    return bool(waiting)
+    async with (
+        interrupted(director, monkeypatch, formation_lifecycle.AUDIENCE, happens),
+        director.database.transaction() as tx,
+    ):
+        await FormationLifecycle(PLANE).tell(tx, event)
 
 
 # Webhooks that come and go

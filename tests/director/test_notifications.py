@@ -11,10 +11,16 @@ import orjson
 import pytest
 from standardwebhooks import Webhook
 
+from compass.delivery.enqueue import Delivery
 from compass.director import application as application_noun
+from compass.director import formation_assignment, notifications
 from compass.director import runtime as runtime_noun
 from compass.director.assignment_status import Reports
+from compass.director.formation import FormationResynchronized
+from compass.director.formation_assignment import BEGINNING, CLIENT, Joining, Leaving
+from compass.director.notifications import Notifications
 from compass.errors import Unauthorized
+from compass.ids import FormationId
 from compass.outbox.append import append
 from compass.outbox.relay import Relay
 from compass.postgres.pool import Tx
@@ -25,6 +31,7 @@ from tests.director.groups import (
     SET_RUNTIME_LABEL,
     STATUS,
     Announced,
+    all_due,
     application,
     assign,
     condition,
@@ -32,6 +39,7 @@ from tests.director.groups import (
     deliveries,
     group,
     idle,
+    interrupted,
     labels,
     relayed,
     runtime,
@@ -653,6 +661,45 @@ async def test_resynchronizing_sends_what_was_given_up_anew_and_hurries_what_is_
     assert len({call.id for call in receiver.calls}) == 2
 
 
+async def test_what_is_told_anew_decides_nothing_about_what_began_again_meanwhile(
+    director: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, cluster = await application(director, "one"), await runtime(director, "cluster")
+    agreeing, refusing = [
+        (await webhook(director, "https://receiver.example", application=app))["id"] for _ in range(2)
+    ]
+    formation = FormationId(await group(director, "g", applications=[app], runtimes=[cluster]))
+    await relayed(director)
+    for due in await all_due(director):
+        async with director.database.transaction() as tx:
+            if due.receiver == agreeing:
+                await _taken(tx, due)
+            else:
+                await formation_assignment.refused(tx, due.id, BEGINNING, message="no", code=CLIENT)
+            await tx.run("-- test.over\nUPDATE delivery SET state = 'DELIVERED' WHERE id = %(id)s", id=due.id)
+
+    async def begins_again(tx: Tx) -> None:
+        await formation_assignment.leave(tx, [Leaving(formation, app, silently=False)])
+        await formation_assignment.join(tx, [Joining(formation, app, "APPLICATION", waits=False)])
+
+    async with (
+        interrupted(director, monkeypatch, notifications.UNSETTLED, begins_again),
+        director.database.transaction() as tx,
+    ):
+        await Notifications(PLANE).resynchronized(tx, FormationResynchronized(director.caller.tenant, formation))
+    [again] = await all_due(director)
+    assert again.receiver == refusing
+    async with director.database.transaction() as tx:
+        await _taken(tx, again)
+
+    # The other has its say about the new beginning as well, and was not heard yet.
+    assert (cluster, app, "INITIAL") in await states(director, "g")
+
+
+async def _taken(tx: Tx, due: Delivery) -> None:
+    await formation_assignment.taken(tx, due.id, BEGINNING, receiver=due.receiver, sequence=due.sequence)
+
+
 async def _is_ready(director: Any, name: str) -> bool:
     return await condition(director, name) == "READY"
 
@@ -748,6 +795,7 @@ async def test_the_number_of_statements_of_a_reaction_does_not_grow_with_the_gro
 
     assert counted == [
         *relay_s,
+        "-- notifications.lock_unsettled",
         "-- notifications.unsettled",
         "-- delivery_lane.hurry",
         "-- notification_constraint.of_notifications",
