@@ -21,7 +21,8 @@ from compass.ids import ApplicationId, TenantId
 from compass.postgres.pool import Database
 from compass.vault import Vault
 from tests.delivery.receiver import Call, answer, receiving
-from tests.faults.killed_operation import SETTINGS, Death, work
+from tests.faults.killed_operation import SETTINGS, work
+from tests.operations.death import Death
 
 ROOT = Path(__file__).parents[2]
 URLS = PublicUrls("https://plane.test:8443", "https://plane.test:8444")

@@ -1,39 +1,22 @@
 """A worker process that kills itself at one moment: python killed_worker.py DSN FOLDER DRIVER MOMENT AT BREAKS."""
 
 import asyncio
-import os
-import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
-from typing import Any
 
 from compass.app import PROVISIONER_OPERATIONS
 from compass.ids import RuntimeId
-from compass.operations.operation import Kind, Operation
 from compass.operations.worker import Worker
-from compass.postgres.pool import Database, Tx
+from compass.postgres.pool import Database
 from compass.provisioner.drivers.local import Local
 from compass.provisioner.infrastructure import AgentConfiguration, EndpointIdentity, Infrastructure, Observed
+from tests.operations.death import Death, DyingDatabase, dying
 from tests.provisioner.cloud import Cloud, Lies
 from tests.provisioner.conftest import QUICK, made_parts
 
 PLANE = "11111111-1111-4111-8111-111111111111"
 SLEEPS = (sys.executable, "-c", "import time; time.sleep(600)")
-
-
-class Death:
-    """Comes at one moment."""
-
-    def __init__(self, moment: str, at: str) -> None:
-        self.moment = moment
-        self.at = at
-
-    def if_now(self, moment: str, at: str) -> None:
-        """Kill -9, from inside."""
-        if (moment, at) == (self.moment, self.at):
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class DyingDriver:
@@ -69,40 +52,6 @@ class DyingDriver:
 
     async def keep(self, runtime: RuntimeId) -> None:
         await self.driver.keep(runtime)
-
-
-class DyingDatabase:
-    """In the instant after something was committed."""
-
-    def __init__(self, database: Database, death: Death) -> None:
-        self._database = database
-        self._death = death
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._database, name)
-
-    async def run(self, work: Callable[[Tx], Awaitable[Any]]) -> Any:
-        done = await self._database.run(work)
-        match work.__name__:
-            case "claim" if done[0]:
-                self._death.if_now("after the claim", done[0][0].operation.step)
-            case "enter":
-                self._death.if_now("after entering is committed", done.step)
-            case name:
-                self._death.if_now("after the commit", name)
-        return done
-
-
-def dying(kind: Kind, death: Death) -> Kind:
-    """The kind, dying before an entry or an end is committed."""
-
-    async def entered(_tx: Tx, op: Operation) -> None:
-        death.if_now("before entering is committed", op.step)
-
-    async def finished(_tx: Tx, op: Operation) -> None:
-        death.if_now("before the end is committed", op.kind)
-
-    return replace(kind, entered=entered, finished=finished)
 
 
 async def main(dsn: str, folder: str, driver: str, moment: str, at: str, breaks: str) -> None:

@@ -28,19 +28,19 @@ BUILDING = [
     ("after the claim", BUILT[0]),
     ("after the commit", "prepare"),
     ("after the commit", "look"),
-    ("before the end is committed", "provision"),
+    ("before the end is committed", "finish"),
     ("after the commit", "finish"),
 ]
 REMOVING = [
     *[(f"{when} the call", "delete") for when in AROUND],
     *[(f"{when} entering is committed", at) for at in REMOVED[1:] for when in AROUND],
     ("after the commit", "unregister"),
+    ("before the end is committed", "finish"),
     ("after the commit", "finish"),
 ]
 COMPENSATING = [
     *[(f"{when} entering is committed", REMOVED[0]) for when in AROUND],
     *REMOVING,
-    ("before the end is committed", "provision"),
 ]
 
 
@@ -117,7 +117,7 @@ async def test_a_failing_provisioning_whose_worker_is_killed_leaves_nothing(
     assert await provisioner.counts() == NOTHING
 
 
-@pytest.mark.parametrize(("moment", "at"), [*REMOVING, ("before the end is committed", "deprovision")])
+@pytest.mark.parametrize(("moment", "at"), REMOVING)
 async def test_a_deprovisioning_whose_worker_is_killed_leaves_nothing(
     provisioner: Provisioner, dsn: str, tmp_path: Path, moment: str, at: str
 ) -> None:
