@@ -30,7 +30,7 @@ from tests.model.play import (
 )
 from tests.model.rules_catalogue import bundle_given, bundle_problems, take_bundle
 from tests.model.values import (
-    filters,
+    filtered_page,
     label_keys,
     label_problem,
     label_value,
@@ -540,21 +540,17 @@ class ApplicationRules(Play):
     def applications(self, chance: Chance) -> None:
         """All that the tenant sees; a runtime those of its groups."""
         who = self.who(chance)
-        arguments = page_arguments(chance)
-        given = filters(chance) if who.runtime is None else None
-        if given is not None:
-            arguments["filter"] = given
+        arguments = filtered_page(chance) if who.runtime is None else page_arguments(chance)
         self.list_applications(who, arguments)
 
     def list_applications(self, who: Who, arguments: Json) -> None:
         """What one caller sees."""
-        given = arguments.get("filter")
 
         def expected() -> Any:
             who.in_tenant()
             if who.runtime is not None:
                 return self._of_runtime(who, who.runtime, arguments)
-            wanted = matching(given)
+            wanted = matching(arguments.get("filter"))
             found = [one for one in self.world.visible_applications(who) if wanted(one.labels)]
             return page([self.world.application(who, one) for one in found], arguments)
 
@@ -564,13 +560,10 @@ class ApplicationRules(Play):
     def applications_global(self, chance: Chance) -> None:
         """Of all tenants."""
         who = self.who(chance)
-        arguments = page_arguments(chance)
-        given = filters(chance)
-        if given is not None:
-            arguments["filter"] = given
+        arguments = filtered_page(chance)
 
         def expected() -> Any:
-            wanted = matching(given)
+            wanted = matching(arguments.get("filter"))
             rows = []
             for one in by_id(self.world.applications):
                 if wanted(one.labels):
@@ -597,14 +590,11 @@ class ApplicationRules(Play):
         """By what they call the tenant."""
         who = self.who(chance)
         local = chance.one_of(("local-1", "local-2"))
-        arguments = {"localTenantID": local, **page_arguments(chance)}
-        given = filters(chance)
-        if given is not None:
-            arguments["filter"] = given
+        arguments = {"localTenantID": local, **filtered_page(chance)}
 
         def expected() -> Any:
             found = self._of_local_tenant(who, local)
-            wanted = matching(given)
+            wanted = matching(arguments.get("filter"))
             rows = [self.world.application(who, one) for one in found if wanted(one.labels)]
             return page(rows, arguments, largest=None)
 

@@ -36,7 +36,7 @@ from tests.model.play import (
     untyped,
 )
 from tests.model.values import (
-    filters,
+    filtered_page,
     label_keys,
     label_problem,
     label_value,
@@ -855,13 +855,10 @@ class TemplateRules(Play):
     def templates(self, chance: Chance) -> None:
         """Everybody's, the tenant's own and its ancestors'."""
         who = self.who(chance)
-        arguments = page_arguments(chance)
-        given = filters(chance)
-        if given is not None:
-            arguments["filter"] = given
+        arguments = filtered_page(chance)
 
         def expected() -> Any:
-            wanted = matching(given)
+            wanted = matching(arguments.get("filter"))
             found = [one for one in by_id(self.world.formation_templates) if self._sees(who.tenant, one)]
             rows = [self.world.formation_template(who, one) for one in found if wanted(one.labels)]
             return page(rows, arguments)

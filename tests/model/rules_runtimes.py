@@ -21,7 +21,7 @@ from tests.model.play import (
     untyped,
 )
 from tests.model.values import (
-    filters,
+    filtered_page,
     label_keys,
     label_problem,
     label_value,
@@ -255,19 +255,15 @@ class RuntimeRules(Play):
     def runtimes(self, chance: Chance) -> None:
         """All that the tenant sees."""
         who = self.who(chance)
-        arguments = page_arguments(chance)
-        given = filters(chance)
-        if given is not None:
-            arguments["filter"] = given
+        arguments = filtered_page(chance)
         self.list_runtimes(who, arguments)
 
     def list_runtimes(self, who: Who, arguments: Json) -> None:
         """What one caller sees."""
-        given = arguments.get("filter")
 
         def expected() -> Any:
             who.in_tenant()
-            wanted = matching(given)
+            wanted = matching(arguments.get("filter"))
             found = [one for one in self.world.visible_runtimes(who) if wanted(one.labels)]
             return page([self.world.runtime(who, one) for one in found], arguments)
 

@@ -10,12 +10,11 @@ from tests.model.play import (
     not_found,
     operation,
     page,
-    page_arguments,
     untyped,
 )
 from tests.model.rules_applications import ApplicationRules
 from tests.model.values import (
-    filters,
+    filtered_page,
     labels,
     matching,
     refuse,
@@ -230,13 +229,10 @@ class ApplicationTemplateRules(ApplicationRules):
     def application_templates(self, chance: Chance) -> None:
         """All of them."""
         who = self.who(chance)
-        arguments = page_arguments(chance)
-        given = filters(chance)
-        if given is not None:
-            arguments["filter"] = given
+        arguments = filtered_page(chance)
 
         def expected() -> Any:
-            wanted = matching(given)
+            wanted = matching(arguments.get("filter"))
             found = [one for one in by_id(self.world.application_templates) if wanted(one.labels)]
             return page([self.world.application_template(who, one) for one in found], arguments)
 

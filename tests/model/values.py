@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from tests.model.model import Json, contains
-from tests.model.play import Chance, Refused, invalid_input, untyped
+from tests.model.play import Chance, Refused, invalid_input, page_arguments, untyped
 
 KEYS: Final = ("tier", "region", "legacy", "runtimeType", "applicationType", "global_subaccount_id", "isNormalized")
 VALUES: Final[Sequence[Any]] = ("gold", "true", True, ["gold", "silver"], {"a": 1, "b": ["x"]}, 7, "false")
@@ -69,11 +69,12 @@ def label_problem(key: str, value: Any) -> None:
 Matches = Callable[[Json], bool]
 
 
-def filters(chance: Chance) -> list[Json] | None:
-    """Label filters of a list, or none."""
-    if not chance.once_in(3):
-        return None
-    return [_filter(chance) for _ in range(1 + chance.number(1))]
+def filtered_page(chance: Chance) -> Json:
+    """Which part of a list, sometimes of what label filters leave of it."""
+    arguments = page_arguments(chance)
+    if chance.once_in(3):
+        arguments["filter"] = [_filter(chance) for _ in range(1 + chance.number(1))]
+    return arguments
 
 
 def _filter(chance: Chance) -> Json:
