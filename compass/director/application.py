@@ -183,10 +183,7 @@ _COUNT = (
 _FILTER = labels.Matching("application_label", "application_id", "access.application_id")
 # A runtime and an application share a group when each is the other's counterpart in an assignment. One that is being
 # taken apart counts no more, however long the application takes to hear of it.
-_SHARED = (
-    "EXISTS (SELECT 1 FROM formation_assignment shared WHERE shared.source = {c}.id AND shared.target = %s "
-    "AND shared.state NOT IN ('DELETING', 'DELETE_ERROR'))"
-)
+_SHARED = "formation_assignment shared WHERE shared.target = %s AND shared.state NOT IN ('DELETING', 'DELETE_ERROR')"
 # Who runs the plane may keep some applications from all runtimes, by their labels. Source: contract/director.md §6.1.
 _NOT_HIDDEN = (
     "({lent:hidden_applications}::jsonb IS NULL OR NOT EXISTS (SELECT 1 FROM application_label hidden "
@@ -208,9 +205,13 @@ def _for_runtime(query: str, runtime: str, above: str) -> Query:
     """
     page = Page(
         "Application",
-        source=_VISIBLE,
-        on=f"access.tenant_id = {{tenant}} AND {_SHARED % runtime} AND {_NOT_HIDDEN}",
-        order="access.application_id",
+        # Met in the order of the page: what comes after it is not looked up.
+        source=(
+            f"(SELECT DISTINCT shared.source AS id FROM {_SHARED % runtime}) AS met "
+            "JOIN application_tenant access ON access.application_id = met.id JOIN application {c} ON {c}.id = met.id"
+        ),
+        on=f"access.tenant_id = {{tenant}} AND {_NOT_HIDDEN}",
+        order="met.id",
         largest=None,
         instead={"name": _NAME_FOR_RUNTIME % above},
         exists=(
@@ -222,7 +223,7 @@ def _for_runtime(query: str, runtime: str, above: str) -> Query:
     return Query(query, scope="application:read", read=page, absent=lambda _: no_runtime)
 
 
-_IN_GROUPS = " AND " + _SHARED % "{runtime}"
+_IN_GROUPS = f" AND EXISTS (SELECT 1 FROM {_SHARED % '{runtime}'} AND shared.source = {{c}}.id)"
 _BY_LOCAL_TENANT = "access.tenant_id = {tenant} AND {c}.local_tenant_id = {arg:localTenantID}::text"
 
 
