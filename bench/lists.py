@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from bench.landscape import id_of, tenant_id
 from bench.reads import PAGES, WANTED_LATENCY_RATIO, asking, endpoint
-from bench.table import Line, interleaved
+from bench.table import Line, interleaved, one_core
 from compass.access.caller import Caller, Consumer, Flow
 from compass.access.scopes import BY_CONSUMER
 from compass.postgres.pool import Database
@@ -198,7 +198,10 @@ async def _against(
     variants: dict[str, Any] = {
         name: asking(endpoint(database), caller, asked, {}) for name, database in databases.items()
     }
-    taken = await interleaved(variants, seconds=1)
+    for ask in variants.values():
+        await ask()  # opens the connections, whose processes must be there
+    with one_core():
+        taken = await interleaved(variants, seconds=1)
     few, many = databases
     ratio = taken.ratio(many, few)
     return Line(section, what, taken.shown(), f"{ratio:.2f}{wanted}")
