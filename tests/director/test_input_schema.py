@@ -94,12 +94,12 @@ def test_parameters_that_are_missing_or_do_not_fit_are_refused() -> None:
 
 
 def test_a_pattern_written_to_hurt_costs_nothing() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
 
     with pytest.raises(Refused):
         input_schema.require('{"pattern": "^(a+)+$"}', json.dumps("a" * 60_000 + "b"))
 
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_parameters_have_a_limit_in_bytes() -> None:

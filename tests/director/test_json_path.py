@@ -51,9 +51,9 @@ def test_what_leads_to_several_values_or_is_no_path_is_refused_with_what_is_allo
 
 
 def test_a_long_path_is_refused_and_a_hostile_one_costs_nothing() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(json_path.JsonPathRefused, match="a JSONPath has at most 512 characters"):
         json_path.parse("$" + ".a" * 500_000)
     with pytest.raises(json_path.JsonPathRefused):
         json_path.parse("$" + "['" * 255)
-    assert time.monotonic() - began < 0.1
+    assert time.process_time() - began < 0.1

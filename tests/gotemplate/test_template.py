@@ -172,10 +172,10 @@ VALUES = st.recursive(
 @settings(max_examples=400, deadline=None)
 def test_random_text_is_a_template_or_refused_and_ends_in_time(pieces: list[str], wrapped: bool, data: object) -> None:
     source = "".join(f"{{{{{piece} .a $ 3}}}}" if wrapped else piece for piece in pieces)
-    started = time.monotonic()
+    started = time.process_time()
     with suppress(TemplateError):
         render_json(source, data)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 CALLS = st.sampled_from(sorted(FUNCTIONS.keys() - {"and", "or"}))
@@ -220,10 +220,10 @@ BIG = '{{$x := repeat 2500 "abcde fghi"}}'
     ids=lambda source: source[:60],
 )  # fmt: skip
 def test_a_template_made_to_exhaust_the_plane_is_refused_in_time(source: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(TemplateError):
         parse(source).render({})
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_a_typical_webhook_template_renders_within_a_millisecond() -> None:

@@ -9,6 +9,7 @@ With an ACCOUNT it first becomes that one, which root can; everybody else stays 
 import asyncio
 import os
 import pwd
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -58,5 +59,7 @@ async def migrating(dsn: str, folder: str) -> None:
 WHAT: dict[str, Callable[..., Coroutine[None, None, None]]] = {"run": run, "connect": connect, "migrate": migrating}
 
 
+# Whoever runs the tests in the background of a shell starts them with this signal ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with suppress(KeyboardInterrupt):
     asyncio.run(WHAT[sys.argv[1]](*sys.argv[2:]))

@@ -52,10 +52,10 @@ def test_what_costs_more_is_refused_and_told_why(text: str, wording: str) -> Non
 
 def test_fragments_that_multiply_are_counted_without_being_multiplied() -> None:
     chain = "".join(f"fragment F{n} on Q {{ a {{ ...F{n + 1} }} b {{ ...F{n + 1} }} }} " for n in range(2_000))
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(DocumentTooCostly):
         check(parsed("{ ...F0 } " + chain + "fragment F2000 on Q { a }"), DocumentLimits())
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_a_cycle_of_fragments_is_left_to_validation() -> None:
