@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from compass.access.caller import Caller
+from compass.access.tenancy import Reach
 from compass.ids import TenantId
 from compass.inputs import input_from, snake, wire_names
 from compass.postgres.pool import Tx
@@ -26,6 +27,16 @@ _REGISTERED: Final = "compass_command"
 
 class Selection(frozenset[str]):
     """The names of the fields selected of a command's answer, for one that does less when less is asked for."""
+
+
+@dataclass
+class Noted:
+    """What a command tells the audit log that cannot be seen from outside."""
+
+    system_auth: str | None = None
+    """Whom it was about, for a caller that showed a token. A query that sets this changed something and is recorded."""
+    result: Mapping[str, str] | None = None
+    """What came of it, for answers that are recorded no otherwise."""
 
 
 @dataclass(frozen=True)
@@ -52,22 +63,29 @@ class Declared:
 
     mutation: str
     scope: str
+    reach: Reach
     reply_before: bool
     prepare: Callable[..., Awaitable[Any]] | None
 
 
 def command(
-    mutation: str, *, scope: str, reply_before: bool = False, prepare: Callable[..., Awaitable[Any]] | None = None
+    mutation: str,
+    *,
+    scope: str,
+    reach: Reach = Reach.TENANT,
+    reply_before: bool = False,
+    prepare: Callable[..., Awaitable[Any]] | None = None,
 ) -> Callable[[_Function], _Function]:
     """Declare a function to be what a mutation does. An empty scope lets every authenticated caller call it.
 
-    `reply_before`: the answer is read before the command runs, for one that removes its object; the object is the
-    first argument. `prepare`: runs before the transaction opens, for what must not hold one (calls over the network);
-    it gets the mutation's arguments and parts by type, and its result is handed to the command as `prepared`.
+    `reach`: how far the database lets it go, and its answer with it. `reply_before`: the answer is read before the
+    command runs, for one that removes its object; the object is the first argument. `prepare`: runs before the
+    transaction opens, for what must not hold one (calls over the network); it gets the mutation's arguments and parts
+    by type, and its result is handed to the command as `prepared`.
     """
 
     def declared(function: _Function) -> _Function:
-        setattr(function, _REGISTERED, Declared(mutation, scope, reply_before, prepare))
+        setattr(function, _REGISTERED, Declared(mutation, scope, reach, reply_before, prepare))
         return function
 
     return declared
@@ -94,6 +112,7 @@ class Command:
         declared: Declared = getattr(function, _REGISTERED)
         self.mutation = declared.mutation
         self.scope = declared.scope
+        self.reach = declared.reach
         self.reply_before = declared.reply_before
         self._function = function
         self._prepare = declared.prepare
@@ -116,7 +135,8 @@ class Command:
             for parameter, (_, type_name) in zip(positional[2:], self._arguments, strict=True)
         ]
         self._selection = next((name for name, hint in hints.items() if hint is Selection), None)
-        self._parts = _wanted_parts(function, parts, skip={"prepared", self._selection or ""})
+        self._noted = next((name for name, hint in hints.items() if hint is Noted), None)
+        self._parts = _wanted_parts(function, parts, skip={"prepared", self._selection or "", self._noted or ""})
         self._prepare_parts = _wanted_parts(self._prepare, parts, skip=set()) if self._prepare else {}
 
     def allowed(self, caller: Caller) -> None:
@@ -137,11 +157,19 @@ class Command:
         return {"prepared": await self._prepare(caller, *arguments, **self._prepare_parts)}
 
     async def run(
-        self, tx: Tx, caller: Caller, arguments: Sequence[Any], prepared: Mapping[str, Any], selection: Selection
+        self,
+        tx: Tx,
+        caller: Caller,
+        arguments: Sequence[Any],
+        prepared: Mapping[str, Any],
+        selection: Selection,
+        noted: Noted,
     ) -> Any:
         """Run the command in the given transaction."""
         who = caller.in_tenant() if self._wants_tenant else caller
-        asked = {self._selection: selection} if self._selection else {}
+        asked: dict[str, Any] = {self._selection: selection} if self._selection else {}
+        if self._noted:
+            asked[self._noted] = noted
         return await self._function(tx, who, *arguments, **self._parts, **prepared, **asked)
 
 

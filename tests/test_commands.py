@@ -7,13 +7,14 @@ from typing import Annotated, Any
 import pytest
 
 from compass.access.caller import Caller, Consumer, Flow
-from compass.commands import Command, SchemaMismatch, Selection, command, commands_in
+from compass.commands import Command, Noted, SchemaMismatch, Selection, command, commands_in
 from compass.errors import InsufficientScopes, InvalidInput, TenantRequired
 from compass.ids import TenantId
 from compass.inputs import Length
 from compass.postgres.pool import Tx
 from compass.reads.document import Schema
 
+NOTED = Noted()
 SCHEMA = Schema(
     """
     input NewPotInput { name: String!  maxSize: Int }
@@ -47,16 +48,18 @@ def bound(function: Any, **parts: Any) -> Command:
 
 async def ran(made: Command, arguments: dict[str, Any], caller: Caller = ME) -> Any:
     read = made.read_arguments(arguments)
-    return await made.run(TX, caller, read, await made.prepare(caller, read), Selection({"id"}))
+    return await made.run(TX, caller, read, await made.prepare(caller, read), Selection({"id"}), NOTED)
 
 
 async def test_a_command_gets_the_tenant_the_arguments_and_the_parts_it_names() -> None:
     @command("makePot", scope="pot:write")
-    async def make(tx: Tx, tenant: TenantId, new: NewPot, mode: str, *, shelf: Shelf, selected: Selection) -> Any:
-        return tx, tenant, new, mode, shelf, selected
+    async def make(
+        tx: Tx, tenant: TenantId, new: NewPot, mode: str, *, shelf: Shelf, selected: Selection, noted: Noted
+    ) -> Any:
+        return tx, tenant, new, mode, shelf, selected, noted
 
     assert await ran(bound(make), {"in": {"name": "a", "maxSize": 3}, "mode": "SYNC"}) == (
-        TX, "t", NewPot("a", 3), "SYNC", SHELF, {"id"},
+        TX, "t", NewPot("a", 3), "SYNC", SHELF, {"id"}, NOTED,
     )  # fmt: skip
     with pytest.raises(TenantRequired):
         await ran(bound(make), {"in": {"name": "a"}, "mode": "SYNC"}, replace(ME, tenant=None))

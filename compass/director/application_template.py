@@ -17,6 +17,7 @@ import asyncpg
 import orjson
 
 from compass.access.caller import Caller, Flow
+from compass.access.tenancy import Reach
 from compass.commands import command
 from compass.director import application, bundle, json_path, label, webhook
 from compass.director.application import NewApplication
@@ -346,7 +347,7 @@ LIMIT 2
 """
 
 
-@command("createApplicationTemplate", scope="application_template:write")
+@command("createApplicationTemplate", scope="application_template:write", reach=Reach.PLANE)
 async def create(
     tx: Tx, caller: Caller, new: NewApplicationTemplate, *, vault: Vault, landscape: LandscapeSettings
 ) -> ApplicationTemplateId:
@@ -372,7 +373,7 @@ async def create(
     return template
 
 
-@command("updateApplicationTemplate", scope="application_template:write")
+@command("updateApplicationTemplate", scope="application_template:write", reach=Reach.PLANE)
 async def update(
     tx: Tx,
     caller: Caller,
@@ -412,7 +413,7 @@ async def update(
     return template
 
 
-@command("deleteApplicationTemplate", scope="application_template:write", reply_before=True)
+@command("deleteApplicationTemplate", scope="application_template:write", reach=Reach.PLANE, reply_before=True)
 async def delete(tx: Tx, _caller: Caller, template: ApplicationTemplateId, *, vault: Vault) -> None:
     """Remove a template and its webhooks; the applications made from it stay, without a template.
 

@@ -4,13 +4,14 @@ Global, not a tenant's. A subject is kept in one order whatever order it was giv
 mapped once. Source: contract/director.md §18.
 """
 
-import re
 from dataclasses import dataclass
 from typing import Annotated, Final
 
 import asyncpg
 
-from compass.access.caller import Caller
+from compass.access import subject
+from compass.access.caller import Caller, Consumer
+from compass.access.tenancy import Reach
 from compass.commands import command
 from compass.errors import NotFound, NotUnique
 from compass.ids import CertificateSubjectMappingId
@@ -20,32 +21,9 @@ from compass.outbox.events import Event
 from compass.postgres.pool import Tx
 from compass.reads.plan import One, Page, Query, Read, timestamp
 
-CONSUMER_TYPES: Final = frozenset(
-    {
-        "Runtime",
-        "External Certificate",
-        "Application",
-        "Integration System",
-        "Static User",
-        "Super Admin",
-        "Technical Client",
-        "Business Integration",
-        "Managed Application Provider Operator",
-        "Managed Application Consumer",
-        "Application Provider",
-        "Landscape Resource Operator",
-        "Tenant Discovery Operator",
-        "Instance Creator",
-        "Formation Viewer",
-    }
-)
-"""Source: contract/director.md §2."""
 ACCESS_LEVELS: Final = frozenset(
     {"customer", "account", "subaccount", "organization", "folder", "resource-group", "cost-object", "global"}
 )
-_ONCE: Final = ("CN", "O", "L", "C")
-_SEPARATOR: Final = re.compile(r"(?<!\\),")
-"""A comma inside a value is written with a backslash before it. Source: RFC 4514 §2.4."""
 
 # Errors
 
@@ -61,26 +39,8 @@ def _taken() -> NotUnique:
 # Inputs
 
 
-def ordered(subject: str) -> str | None:
-    """The subject as it is kept: CN, OU sorted, O, L, C. None when it has not exactly these parts.
-
-    Other attributes are refused and not dropped: a mapping would otherwise fit more certificates than it says.
-    """
-    parts: dict[str, list[str]] = {}
-    for part in _SEPARATOR.split(subject):
-        attribute, _, value = part.partition("=")
-        parts.setdefault(attribute.strip().upper(), []).append(value.strip())
-    if parts.keys() != {*_ONCE, "OU"} or any(len(parts[attribute]) != 1 for attribute in _ONCE):
-        return None
-    if not all(value for values in parts.values() for value in values):
-        return None
-    return ", ".join(
-        f"{attribute}={value}" for attribute in ("CN", "OU", "O", "L", "C") for value in sorted(parts[attribute])
-    )
-
-
 def _complete_subject(value: str, /) -> str | None:
-    if ordered(value) is None:
+    if subject.of_text(value) is None:
         return "must have exactly one CN, O, L and C and at least one OU, each with a value, and nothing else"
     return None
 
@@ -92,7 +52,7 @@ def _known_levels(value: list[str], /) -> str | None:
 
 
 def _known_consumer(value: str, /) -> str | None:
-    return None if value in CONSUMER_TYPES else "must be a valid value"
+    return None if value in set(Consumer) else "must be a valid value"
 
 
 @dataclass(frozen=True)
@@ -169,12 +129,12 @@ DELETE FROM certificate_subject_mapping WHERE id = %(id)s
 """
 
 
-@command("createCertificateSubjectMapping", scope="certificate_subject_mapping:write")
+@command("createCertificateSubjectMapping", scope="certificate_subject_mapping:write", reach=Reach.PLANE)
 async def create(tx: Tx, _caller: Caller, new: NewMapping) -> CertificateSubjectMappingId:
     """Say for whom certificates of a subject speak. Raises NotUnique. Emits CertificateSubjectMappingsChanged."""
     created = await tx.value(
         CREATE,
-        subject=ordered(new.subject),
+        subject=subject.of_text(new.subject),
         consumer_type=new.consumer_type,
         internal_consumer_id=new.internal_consumer_id,
         tenant_access_levels=list(new.tenant_access_levels),
@@ -185,7 +145,7 @@ async def create(tx: Tx, _caller: Caller, new: NewMapping) -> CertificateSubject
     return CertificateSubjectMappingId(created)
 
 
-@command("updateCertificateSubjectMapping", scope="certificate_subject_mapping:write")
+@command("updateCertificateSubjectMapping", scope="certificate_subject_mapping:write", reach=Reach.PLANE)
 async def update(
     tx: Tx, _caller: Caller, mapping: CertificateSubjectMappingId, changed: NewMapping
 ) -> CertificateSubjectMappingId:
@@ -197,7 +157,7 @@ async def update(
         found = await tx.value(
             UPDATE,
             id=mapping,
-            subject=ordered(changed.subject),
+            subject=subject.of_text(changed.subject),
             consumer_type=changed.consumer_type,
             internal_consumer_id=changed.internal_consumer_id,
             tenant_access_levels=list(changed.tenant_access_levels),
@@ -210,7 +170,9 @@ async def update(
     return CertificateSubjectMappingId(found)
 
 
-@command("deleteCertificateSubjectMapping", scope="certificate_subject_mapping:write", reply_before=True)
+@command(
+    "deleteCertificateSubjectMapping", scope="certificate_subject_mapping:write", reach=Reach.PLANE, reply_before=True
+)
 async def delete(tx: Tx, _caller: Caller, mapping: CertificateSubjectMappingId) -> None:
     """Remove a mapping and answer what it was. Raises NotFound. Emits CertificateSubjectMappingsChanged."""
     if not await tx.run(DELETE, id=mapping):

@@ -13,7 +13,7 @@ import asyncpg
 import orjson
 
 from compass.access.caller import Caller
-from compass.access.tenancy import application_refusal, runtime_refusal
+from compass.access.tenancy import Reach, application_refusal, runtime_refusal
 from compass.commands import Selection, command
 from compass.director import (
     application_operation,
@@ -434,7 +434,7 @@ async def _unassign(tx: Tx, tenant: TenantId, participant: str, kind: str, group
     return formation
 
 
-@command("unassignFormationGlobal", scope="formation:global_write")
+@command("unassignFormationGlobal", scope="formation:global_write", reach=Reach.PLANE)
 async def unassign_global(tx: Tx, _caller: Caller, participant: str, kind: str, formation: FormationId) -> FormationId:
     """Take an application or a runtime out of a group of any tenant, as `unassign` does in the group's own.
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 import asyncpg
 
 from compass.access.caller import Caller
+from compass.access.tenancy import Reach
 from compass.commands import command
 from compass.director import constraint_operators, formation_template
 from compass.director.constraint_operators import DESTINATION_CREATOR, OPERATORS, Occasion, Target, When
@@ -206,7 +207,7 @@ WHERE formation_template_id = %(template)s AND formation_constraint_id = %(const
 """
 
 
-@command("createFormationConstraint", scope="formation_constraint:write")
+@command("createFormationConstraint", scope="formation_constraint:write", reach=Reach.PLANE)
 async def create(tx: Tx, _caller: Caller, new: NewFormationConstraint) -> FormationConstraintId:
     """Add a rule. A GLOBAL one holds at once, another from when it is attached.
 
@@ -234,7 +235,7 @@ async def create(tx: Tx, _caller: Caller, new: NewFormationConstraint) -> Format
     return constraint
 
 
-@command("updateFormationConstraint", scope="formation_constraint:write")
+@command("updateFormationConstraint", scope="formation_constraint:write", reach=Reach.PLANE)
 async def update(
     tx: Tx, _caller: Caller, constraint: FormationConstraintId, changes: FormationConstraintChanges
 ) -> FormationConstraintId:
@@ -258,7 +259,7 @@ async def update(
     return constraint
 
 
-@command("deleteFormationConstraint", scope="formation_constraint:write", reply_before=True)
+@command("deleteFormationConstraint", scope="formation_constraint:write", reach=Reach.PLANE, reply_before=True)
 async def delete(tx: Tx, caller: Caller, constraint: FormationConstraintId) -> None:
     """Remove a constraint and answer what it was.
 
@@ -277,7 +278,7 @@ async def delete(tx: Tx, caller: Caller, constraint: FormationConstraintId) -> N
     await append(tx, FormationConstraintsChanged(None, constraint))
 
 
-@command("attachConstraintToFormationTemplate", scope="formation_constraint:write")
+@command("attachConstraintToFormationTemplate", scope="formation_constraint:write", reach=Reach.PLANE)
 async def attach(
     tx: Tx, caller: Caller, constraint: FormationConstraintId, template: FormationTemplateId
 ) -> dict[str, Any]:
@@ -296,7 +297,7 @@ async def attach(
     return _reference(constraint, template)
 
 
-@command("detachConstraintFromFormationTemplate", scope="formation_constraint:write")
+@command("detachConstraintFromFormationTemplate", scope="formation_constraint:write", reach=Reach.PLANE)
 async def detach(
     tx: Tx, caller: Caller, constraint: FormationConstraintId, template: FormationTemplateId
 ) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import asyncpg
 
 from compass.access.caller import Caller
-from compass.access.tenancy import NotOwner
+from compass.access.tenancy import NotOwner, Reach
 from compass.commands import command
 from compass.director import label, webhook
 from compass.director.webhook import NewWebhook
@@ -228,7 +228,7 @@ DELETE FROM formation_template_label WHERE formation_template_id = %(template)s 
 """
 
 
-@command("createFormationTemplate", scope="formation_template:write")
+@command("createFormationTemplate", scope="formation_template:write", reach=Reach.ABOVE)
 async def create(tx: Tx, caller: Caller, new: NewFormationTemplate, *, vault: Vault) -> FormationTemplateId:
     """Add a template with its labels and webhooks: the tenant's own, or everybody's when the caller names no tenant.
 
@@ -247,7 +247,7 @@ async def create(tx: Tx, caller: Caller, new: NewFormationTemplate, *, vault: Va
     return template
 
 
-@command("updateFormationTemplate", scope="formation_template:write")
+@command("updateFormationTemplate", scope="formation_template:write", reach=Reach.ABOVE)
 async def update(
     tx: Tx, caller: Caller, template: FormationTemplateId, changes: FormationTemplateChanges
 ) -> FormationTemplateId:
@@ -267,7 +267,7 @@ async def update(
     return template
 
 
-@command("deleteFormationTemplate", scope="formation_template:write", reply_before=True)
+@command("deleteFormationTemplate", scope="formation_template:write", reach=Reach.ABOVE, reply_before=True)
 async def delete(tx: Tx, caller: Caller, template: FormationTemplateId) -> None:
     """Remove a template.
 
@@ -285,7 +285,7 @@ async def delete(tx: Tx, caller: Caller, template: FormationTemplateId) -> None:
     await append(tx, FormationTemplatesChanged(before["tenant_id"], template))
 
 
-@command("setFormationTemplateLabel", scope="formation_template:write")
+@command("setFormationTemplateLabel", scope="formation_template:write", reach=Reach.ABOVE)
 async def set_label(tx: Tx, caller: Caller, template: FormationTemplateId, new: NewLabel) -> dict[str, Any]:
     """Set one label. Raises NotFound, Unauthorized, InvalidLabel, Refused. Emits FormationTemplatesChanged."""
     label.check(new.key, new.value)
@@ -295,7 +295,7 @@ async def set_label(tx: Tx, caller: Caller, template: FormationTemplateId, new: 
     return {"key": new.key, "value": new.value}
 
 
-@command("deleteFormationTemplateLabel", scope="formation_template:write")
+@command("deleteFormationTemplateLabel", scope="formation_template:write", reach=Reach.ABOVE)
 async def delete_label(tx: Tx, caller: Caller, template: FormationTemplateId, key: str) -> dict[str, Any]:
     """Remove one label and answer what it was.
 

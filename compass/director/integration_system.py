@@ -9,6 +9,7 @@ from typing import Annotated
 import asyncpg
 
 from compass.access.caller import Caller
+from compass.access.tenancy import Reach
 from compass.commands import command
 from compass.errors import InvalidOperation, NotFound
 from compass.ids import IntegrationSystemId
@@ -83,7 +84,7 @@ DELETE FROM integration_system WHERE id = %(integration_system)s
 """
 
 
-@command("registerIntegrationSystem", scope="integration_system:write")
+@command("registerIntegrationSystem", scope="integration_system:write", reach=Reach.PLANE)
 async def register(tx: Tx, _caller: Caller, new: NewIntegrationSystem) -> IntegrationSystemId:
     """Add an integration system. Emits IntegrationSystemsChanged."""
     registered = IntegrationSystemId(await tx.value(REGISTER, name=new.name, description=new.description))
@@ -91,7 +92,7 @@ async def register(tx: Tx, _caller: Caller, new: NewIntegrationSystem) -> Integr
     return registered
 
 
-@command("updateIntegrationSystem", scope="integration_system:write")
+@command("updateIntegrationSystem", scope="integration_system:write", reach=Reach.PLANE)
 async def update(
     tx: Tx, _caller: Caller, integration_system: IntegrationSystemId, changes: NewIntegrationSystem
 ) -> IntegrationSystemId:
@@ -104,7 +105,7 @@ async def update(
     return integration_system
 
 
-@command("unregisterIntegrationSystem", scope="integration_system:write", reply_before=True)
+@command("unregisterIntegrationSystem", scope="integration_system:write", reach=Reach.PLANE, reply_before=True)
 async def unregister(tx: Tx, _caller: Caller, integration_system: IntegrationSystemId) -> None:
     """Remove an integration system and its credentials.
 

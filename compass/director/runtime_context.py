@@ -11,7 +11,7 @@ import asyncpg
 
 from compass.access import itself
 from compass.access.caller import Caller
-from compass.access.tenancy import NotOwner, runtime_refusal
+from compass.access.tenancy import NotOwner, Reach, runtime_refusal
 from compass.commands import command
 from compass.director import automatic_scenario_assignment, bundle_instance_auth
 from compass.errors import CompassError, NotFound
@@ -136,7 +136,7 @@ DELETE FROM runtime_context WHERE id = %(context)s
 """
 
 
-@command("registerRuntimeContext", scope="runtime:write")
+@command("registerRuntimeContext", scope="runtime:write", reach=Reach.PLANE)
 async def register(tx: Tx, caller: Caller, runtime: RuntimeId, new: NewRuntimeContext) -> RuntimeContextId:
     """Add a context to a runtime; a runtime adds to itself only. In the groups that the runtime's tenants are part of,
     the context takes its place.
@@ -165,7 +165,7 @@ async def update(tx: Tx, caller: Caller, context: RuntimeContextId, changes: New
     return context
 
 
-@command("unregisterRuntimeContext", scope="runtime:write", reply_before=True)
+@command("unregisterRuntimeContext", scope="runtime:write", reach=Reach.PLANE, reply_before=True)
 async def unregister(tx: Tx, caller: Caller, context: RuntimeContextId) -> None:
     """Remove a context: it leaves its groups, and its credentials become unused.
 

@@ -14,7 +14,7 @@ import orjson
 
 from compass.access import itself
 from compass.access.caller import Caller
-from compass.access.tenancy import application_refusal, runtime_refusal
+from compass.access.tenancy import Reach, application_refusal, runtime_refusal
 from compass.access.tokens import digest
 from compass.commands import command
 from compass.connector.one_time_token import Purpose
@@ -260,7 +260,7 @@ async def credentials_for_runtime(tx: Tx, caller: Caller, runtime: RuntimeId, *,
     return _made("RuntimeSystemAuth", "RUNTIME", made, runtime, tenant, _credential(made, secret, urls))
 
 
-@command("requestClientCredentialsForIntegrationSystem", scope="integration_system:write")
+@command("requestClientCredentialsForIntegrationSystem", scope="integration_system:write", reach=Reach.PLANE)
 async def credentials_for_integration_system(
     tx: Tx, _caller: Caller, integration_system: IntegrationSystemId, *, urls: PublicUrls
 ) -> dict[str, Any]:
@@ -309,7 +309,7 @@ async def delete_for_runtime(tx: Tx, caller: Caller, system_auth: SystemAuthId) 
     await _deleted(tx, tenant, system_auth, count)
 
 
-@command("deleteSystemAuthForIntegrationSystem", scope="integration_system:write", reply_before=True)
+@command("deleteSystemAuthForIntegrationSystem", scope="integration_system:write", reach=Reach.PLANE, reply_before=True)
 async def delete_for_integration_system(tx: Tx, _caller: Caller, system_auth: SystemAuthId) -> None:
     """Cut one way off in which an integration system is known. Raises NotFound. Emits SystemAuthDeleted."""
     await _deleted(tx, None, system_auth, await tx.run(DELETE_FOR_INTEGRATION_SYSTEM, system_auth=system_auth))
@@ -324,7 +324,7 @@ async def _deleted(tx: Tx, tenant: TenantId | None, system_auth: SystemAuthId, c
 # For the plane's own components
 
 
-@command("systemAuthByToken", scope="ory_internal")
+@command("systemAuthByToken", scope="ory_internal", reach=Reach.PLANE)
 async def by_token(tx: Tx, _caller: Caller, token: str, *, settings: TokenSettings) -> SystemAuthId:
     """The system auth that a one-time token speaks for, without using the token.
 
@@ -352,7 +352,7 @@ def _as_go_writes_it(span: timedelta) -> str:
     return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
 
 
-@command("updateSystemAuth", scope="ory_internal")
+@command("updateSystemAuth", scope="ory_internal", reach=Reach.PLANE)
 async def update(tx: Tx, _caller: Caller, system_auth: SystemAuthId, new: NewAuth, *, vault: Vault) -> SystemAuthId:
     """Replace what is kept in a system auth. A client secret of the plane's own goes on working.
 
@@ -373,7 +373,7 @@ async def update(tx: Tx, _caller: Caller, system_auth: SystemAuthId, new: NewAut
     return SystemAuthId(row["id"])
 
 
-@command("invalidateSystemAuthOneTimeToken", scope="ory_internal")
+@command("invalidateSystemAuthOneTimeToken", scope="ory_internal", reach=Reach.PLANE)
 async def invalidate_token(tx: Tx, _caller: Caller, system_auth: SystemAuthId) -> SystemAuthId:
     """Make the token in force of a system auth a used one; a used one stays as it is. Safe to repeat.
 

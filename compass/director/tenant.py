@@ -12,6 +12,7 @@ from typing import Any, Final
 import asyncpg
 
 from compass.access.caller import Caller
+from compass.access.tenancy import Reach
 from compass.commands import command
 from compass.director import account_access, label, membership
 from compass.errors import InvalidData, InvalidOperation, NotFound
@@ -370,7 +371,7 @@ async def write_all(tx: Tx, new: Sequence[NewTenant]) -> list[TenantId]:
     return [ids[entry.external_id()] for entry in new]
 
 
-@command("writeTenant", scope="tenant:write")
+@command("writeTenant", scope="tenant:write", reach=Reach.PLANE)
 async def write_one(tx: Tx, _caller: Caller, new: NewTenant) -> TenantId:
     """Add or update one tenant. Raises InvalidData. Emits TenantsChanged."""
     tenant = await write(tx, new)
@@ -378,7 +379,7 @@ async def write_one(tx: Tx, _caller: Caller, new: NewTenant) -> TenantId:
     return tenant
 
 
-@command("writeTenants", scope="tenant:write")
+@command("writeTenants", scope="tenant:write", reach=Reach.PLANE)
 async def write_several(tx: Tx, _caller: Caller, new: Sequence[NewTenant] | None) -> list[TenantId]:
     """Add or update tenants; parents may be entries of the same call, in any order.
 
@@ -389,7 +390,7 @@ async def write_several(tx: Tx, _caller: Caller, new: Sequence[NewTenant] | None
     return written
 
 
-@command("updateTenant", scope="tenant:write")
+@command("updateTenant", scope="tenant:write", reach=Reach.PLANE)
 async def update(tx: Tx, _caller: Caller, tenant: TenantId, changes: NewTenant) -> TenantId:
     """Change a tenant, found by its internal id. Raises NotFound, NotUnique, InvalidData. Emits TenantsChanged."""
     _require_known_type(changes)
@@ -408,7 +409,7 @@ async def update(tx: Tx, _caller: Caller, tenant: TenantId, changes: NewTenant) 
     return tenant
 
 
-@command("deleteTenants", scope="tenant:write")
+@command("deleteTenants", scope="tenant:write", reach=Reach.PLANE)
 async def delete(tx: Tx, _caller: Caller, external_ids: Sequence[str] | None) -> int:
     """Remove tenants with their children and everything registered in them; unknown ids are ignored.
 
@@ -438,7 +439,7 @@ async def delete(tx: Tx, _caller: Caller, external_ids: Sequence[str] | None) ->
     return len(given)
 
 
-@command("setTenantLabel", scope="tenant:write")
+@command("setTenantLabel", scope="tenant:write", reach=Reach.PLANE)
 async def set_label(tx: Tx, _caller: Caller, tenant: str, key: str, value: Any) -> dict[str, Any]:
     """Set one label of a tenant, found by its internal or external id.
 

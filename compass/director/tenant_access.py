@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from compass.access.caller import Caller
+from compass.access.tenancy import Reach
 from compass.commands import command
 from compass.director.tenant import TenantsChanged
 from compass.errors import InvalidData, InvalidOperation, NotFound
@@ -132,7 +133,7 @@ SETTLE_RUNTIME = f"""
 {_SETTLE.format(kind="runtime")}"""
 
 
-@command("addTenantAccess", scope="tenant_access:write")
+@command("addTenantAccess", scope="tenant_access:write", reach=Reach.PLANE)
 async def add(tx: Tx, _caller: Caller, new: NewTenantAccess) -> dict[str, Any]:
     """Let a tenant and its ancestors see an application or runtime, and change it with `owner`. Safe to repeat.
 
@@ -155,7 +156,7 @@ async def add(tx: Tx, _caller: Caller, new: NewTenantAccess) -> dict[str, Any]:
     return _shown(new.tenant_id, new.resource_type, new.resource_id, owner=owner)
 
 
-@command("removeTenantAccess", scope="tenant_access:write")
+@command("removeTenantAccess", scope="tenant_access:write", reach=Reach.PLANE)
 async def remove(tx: Tx, _caller: Caller, external_tenant: str, resource: str, resource_type: str) -> dict[str, Any]:
     """Take back what was granted to a tenant, and what its ancestors saw only because of it.
 

@@ -34,7 +34,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -79,6 +79,7 @@ _POLL_SECONDS: Final = 0.01
 _WATCH_SECONDS: Final = 0.5
 _PORT: Final = 5432
 """Only a part of the socket's file name: nothing listens on a port."""
+_SOCKET_LINE: Final = 4
 _FIRST_WITH_BUILTIN_LOCALE: Final = 17
 _CACHE: Final = Path("/var/cache")
 _LONGEST_SOCKET_FOLDER: Final = 80
@@ -215,6 +216,32 @@ async def running(
             if watch is not None:
                 watch.cancel()
             await _stop(process)
+
+
+@asynccontextmanager
+async def reached(folder: Path) -> AsyncIterator[str]:
+    """The DSN of the plane's database in the folder while the block runs: of a plane that is up, or started for it.
+
+    Raises as `running` does, FolderInUse only when what uses the folder is just starting or stopping.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            dsn = await stack.enter_async_context(running(folder))
+        except FolderInUse:
+            sockets = _sockets(folder)
+            if sockets is None:
+                raise
+            dsn = _dsn("compass", "compass", sockets)
+        yield dsn
+
+
+def _sockets(folder: Path) -> Path | None:
+    """Where the PostgreSQL that runs on the folder listens. Source: PostgreSQL, `miscadmin.h`, `LOCK_FILE_LINE_…`."""
+    try:
+        lines = (folder / "data" / "postmaster.pid").read_text().splitlines()
+    except OSError:
+        return None
+    return Path(lines[_SOCKET_LINE]) if len(lines) > _SOCKET_LINE and lines[_SOCKET_LINE] else None
 
 
 def find_binaries(account: Account) -> Binaries:

@@ -13,11 +13,15 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Self, TypeVar
 
 import asyncpg
 import orjson
+
+from compass.errors import Code, CompassError
+from compass.ids import TenantId
 
 Result = TypeVar("Result")
 
@@ -99,6 +103,34 @@ async def _keep(connection: object) -> None:
     """Asyncpg resets a connection on release with a query of its own; ours carry no session state to reset."""
 
 
+class NoTenantRole(CompassError):
+    """The database has no role for what callers change."""
+
+    code = Code.INTERNAL
+    message = "the database has no role for what callers change; apply the migrations of this release"
+
+
+@dataclass(frozen=True)
+class Confined:
+    """What a transaction on behalf of a caller may reach: the rows of the caller's tenant, and what is everybody's.
+
+    Without a tenant only the latter. The database sees to it, see `row_security.py`.
+    """
+
+    tenant: TenantId | None
+    above: bool = False
+    """The rows of the tenant's ancestors, too."""
+
+    def begin(self, role: str) -> str:
+        """What opens such a transaction, in one message. `role` is quoted."""
+        if self.tenant is None:
+            return f"BEGIN; SET LOCAL ROLE {role}"
+        tenant = uuid.UUID(self.tenant)  # nothing but a UUID gets into the text
+        if not self.above:
+            return f"BEGIN; SET LOCAL compass.tenants = '{{{tenant}}}'; SET LOCAL ROLE {role}"
+        return f"BEGIN; SELECT reach_up_from_v1('{tenant}'); SET LOCAL ROLE {role}"
+
+
 class Tx:
     """One open transaction. Handed to a command; the command never opens or ends one.
 
@@ -140,6 +172,27 @@ class Tx:
         return row
 
 
+TENANT_ROLE: Final = """
+-- pool.tenant_role
+SELECT quote_ident(pg_roles.rolname)
+FROM pg_policy JOIN pg_roles ON pg_roles.oid = ANY (pg_policy.polroles)
+WHERE pg_policy.polrelid = to_regclass('application') AND pg_policy.polname = 'tenant_sees'
+"""
+
+
+@asynccontextmanager
+async def _begun(connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record], begin: str) -> AsyncIterator[None]:
+    """The driver's own transaction, but for its first message, which the driver cannot be told."""
+    try:
+        await connection.execute(begin)
+        yield
+    except BaseException:
+        if not connection.is_closed():
+            await connection.execute("ROLLBACK")
+        raise
+    await connection.execute("COMMIT")
+
+
 @asynccontextmanager
 async def _pool(**options: Any) -> AsyncIterator[asyncpg.Pool[asyncpg.Record]]:
     """A pool that closes in bounded time, also when the database it leads to died or answers no more."""
@@ -167,6 +220,7 @@ class Database:
         self._writes = writes
         self._reads = reads
         self._searches = searches
+        self._tenant_role: str | None = None
         self.dsn = dsn
 
     @classmethod
@@ -220,19 +274,36 @@ class Database:
             yield cls(writes, reads, searches, dsn)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Tx]:
-        """A transaction that commits at the end of the block and rolls back when the block raises."""
-        async with self._writes.acquire() as connection, connection.transaction():
-            yield Tx(connection)
+    async def transaction(self, confined: Confined | None = None) -> AsyncIterator[Tx]:
+        """A transaction that commits at the end of the block and rolls back when the block raises.
 
-    async def run(self, work: Callable[[Tx], Awaitable[Result]]) -> Result:
+        `confined`: on behalf of a caller, whose rows alone it reaches; that costs no statement and no round trip.
+        Raises NoTenantRole where the database knows nothing of it.
+        """
+        async with self._writes.acquire() as connection:
+            if confined is None:
+                async with connection.transaction():
+                    yield Tx(connection)
+            else:
+                async with _begun(connection, confined.begin(await self._role(connection))):
+                    yield Tx(connection)
+
+    async def _role(self, connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record]) -> str:
+        if self._tenant_role is None:
+            self._tenant_role = await connection.fetchval(TENANT_ROLE)
+            if self._tenant_role is None:
+                raise NoTenantRole
+        return self._tenant_role
+
+    async def run(self, work: Callable[[Tx], Awaitable[Result]], *, confined: Confined | None = None) -> Result:
         """Run `work` in a transaction, again from the start when the database breaks it off for another's sake.
 
-        `work` may therefore be called several times and must keep its effects inside the transaction.
+        `work` may therefore be called several times and must keep its effects inside the transaction. `confined` as in
+        `transaction`.
         """
         for attempt in range(_RETRIES):
             try:
-                async with self.transaction() as tx:
+                async with self.transaction(confined) as tx:
                     return await work(tx)
             except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
                 if attempt == _RETRIES - 1:
