@@ -4,6 +4,7 @@ import secrets
 from typing import Final
 
 from compass.access.tokens import digest
+from compass.audit.record import Done
 from compass.postgres.pool import Tx
 
 ADMINISTRATOR: Final = "admin"
@@ -31,3 +32,16 @@ async def replaced(tx: Tx) -> str:
     secret = secrets.token_urlsafe(32)
     await tx.run(REPLACE, name=ADMINISTRATOR, digest=digest(secret))
     return secret
+
+
+def made() -> Done:
+    """What is recorded of the administrator's first secret, or a new one."""
+    return Done(
+        operation="replaceAccountSecret",
+        who={"consumer": "Operator", "consumerID": "", "flow": "Local"},
+        tenant=None,
+        request_id="",
+        arguments={},
+        object_type="Account",
+        object_id=ADMINISTRATOR,
+    )

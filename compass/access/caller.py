@@ -1,5 +1,6 @@
 """Who is asking: the one value that every read and command is decided by."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -14,6 +15,18 @@ class Consumer(StrEnum):
     RUNTIME = "Runtime"
     INTEGRATION_SYSTEM = "Integration System"
     STATIC_USER = "Static User"
+    # Those that only a certificate of another authority can be taken for, by its mapping.
+    EXTERNAL_CERTIFICATE = "External Certificate"
+    SUPER_ADMIN = "Super Admin"
+    TECHNICAL_CLIENT = "Technical Client"
+    BUSINESS_INTEGRATION = "Business Integration"
+    MANAGED_APPLICATION_PROVIDER_OPERATOR = "Managed Application Provider Operator"
+    MANAGED_APPLICATION_CONSUMER = "Managed Application Consumer"
+    APPLICATION_PROVIDER = "Application Provider"
+    LANDSCAPE_RESOURCE_OPERATOR = "Landscape Resource Operator"
+    TENANT_DISCOVERY_OPERATOR = "Tenant Discovery Operator"
+    INSTANCE_CREATOR = "Instance Creator"
+    FORMATION_VIEWER = "Formation Viewer"
 
 
 class Flow(StrEnum):
@@ -40,10 +53,32 @@ class Caller:
     system_auth: SystemAuthId | None = None
     """Which of its object's `auths` the caller used; None for people."""
     certificate: str = ""
-    """The fingerprint of the client certificate, when there is one."""
+    """The fingerprint of the client certificate that the plane issued, when it is what the caller signed in with."""
+    shown_certificate: str = ""
+    """The fingerprint of the certificate that this rests on: that one, one of another authority, or the one that an
+    access token is bound to."""
+    mapping: str = ""
+    """Which certificate subject mapping decided, as it was then: `<id> <when it was last changed>`."""
+    issuer: str = ""
+    """The provider that vouches for a person."""
     headers: tuple[tuple[str, str], ...] = ()
     """The request headers that the contract lets change an answer, by name in lower case."""
     request_id: str = ""
+    address: str = ""
+    """The network address the request came from, when nothing else says who is asking."""
+
+    def as_recorded(self) -> Mapping[str, str | None]:
+        """Who it is, as an audit record names it."""
+        return {
+            "consumer": self.consumer,
+            "consumerID": self.consumer_id,
+            "flow": self.flow,
+            "tenant": self.external_tenant,
+            "systemAuth": self.system_auth,
+            "certificate": self.shown_certificate or self.certificate or None,
+            "mapping": self.mapping or None,
+            "issuer": self.issuer or None,
+        }
 
     @property
     def runtime(self) -> RuntimeId | None:

@@ -40,7 +40,18 @@ _ADMINISTRATOR: Final = """
     health_checks:read integration_system:read integration_system:write integration_system.auths:read
     label_definition:read label_definition:write operation:read operation:schedule runtime:read runtime:write
     runtime.auths:read runtime.webhooks:read tenant:read tenant:write tenant_access:write tenant_subscription:write
-    webhook:write webhooks.auth:read provisioner:read provisioner:write certificate:read certificate:write
+    webhook:write webhooks.auth:read provisioner:read provisioner:write certificate:read certificate:write audit:read
+"""
+_EXTERNAL_CERTIFICATE: Final = """
+    runtime:read runtime:write application:read application:write runtime.auths:read bundle.instance_auths:read
+    runtime.webhooks:read webhook:write application_template:read application_template:write
+    application_template.webhooks:read formation_template:read formation_template:write formation_template.webhooks:read
+"""
+_TECHNICAL_CLIENT: Final = "tenant:read tenant:write"
+_NOT_OF_SUPER_ADMIN: Final = "tenant_subscription:write health_checks:read operation:read operation:schedule"
+_OPERATOR: Final = """
+    application:read application_template:read integration_system:read runtime:read label_definition:read tenant:read
+    automatic_scenario_assignment:read
 """
 
 BY_CONSUMER: Final[Mapping[Consumer, frozenset[str]]] = {
@@ -48,5 +59,27 @@ BY_CONSUMER: Final[Mapping[Consumer, frozenset[str]]] = {
     Consumer.RUNTIME: frozenset(_RUNTIME.split()),
     Consumer.INTEGRATION_SYSTEM: frozenset(_INTEGRATION_SYSTEM.split()),
     Consumer.STATIC_USER: frozenset(_ADMINISTRATOR.split()),
+    Consumer.SUPER_ADMIN: frozenset(_ADMINISTRATOR.split()) - frozenset(_NOT_OF_SUPER_ADMIN.split()),
+    Consumer.EXTERNAL_CERTIFICATE: frozenset(_EXTERNAL_CERTIFICATE.split()),
+    Consumer.TECHNICAL_CLIENT: frozenset(_TECHNICAL_CLIENT.split()),
 }
-"""The scopes a caller has unless its access token says fewer."""
+"""The scopes a caller has unless its access token says fewer. The other kinds have none until a setting says which."""
+
+ROLES: Final[Mapping[str, frozenset[str]]] = {
+    "admin": BY_CONSUMER[Consumer.SUPER_ADMIN],
+    "operator": frozenset(_OPERATOR.split()),
+}
+"""The contract's two lists for groups of people."""
+
+BEYOND_A_TENANT: Final = frozenset(
+    {
+        *("tenant:read", "tenant:write", "tenant_access:write", "tenant_subscription:write"),
+        *("application_global:read", "formation:global_read", "formation:global_write"),
+        # Whoever makes a caller of another kind could make one that works in all tenants.
+        *("integration_system:write", "certificate_subject_mapping:write", "certificate_subject_mapping:read"),
+        # These are everybody's, and have webhooks and rules that others' objects are subject to.
+        *("application_template:write", "application_template.labels:write"),
+        *("formation_template:write", "formation_constraint:write"),
+    }
+)
+"""What shows or changes other tenants than the one a caller named: not for people who may work in some only."""

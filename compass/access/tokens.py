@@ -1,16 +1,20 @@
 """Access tokens: what an OAuth client gets for its secret and shows with every request.
 
 JSON Web Tokens of our own, signed with P-256 under a key that all replicas share; only this algorithm and these keys
-are accepted, and nothing is ever fetched because a token says so. Source: RFC 6749 §4.4, RFC 7519, RFC 9068.
+are accepted, and nothing is ever fetched because a token says so. A token that was asked for over a connection with a
+client certificate is good on such connections only. Source: RFC 6749 §4.4, RFC 7519, RFC 8705 §3, RFC 9068.
 """
 
+import base64
+import binascii
 import hashlib
 import hmac
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -24,6 +28,8 @@ _ALGORITHM: Final = "ES256"
 _ISSUER: Final = "compass"
 _LEEWAY_SECONDS: Final = 30
 _LARGEST_TOKEN: Final = 8192
+_THUMBPRINT: Final = "x5t#S256"
+_FINGERPRINT_DIGITS: Final = 64
 LIFE: Final = timedelta(hours=1)
 """A token cannot be taken back, its client can: each use looks the client up."""
 
@@ -48,6 +54,14 @@ class Bearer:
     client: str
     is_account: bool
     scopes: frozenset[str]
+    certificate: str = ""
+    """The fingerprint of the certificate without which the token is worth nothing; empty: whoever has it may use it."""
+    by_certificate: bool = False
+    """Whether that certificate, and no secret, was what the client signed in with."""
+
+
+class NotBound(Exception):
+    """What a token says of the certificate it is bound to is not understood, and so cannot be obeyed."""
 
 
 class AccessTokens:
@@ -86,6 +100,8 @@ class AccessTokens:
             "jti": secrets.token_hex(16),
             "account": bearer.is_account,
             "scopes": " ".join(sorted(bearer.scopes)),
+            **({"cnf": {_THUMBPRINT: thumbprint(bearer.certificate)}} if bearer.certificate else {}),
+            **({"by_certificate": True} if bearer.by_certificate else {}),
         }
         return jwt.encode({"alg": _ALGORITHM, "kid": self._current.kid, "typ": "at+jwt"}, claims, self._current)
 
@@ -103,9 +119,38 @@ class AccessTokens:
                 exp={"essential": True},
             ).validate(token.claims)
             claims = token.claims
-            return Bearer(str(claims["sub"]), bool(claims["account"]), frozenset(str(claims["scopes"]).split()))
-        except (JoseError, ValueError, KeyError, TypeError):
+            return Bearer(
+                str(claims["sub"]),
+                bool(claims["account"]),
+                frozenset(str(claims["scopes"]).split()),
+                bound_to(claims),
+                bool(claims.get("by_certificate")),
+            )
+        except (JoseError, NotBound, ValueError, KeyError, TypeError):
             raise Unauthorized(reason="invalid bearer token") from None
+
+
+def thumbprint(fingerprint: str) -> str:
+    """How a token names a certificate. Source: RFC 8705 §3.1."""
+    return base64.urlsafe_b64encode(bytes.fromhex(fingerprint)).rstrip(b"=").decode()
+
+
+def bound_to(claims: Mapping[str, Any]) -> str:
+    """The fingerprint of the certificate that a token is bound to; empty when it is bound to nothing.
+
+    Raises NotBound for what else a token may be bound to, and for what is no thumbprint.
+    """
+    if "cnf" not in claims:
+        return ""
+    match claims["cnf"]:
+        case {"x5t#S256": str(named), **others} if not others:
+            try:
+                fingerprint = base64.urlsafe_b64decode(named + "=" * (-len(named) % 4)).hex()
+                if len(fingerprint) == _FINGERPRINT_DIGITS and thumbprint(fingerprint) == named:
+                    return fingerprint
+            except (binascii.Error, ValueError):
+                pass
+    raise NotBound
 
 
 def digest(secret: str) -> bytes:

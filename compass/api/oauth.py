@@ -1,25 +1,47 @@
-"""The token endpoint: client credentials become an access token. Source: RFC 6749 §3.2, §4.4, §5."""
+"""The token endpoint: client credentials become an access token. Source: RFC 6749 §3.2, §4.4, §5.
+
+Over a connection with a client certificate the token is bound to that certificate; one of the plane's own is enough to
+get one, without a secret. Source: RFC 8705 §2, §3.
+"""
 
 import base64
 import binascii
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qs, unquote_plus
 
 import orjson
 
 from compass.access.authenticate import Authenticator
+from compass.access.caller import Caller, Consumer, Flow
 from compass.access.tokens import LIFE
 from compass.api.http import Request, Response
-from compass.errors import Unauthorized
+from compass.api.quota import Quotas
+from compass.errors import TooManyRequests, Unauthorized
 
 _LARGEST_BODY: Final = 16 * 1024
 _UNAUTHORIZED: Final = 401
 _WRONG_METHOD: Final = 405
 
 
-def token_endpoint(authenticator: Authenticator) -> Callable[[Request], Awaitable[Response]]:
-    """A handler for `POST /oauth2/token`, with the client's secret in Basic authorization or in the form."""
+@dataclass(frozen=True)
+class Shown:
+    """The client certificate of a connection."""
+
+    fingerprint: str = ""
+    """Empty: there is none."""
+    common_name: str = ""
+    """Whom the plane issued it to; empty when another authority did."""
+
+
+def token_endpoint(
+    authenticator: Authenticator, quotas: Quotas, shown: Callable[[Request], Shown] = lambda _: Shown()
+) -> Callable[[Request], Awaitable[Response]]:
+    """A handler for `POST /oauth2/token`, with the client's secret in Basic authorization or in the form.
+
+    `shown` says what certificate a request came with.
+    """
 
     async def answer(request: Request) -> Response:
         if request.method != "POST":
@@ -31,10 +53,21 @@ def token_endpoint(authenticator: Authenticator) -> Callable[[Request], Awaitabl
             return _error(400, "unsupported_grant_type", "the only grant_type is client_credentials")
         client, secret = _basic(request) or (form.get("client_id", [""])[-1], form.get("client_secret", [""])[-1])
         try:
+            quotas.refuse_guessing(request.address)
+            request.at_end.append(quotas.admit(_asking(request)))
             if not client.isprintable():
                 raise Unauthorized()  # no client is named so, and the database takes no NUL to look it up
-            token, scopes = await authenticator.exchange(client, secret, form.get("scope", [""])[-1])
+            scope, certificate = form.get("scope", [""])[-1], shown(request)
+            if certificate.common_name and not secret:
+                token, scopes = await authenticator.exchange_certificate(
+                    client, certificate.common_name, certificate.fingerprint, scope
+                )
+            else:
+                token, scopes = await authenticator.exchange(client, secret, scope, certificate.fingerprint)
+        except TooManyRequests as refusal:
+            return _error(429, "temporarily_unavailable", refusal.wire_text(), retry_after=refusal.facts["seconds"])
         except Unauthorized:
+            quotas.failed(request.address)
             return _error(401, "invalid_client", "unknown client or wrong secret")
         return Response(
             orjson.dumps(
@@ -61,8 +94,13 @@ def _basic(request: Request) -> tuple[str, str] | None:
     return unquote_plus(client), unquote_plus(secret)
 
 
-def _error(status: int, code: str, description: str) -> Response:
-    headers = {}
+def _asking(request: Request) -> Caller:
+    """Whoever is at that address: who it is, the secret will tell."""
+    return Caller(Consumer.STATIC_USER, "", Flow.ONE_TIME_TOKEN, frozenset(), None, address=request.address)
+
+
+def _error(status: int, code: str, description: str, *, retry_after: str = "") -> Response:
+    headers = {"retry-after": retry_after} if retry_after else {}
     if status == _UNAUTHORIZED:
         headers = {"www-authenticate": 'Basic realm="compass"'}
     elif status == _WRONG_METHOD:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 
 from compass.access import itself
 from compass.access.caller import Caller
-from compass.access.tenancy import NotOwner, application_refusal, runtime_refusal
+from compass.access.tenancy import NotOwner, Reach, application_refusal, runtime_refusal
 from compass.commands import command
 from compass.delivery.enqueue import hurry
 from compass.delivery.signature import new_secret
@@ -38,6 +38,8 @@ _LONGEST_TEMPLATE: Final = Length(0, 65536)
 # Whoever listens to a template decides about the groups of everybody who uses it: more than a program that has
 # webhooks of its own may do.
 _CHANGES_FORMATION_TEMPLATES: Final = "formation_template:write"
+# Likewise of who listens to a template of applications: it is told of what all tenants make from it.
+_CHANGES_APPLICATION_TEMPLATES: Final = "application_template:write"
 _EVERYBODY: Final = "everybody"
 _NO_GROUPS: Final = "-"
 
@@ -245,7 +247,7 @@ DELETE FROM webhook WHERE application_template_id = %(owner)s RETURNING id
 """
 OWNER = """
 -- webhook.owner
-SELECT webhook.application_id, webhook.runtime_id, webhook.formation_template_id,
+SELECT webhook.application_id, webhook.runtime_id, webhook.formation_template_id, webhook.application_template_id,
     webhook.application_template_id IS NOT NULL OR coalesce(
         application.owner, runtime.owner, formation.tenant_id IS NULL OR formation.tenant_id = %(tenant)s
     ) AS may_change
@@ -278,7 +280,7 @@ DELETE FROM webhook WHERE id = %(webhook)s
 """
 
 
-@command("addWebhook", scope="webhook:write")
+@command("addWebhook", scope="webhook:write", reach=Reach.ABOVE)
 async def add(
     tx: Tx,
     caller: Caller,
@@ -292,7 +294,7 @@ async def add(
 ) -> WebhookId:
     """Add a webhook to an application, a runtime or a template of either kind, with a signing secret of its own.
 
-    An application and a runtime add to themselves only; adding to a template of groups needs the scope to change it.
+    An application and a runtime add to themselves only; adding to a template needs the scope to change it, too.
     Raises InvalidData (not one owner, no such owner), Unauthorized, InsufficientScopes. Emits WebhooksChanged.
     """
     owners = [owner for owner in (application, application_template, runtime, formation_template) if owner is not None]
@@ -305,6 +307,7 @@ async def add(
     if itself.only(caller) not in (None, owners[0].lower()):
         raise _no_owner(NotFound())
     if application_template is not None:
+        caller.require(_CHANGES_APPLICATION_TEMPLATES)
         added = await add_to_application_template(tx, vault, application_template, (new,))
         await append(tx, WebhooksChanged(caller.tenant, added[0]))
         return added[0]
@@ -376,7 +379,7 @@ async def replace_of_application_template(tx: Tx, vault: Vault, template: str, n
         await add_to_application_template(tx, vault, template, new)
 
 
-@command("updateWebhook", scope="webhook:write")
+@command("updateWebhook", scope="webhook:write", reach=Reach.ABOVE)
 async def update(tx: Tx, caller: Caller, webhook: WebhookId, changes: NewWebhook, *, vault: Vault) -> WebhookId:
     """Replace everything but the owner and the signing secret; what waits for a plain URL goes to the new one at once.
 
@@ -389,7 +392,7 @@ async def update(tx: Tx, caller: Caller, webhook: WebhookId, changes: NewWebhook
     return webhook
 
 
-@command("deleteWebhook", scope="webhook:write", reply_before=True)
+@command("deleteWebhook", scope="webhook:write", reach=Reach.ABOVE, reply_before=True)
 async def delete(tx: Tx, caller: Caller, webhook: WebhookId) -> None:
     """Remove a webhook; what it was still to be told is cancelled.
 
@@ -431,6 +434,8 @@ async def lock(tx: Tx, caller: Caller, webhook: WebhookId) -> None:
         caller.require(_CHANGES_FORMATION_TEMPLATES)
         if not row["may_change"]:
             raise NotOwner()
+    elif row["application_template_id"] is not None:
+        caller.require(_CHANGES_APPLICATION_TEMPLATES)
     elif not row["may_change"]:
         tenant = caller.in_tenant()
         if row["application_id"] is not None:

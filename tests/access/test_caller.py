@@ -48,5 +48,10 @@ def test_a_header_that_was_not_sent_is_empty() -> None:
 
 
 def test_kinds_and_flows_are_spelled_as_on_the_wire() -> None:
-    assert [str(kind) for kind in Consumer] == ["Application", "Runtime", "Integration System", "Static User"]
+    assert [str(kind) for kind in Consumer] == [
+        "Application", "Runtime", "Integration System", "Static User", "External Certificate", "Super Admin",
+        "Technical Client", "Business Integration", "Managed Application Provider Operator",
+        "Managed Application Consumer", "Application Provider", "Landscape Resource Operator",
+        "Tenant Discovery Operator", "Instance Creator", "Formation Viewer",
+    ]  # fmt: skip
     assert [str(flow) for flow in Flow] == ["Certificate", "OneTimeToken", "OAuth2", "JWT"]

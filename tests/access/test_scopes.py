@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import pytest
 
 from compass.access.caller import Consumer
-from compass.access.scopes import BY_CONSUMER
+from compass.access.scopes import BEYOND_A_TENANT, BY_CONSUMER, ROLES
+from compass.access.tenancy import Reach
 from compass.app import DIRECTOR_NOUNS
 from compass.commands import commands_in
 from compass.reads.plan import Read
@@ -51,6 +52,35 @@ def test_only_people_may_do_what_concerns_the_plane() -> None:
     assert len(plane) >= 3
     for kind in (Consumer.APPLICATION, Consumer.RUNTIME, Consumer.INTEGRATION_SYSTEM):
         assert not plane & BY_CONSUMER[kind]
+
+
+def test_what_people_are_granted_by_the_names_of_the_contracts_lists() -> None:
+    everything = BY_CONSUMER[Consumer.STATIC_USER]
+
+    assert everything - ROLES["admin"] == {
+        "tenant_subscription:write",
+        "health_checks:read",
+        "operation:read",
+        "operation:schedule",
+    }
+    assert ROLES["admin"] < everything
+    assert ROLES["operator"] < everything
+    assert all(scope.endswith(":read") for scope in ROLES["operator"])
+
+
+def test_what_leads_beyond_a_tenant_is_not_for_people_of_one() -> None:
+    """A new command that reaches the whole plane, and a new query without a tenant, have to be judged here."""
+    inside = {"", "ory_internal", "runtime:write"}  # for everybody, for no person, and within the tenant all the same
+    shown_to_all = {
+        *("application_template:read", "formation_template:read", "formation_constraint:read"),
+        *("integration_system:read", "health_checks:read", "operation:read"),
+    }
+    declared = [getattr(function, "compass_command") for function in commands_in(*DIRECTOR_NOUNS)]  # noqa: B009
+    queries = [query for noun in DIRECTOR_NOUNS for query in getattr(noun, "QUERIES", ())]
+
+    assert {one.scope for one in declared if one.reach is Reach.PLANE} - BEYOND_A_TENANT == inside - {""}
+    assert {query.scope for query in queries if not query.tenant} - BEYOND_A_TENANT - shown_to_all <= inside
+    assert BY_CONSUMER[Consumer.STATIC_USER] >= BEYOND_A_TENANT
 
 
 def test_nobody_has_the_scope_of_the_originals_own_machinery() -> None:
@@ -136,7 +166,15 @@ OPERATIONS = {
     "": "viewer",
 }
 """What each scope is for. Source: contract/director.md §2; the gaps of its configurations are filled as it says."""
-OURS_ALONE = {"webhookDeliveries", "resendWebhookDelivery", "recoverWebhookDeliveries"}
+OURS_ALONE = {
+    "auditRecords",
+    "webhookDeliveries",
+    "resendWebhookDelivery",
+    "recoverWebhookDeliveries",
+    "searchApplications",
+    "searchRuntimes",
+    "pairings",
+}
 SANITIZED = {
     "application.auths:read": "AppSystemAuth.auth",
     "runtime.auths:read": "RuntimeSystemAuth.auth",

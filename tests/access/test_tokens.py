@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,33 @@ def test_a_token_that_names_keys_of_its_own_gets_nothing_from_it(tokens: AccessT
 def test_any_other_text_is_refused(tokens: AccessTokens, text: str) -> None:
     with pytest.raises(Unauthorized, match="invalid bearer token"):
         tokens.verify(text)
+
+
+CERTIFICATE = hashlib.sha256(b"a certificate").hexdigest()
+BOUND = Bearer("client", is_account=False, scopes=frozenset(), certificate=CERTIFICATE)
+
+
+@pytest.mark.parametrize("bearer", [BOUND, replace(BOUND, by_certificate=True)])
+def test_a_token_says_what_certificate_it_is_bound_to(tokens: AccessTokens, bearer: Bearer) -> None:
+    text = tokens.issue(bearer)
+
+    assert tokens.verify(text) == bearer
+    body = orjson.loads(base64.urlsafe_b64decode(text.split(".")[1] + "=="))
+    assert body["cnf"] == {"x5t#S256": unpadded(bytes.fromhex(CERTIFICATE))}
+
+
+@pytest.mark.parametrize(
+    "cnf",
+    [
+        None, "", "x", [], {}, {"jkt": "x"}, {"x5t#S256": None}, {"x5t#S256": ""}, {"x5t#S256": "AAAA"}, {"x5t#S256": "é"},
+        {"x5t#S256": unpadded(bytes(32)), "jkt": "x"}, {"x5t#S256": unpadded(bytes(32)) + "="}, {"x5t": unpadded(bytes(20))},
+    ],
+)  # fmt: skip
+def test_a_token_bound_to_something_that_is_not_understood_is_refused(
+    key: ECKey, tokens: AccessTokens, cnf: Any
+) -> None:
+    with pytest.raises(Unauthorized):
+        tokens.verify(signed(key, cnf=cnf))
 
 
 async def test_replicas_that_start_together_share_one_key(database: Database, tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from compass.access.authenticate import Authenticator
 from compass.access.tokens import AccessTokens, digest
 from compass.api.http import BodyTooLarge, Request, Response
 from compass.api.oauth import token_endpoint
+from compass.api.quota import Quotas
 from compass.postgres.pool import Database
+from compass.settings import LimitSettings
 from compass.vault import Vault
 
 TokenEndpoint = Callable[[Request], Awaitable[Response]]
@@ -49,7 +51,7 @@ async def tokens(database: Database, tmp_path: Path) -> AccessTokens:
 
 @pytest.fixture
 async def endpoint(database: Database, tokens: AccessTokens) -> TokenEndpoint:
-    return token_endpoint(Authenticator(database, tokens, NothingRevoked()))
+    return token_endpoint(Authenticator(database, tokens, NothingRevoked()), Quotas(LimitSettings(), connections=8))
 
 
 @pytest.fixture

@@ -1,0 +1,125 @@
+"""An OpenID provider that can misbehave: a real HTTPS server on loopback, and the tokens it signs."""
+
+import asyncio
+import base64
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from joserfc import jws
+from joserfc.jwk import ECKey, RSAKey
+
+from tests.outbound.hostile import Authority, server_context
+
+AUDIENCE = "compass"
+DISCOVERY = "/realm/.well-known/openid-configuration"
+KEYS = "/keys"
+RSA, EC = RSAKey.generate_key(2048), ECKey.generate_key("P-256")
+OTHER_RSA, OTHER_EC = RSAKey.generate_key(2048), ECKey.generate_key("P-256")
+
+
+def published(key: RSAKey | ECKey, kid: str | None, **more: Any) -> dict[str, Any]:
+    """The key as a provider lists it."""
+    return {**key.as_dict(private=False), **({} if kid is None else {"kid": kid}), **more}
+
+
+@dataclass
+class FakeProvider:
+    """What it answers, which a test may change at any time, and what it was asked."""
+
+    ca_file: Path
+    port: int = 0
+    keys: list[dict[str, Any]] = field(default_factory=lambda: [published(RSA, "rsa"), published(EC, "ec")])
+    answers: dict[str, bytes] = field(default_factory=dict)
+    """By path, whole responses as they go over the wire, instead of the usual ones."""
+    hangs: bool = False
+    asked: list[str] = field(default_factory=list)
+
+    @property
+    def issuer(self) -> str:
+        return f"https://127.0.0.1:{self.port}/realm"
+
+    def response(self, path: str) -> bytes:
+        if path in self.answers:
+            return self.answers[path]
+        if path == DISCOVERY:
+            return answer({"issuer": self.issuer, "jwks_uri": f"https://127.0.0.1:{self.port}{KEYS}"})
+        return answer({"keys": self.keys}) if path == KEYS else answer({}, "404 Not Found")
+
+    def claims(self, **changes: Any) -> dict[str, Any]:
+        """Claims of a good token; None takes one away."""
+        now = int(time.time())
+        usual = {
+            "iss": self.issuer, "sub": "ann", "aud": AUDIENCE, "iat": now, "exp": now + 300, "groups": ["people"],
+        }  # fmt: skip
+        return {name: value for name, value in {**usual, **changes}.items() if value is not None}
+
+    def token(self, *, header: dict[str, Any] | None = None, key: RSAKey | ECKey = RSA, **changes: Any) -> str:
+        """A token that the provider signed, and that is good but for the changes."""
+        return signed({"alg": "RS256", "kid": "rsa", **(header or {})}, orjson.dumps(self.claims(**changes)), key)
+
+
+def signed(header: dict[str, Any], payload: bytes, key: Any) -> str:
+    """A compact token; members of the header that are None are left out. The library would refuse to write most."""
+    chosen = {name: value for name, value in header.items() if value is not None}
+    return sealed(orjson.dumps(chosen), payload, key, str(chosen["alg"]))
+
+
+def sealed(header: bytes, payload: bytes, key: Any, algorithm: str) -> str:
+    """The same over a header that is written already."""
+    text = f"{part(header)}.{part(payload)}"
+    return f"{text}.{part(jws.JWSRegistry.algorithms[algorithm].sign(text.encode(), key))}"
+
+
+def part(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def answer(body: Any, status: str = "200 OK", *headers: str) -> bytes:
+    data = body if isinstance(body, bytes) else orjson.dumps(body)
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(data)}", "Content-Type: application/json", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + data
+
+
+@asynccontextmanager
+async def fake_provider(folder: Path) -> AsyncIterator[FakeProvider]:
+    """A provider under way, and the file with the authority that its certificate is of."""
+    folder.mkdir(exist_ok=True)  # noqa: ASYNC240  # a folder of a test
+    authority = Authority("of the provider")
+    ca_file = folder / "ca.pem"
+    ca_file.write_bytes(authority.pem)
+    provider = FakeProvider(ca_file)
+    busy: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        busy.add(task)
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                while True:
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    path = head.split(b" ")[1].decode()
+                    provider.asked.append(path)
+                    if provider.hangs:
+                        await asyncio.sleep(3600)
+                    writer.write(provider.response(path))
+                    await writer.drain()
+        finally:
+            busy.discard(task)
+            writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server_context(authority.issue("127.0.0.1"), folder))
+    provider.port = server.sockets[0].getsockname()[1]
+    try:
+        yield provider
+    finally:
+        server.close()
+        for task in list(busy):
+            task.cancel()
+        await asyncio.gather(*busy, return_exceptions=True)
