@@ -20,11 +20,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Self
 
+from compass.agent.anchors import Anchors, is_signed_by
 from compass.agent.fetch import Fetched, fetch
 from compass.agent.files import write_private_json
 from compass.agent.pair import Connection, ManagementPlane, NotPaired, TokenRefused, digest, pair, renew, renewal_due
 from compass.agent.reconcile import NOTHING, Configuration, Reconciled, reconcile
 from compass.client.graphql import (
+    Endpoint,
     Plane,
     PlaneAnswerUnreadable,
     PlaneNotTrusted,
@@ -100,6 +102,23 @@ class CertificateEnded(CompassError):
 
     code = Code.UNAUTHORIZED
     message = "the certificate ended at {at}; pair again with a new token"
+
+
+class CertificateRetired(CompassError):
+    """The plane does not trust any more what signed the certificate; renewing needs one that it trusts."""
+
+    code = Code.UNAUTHORIZED
+    message = "the plane retired the authority that signed this runtime's certificate; pair again with a new token"
+
+
+class AuthorityUnknown(PlaneNotTrusted):
+    """As PlaneNotTrusted, for an agent that was paired with it: it may have missed that the authority changed."""
+
+    message = (
+        "the server at {url} is not the plane that was expected: {why}; nothing was sent. If the plane replaced its "
+        "authority while this runtime was away: put its /ca.pem into plane_ca.pem, after comparing the pin, and pair "
+        "again with a new token"
+    )
 
 
 class ApplicationsFailed(CompassError):
@@ -387,7 +406,12 @@ class Agent:
             self._plane = connection.plane(self._trust(), tenant=told.tenant)
         try:
             answer = ManagementPlane.of(await self._plane.send("ManagementPlane"))
+        except PlaneNotTrusted as error:
+            raise AuthorityUnknown(url=error.facts["url"], why=error.facts["why"]) from error
         except PlaneUnreachable as error:
+            # As below for one whose authority was retired; the other port takes everybody, and tells.
+            if await self._retired(told):
+                raise CertificateRetired from error
             # A plane breaks the handshake off when the certificate has ended, which looks like a broken network.
             if connection.not_after <= self._clock():
                 raise CertificateEnded(at=connection.not_after.isoformat()) from error
@@ -396,12 +420,41 @@ class Agent:
             log.info("the plane moved to %s and %s", answer.director_url, answer.connector_url)
             connection = connection.moved(director_url=answer.director_url, connector_url=answer.connector_url)
             await self._reopened(told, connection)
-        if renewal_due(connection, now=self._clock(), jitter=self._jitter):
-            connection = await renew(connection, trust=self._trust(), clock=self._clock)
+        anchors = await self._anchored(told, connection)
+        if renewal_due(connection, now=self._clock(), jitter=self._jitter) or (
+            anchors is not None
+            and anchors.renewal_due(self.folder, now=self._clock(), jitter=self._jitter, period=told.sync_period)
+        ):
+            authorities = "" if anchors is None else anchors.issuing
+            connection = await renew(connection, trust=self._trust(), authorities=authorities, clock=self._clock)
             log.info("certificate renewed until %s", connection.not_after.isoformat())
             self._changed(certificate_not_after=connection.not_after)
             await self._reopened(told, connection)
         return self._plane
+
+    async def _retired(self, told: Injected) -> bool:
+        """Whether the plane says that it trusts others than the authority that signed our certificate."""
+        director = told.connector_url.removesuffix("/connector/graphql") + "/director/graphql"
+        try:
+            async with Plane({Endpoint.DIRECTOR: director}, trust=self._trust()) as plane:
+                trusted = await plane.trusted()
+        except CompassError:
+            return False
+        return trusted is not None and not await asyncio.to_thread(is_signed_by, self.folder, trusted.issuing)
+
+    async def _anchored(self, told: Injected, connection: Connection) -> Anchors | None:
+        """What the plane wants trusted, taken over when it changed; None when it does not say."""
+        if self._plane is None:
+            raise AssertionError("a pass opens the plane first")
+        kept = await asyncio.to_thread(Anchors.read, self.folder)
+        trusted = await self._plane.trusted("" if kept is None else kept.version)
+        if trusted is None:
+            return kept
+        taken = await asyncio.to_thread(Anchors.take_over, self.folder, trusted, now=self._clock())
+        if kept is not None:
+            log.info("the plane changed its authorities; they are trusted as it says")
+        await self._reopened(told, connection)
+        return taken
 
     async def _reopened(self, told: Injected, connection: Connection) -> None:
         await self.close()
@@ -457,7 +510,7 @@ def _trouble(error: Exception) -> Trouble:
             return Trouble.UNREACHABLE
         case TokenRefused() | NoToken():
             return Trouble.TOKEN_REFUSED
-        case CertificateEnded():
+        case CertificateEnded() | CertificateRetired():
             return Trouble.UNAUTHORIZED
         case PlaneNotTrusted():
             return Trouble.NOT_TRUSTED

@@ -501,12 +501,14 @@ async def renew(
     connection: Connection,
     *,
     trust: Trust,
+    authorities: str = "",
     algorithm: KeyAlgorithm = KeyAlgorithm.P256,
     clock: Callable[[], datetime] = _now,
 ) -> Connection:
     """Replace the certificate, with a new key, by one that the plane has been seen to accept.
 
     The old identity stays in use until then, and stays valid at the plane. May be repeated after any interruption.
+    `authorities`, PEM, are kept in `ca.crt` instead of the one that signed: all that the plane trusts.
     Raises as `pair` does, except TokenRefused.
     """
     folder = connection.folder
@@ -517,6 +519,8 @@ async def renew(
         request = {"csr": signing_request(attempt.key, answer.subject)}
         result = await plane.send("SignCertificateSigningRequest", request)
     certificate = issued(result, key=attempt.key, subject=answer.subject, now=clock())
+    if authorities:
+        certificate = replace(certificate, authority=authorities.encode())
     fresh = _connection(folder, answer, certificate, connection.token_digest)
     staged = await asyncio.to_thread(attempt.staged, fresh, certificate)
     async with staged.plane(trust) as plane:

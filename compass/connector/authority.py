@@ -1,111 +1,143 @@
-"""The plane's own certificate authority: the one module that signs.
+"""The plane's own certificate authority: which one signs now, and which others are trusted beside it.
 
 A root signs one issuing certificate, which signs everything else. Both are created once, in the database, by
-whichever process starts first, and shared by all replicas; their private keys are sealed by the vault, and the
-root's is not opened again. What a certificate says is a constant here: a client's request contributes its public
-key and nothing more. Elliptic curves sign in well under a millisecond, so signing runs inline.
+whichever process starts first, and shared by all replicas; their private keys are sealed by the vault, unless an
+external signer holds the issuing one. While it is being replaced (`rotation.py`) there are two such pairs, of which
+one signs. Every process follows the database: it is told of a change, and looks once a second besides.
 """
 
-import ipaddress
-import re
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Final, Self
+import asyncio
+import hashlib
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final, Self
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ObjectIdentifier
 
-from compass.errors import Code, CompassError
+from compass.connector.issuer import Issuer, cross_signed, is_ending, new_generation, pem, serial_text
+from compass.connector.signer import HeldKey, Program, Signer
 from compass.ids import SystemAuthId
-from compass.postgres.pool import Tx
+from compass.postgres.pool import AWAY, Database, Tx
 from compass.settings import AuthoritySettings
 from compass.vault import Vault
 
-PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+log = logging.getLogger(__name__)
 
-ROOT_LIFE: Final = timedelta(days=20 * 365)
-ISSUING_LIFE: Final = timedelta(days=10 * 365)
-SERVER_LIFE: Final = timedelta(days=397)
-"""The longest that clients accept of a server. Source: CA/Browser Forum Baseline Requirements §6.3.2."""
-CLOCK_SKEW: Final = timedelta(minutes=5)
-"""A certificate is valid this long before it was signed: the clock of the one who receives it may be behind."""
+CHANNEL: Final = "access"
+_CHANGED: Final = "authority"
 
-_DNS_NAME: Final = re.compile(
-    r"(?=.{1,253}\Z)(\*\.)?([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*"
-)
-_LONGEST_COMMON_NAME: Final = 64
-"""Source: RFC 5280, appendix A.1, ub-common-name."""
+LOOK_EVERY_SECONDS: Final = 1.0
+"""How long an announcement that was lost can go unnoticed."""
+SEEN_EVERY_SECONDS: Final = 3.0
+"""How often a replica says that it serves, and what it trusts."""
+_WARN_EVERY_SECONDS: Final = 86400.0
 
 
-class AuthorityExpired(CompassError):
-    """The issuing certificate has ended, so nothing it signs would be valid."""
+class State(StrEnum):
+    """How far a root and its issuing certificate are. Those between prepared and retired are trusted."""
 
-    code = Code.INTERNAL
-    message = "the plane's certificate authority expired at {expired_at}; nothing can be signed until it is replaced"
-
-
-class ServerNameRefused(CompassError):
-    """A server certificate was asked for something that is neither a host name nor an address."""
-
-    code = Code.INVALID_DATA
-    message = "{name!r} is neither a host name nor an IP address"
+    PREPARED = "prepared"
+    DISTRIBUTED = "distributed"
+    ACTIVE = "active"
+    REPLACED = "replaced"
+    RETIRED = "retired"
+    ABORTED = "aborted"
 
 
 class Authority:
-    """The issuing certificate and its key. `certificate.py` is who calls `sign_…`, because it keeps the record."""
+    """The authorities that this process trusts, of which one signs.
 
-    def __init__(
-        self,
-        settings: AuthoritySettings,
-        root: x509.Certificate,
-        issuing: x509.Certificate,
-        key: ec.EllipticCurvePrivateKey,
-    ) -> None:
+    Which one may change between two calls: whoever records and then signs takes `issuer` once, for both.
+    """
+
+    def __init__(self, vault: Vault, settings: AuthoritySettings, rows: Sequence[Any]) -> None:
+        self._vault = vault
         self._settings = settings
-        self._root = root
-        self._issuing = issuing
-        self._key = key
+        self._take_over(rows)
+
+    def __repr__(self) -> str:
+        return f"Authority({self.knows})"
 
     @classmethod
     async def open(cls, tx: Tx, vault: Vault, settings: AuthoritySettings) -> Self:
         """The plane's authority, created on the first start.
 
         Processes that start at the same time on an empty database end up with the same one. Raises SealBroken
-        when the vault's keys are not those it was sealed with.
+        when the vault's keys are not those it was sealed with, SignerFailed when an external signer has to hold
+        the key of a first one and cannot.
         """
-        rows = {row["kind"]: row for row in await tx.rows(IN_FORCE)}
-        if "issuing" not in rows:
-            await _create(tx, vault, settings)
-            rows = {row["kind"]: row for row in await tx.rows(IN_FORCE)}
-        issuing = x509.load_pem_x509_certificate(rows["issuing"]["certificate"].encode())
-        opened = vault.open(_place(issuing), rows["issuing"]["sealed_key"])
-        key = serialization.load_der_private_key(opened, password=None)
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise TypeError("the authority signs with an elliptic curve")
-        root = x509.load_pem_x509_certificate(rows["root"]["certificate"].encode())
-        return cls(settings, root, issuing, key)
+        rows = await tx.rows(TRUSTED)
+        if not rows:
+            await add(tx, vault, settings, state=State.ACTIVE)
+            rows = await tx.rows(TRUSTED)
+        return cls(vault, settings, rows)
+
+    async def reload(self, database: Database) -> bool:
+        """Take over what the database says now. Whether anything changed. Raises SealBroken and what it raises."""
+        rows = await database.run(lambda tx: tx.rows(TRUSTED))
+        if _known(rows) == self.knows:
+            return False
+        self._take_over(rows)
+        return True
+
+    def _take_over(self, rows: Sequence[Any]) -> None:
+        trusted = [self._issuer(row, alone=len(rows) == 1) for row in rows]
+        # Together, without a pause in between: what is trusted and who signs are never of two different times.
+        self.issuer = trusted[0]
+        self.trusted = tuple(trusted)
+        self.knows = _known(rows)
+        self.roots_pem = "".join(each.root_pem for each in trusted)
+        self.issuing_pem = "".join(each.ca_pem for each in trusted)
+        self.version = version_of([each.root_pem for each in trusted], [each.ca_pem for each in trusted])
+
+    def _issuer(self, row: Any, *, alone: bool) -> Issuer:
+        certificate = x509.load_pem_x509_certificate(row["certificate"].encode())
+        cross = None if alone or row["cross"] is None else x509.load_pem_x509_certificate(row["cross"].encode())
+        return Issuer(
+            settings=self._settings,
+            root=x509.load_pem_x509_certificate(row["root"].encode()),
+            certificate=certificate,
+            signer=self._signer(row, certificate),
+            signer_key=row["signer_key"] or "",
+            cross=cross,
+        )
+
+    def _signer(self, row: Any, certificate: x509.Certificate) -> Signer | None:
+        if row["sealed_key"] is not None:
+            return HeldKey(_opened(self._vault, certificate, row["sealed_key"]))
+        chosen = self._settings
+        if not chosen.signer_command:
+            return None
+        return Program(chosen.signer_command, row["signer_key"], timeout=chosen.signer_timeout)
 
     @property
     def serial(self) -> str:
-        """Names the issuing certificate in the record of what it signed."""
-        return serial_text(self._issuing.serial_number)
+        """Of the issuing certificate that signs now."""
+        return self.issuer.serial
 
     @property
     def ca_pem(self) -> str:
-        """The issuing certificate: what a client gets as `caCertificate`."""
-        return pem(self._issuing)
+        """The issuing certificate that signs now: what a client gets as `caCertificate`."""
+        return self.issuer.ca_pem
 
     @property
     def root_pem(self) -> str:
-        """The root: what a client that checks a whole chain trusts."""
-        return pem(self._root)
+        """The root of what signs now: its fingerprint is the plane's pin."""
+        return self.issuer.root_pem
 
     @property
     def not_after(self) -> datetime:
-        """Nothing signed here is valid for longer."""
-        return self._issuing.not_valid_after_utc
+        """Nothing signed now is valid for longer."""
+        return self.issuer.not_after
 
     def subject_for(self, system_auth: SystemAuthId) -> str:
         """`O=…,OU=…,L=…,ST=…,C=…,CN=…`: what a client must put into its request, as `configuration` tells it.
@@ -118,211 +150,202 @@ class Authority:
             f"ST={parts.province},C={parts.country},CN={system_auth}"
         )
 
-    def subject_parts(self) -> dict[x509.ObjectIdentifier, str]:
+    def subject_parts(self) -> dict[ObjectIdentifier, str]:
         """What all clients' subjects share, in the order of the original's certificates: not that of `subject_for`."""
-        return {
-            NameOID.COUNTRY_NAME: self._settings.country,
-            NameOID.ORGANIZATION_NAME: self._settings.organization,
-            NameOID.ORGANIZATIONAL_UNIT_NAME: self._settings.organizational_unit,
-            NameOID.LOCALITY_NAME: self._settings.locality,
-            NameOID.STATE_OR_PROVINCE_NAME: self._settings.province,
-        }
+        return self.issuer.subject_parts()
 
     def chain(self, leaf_pem: str) -> str:
         """The certificate followed by the issuing one: exactly two, the leaf first."""
         return leaf_pem + self.ca_pem
 
-    def sign_client(self, public_key: PublicKey, *, common_name: str, serial: int) -> x509.Certificate:
-        """A certificate that authenticates a client as `common_name` and is good for nothing else.
 
-        Raises AuthorityExpired.
-        """
-        parts = {**self.subject_parts(), NameOID.COMMON_NAME: common_name}
-        subject = x509.Name([x509.NameAttribute(oid, value) for oid, value in parts.items()])
-        return self._sign(
-            self._profile(public_key, subject, serial, self._settings.client_validity).add_extension(
-                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
-            )
-        )
-
-    def sign_server(self, public_key: PublicKey, *, names: Sequence[str], serial: int) -> x509.Certificate:
-        """A certificate for a listener that is reached by `names`, host names and IP addresses.
-
-        Raises ServerNameRefused, AuthorityExpired.
-        """
-        alternatives = [_alternative(name) for name in names]
-        subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, self._settings.organization)]
-        if names and len(names[0]) <= _LONGEST_COMMON_NAME:
-            subject.append(x509.NameAttribute(NameOID.COMMON_NAME, names[0]))
-        return self._sign(
-            self._profile(public_key, x509.Name(subject), serial, SERVER_LIFE - CLOCK_SKEW)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-        )
-
-    def sign_revocations(
-        self, revoked: Sequence[tuple[str, datetime]], *, at: datetime, life: timedelta
-    ) -> x509.CertificateRevocationList:
-        """The list of revoked certificates, by serial and when, that is good for `life`.
-
-        Takes about ten seconds of processor time for a million. Its number is the time in milliseconds, so that a later
-        list has a greater one, whichever replica made it. Raises AuthorityExpired.
-        """
-        if at >= self.not_after:
-            raise AuthorityExpired(expired_at=self.not_after.isoformat())
-        issuer_key = self._issuing.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-        entries = [
-            x509.RevokedCertificateBuilder().serial_number(int(serial, 16)).revocation_date(when).build()
-            for serial, when in revoked
-        ]
-        return (
-            x509.CertificateRevocationListBuilder(revoked_certificates=entries)
-            .issuer_name(self._issuing.subject)
-            .last_update(max(at - CLOCK_SKEW, self._issuing.not_valid_before_utc))
-            .next_update(min(at + life, self.not_after))
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_key), critical=False)
-            .add_extension(x509.CRLNumber(int(at.timestamp() * 1000)), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
-
-    def _profile(
-        self, public_key: PublicKey, subject: x509.Name, serial: int, life: timedelta
-    ) -> x509.CertificateBuilder:
-        now = datetime.now(UTC)
-        if now >= self.not_after:
-            raise AuthorityExpired(expired_at=self.not_after.isoformat())
-        issuer_key = self._issuing.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._issuing.subject)
-            .public_key(public_key)
-            .serial_number(serial)
-            .not_valid_before(max(now - CLOCK_SKEW, self._issuing.not_valid_before_utc))
-            .not_valid_after(min(now + life, self.not_after))
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(digital_signature=True), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_key), critical=False)
-        )
-
-    def _sign(self, builder: x509.CertificateBuilder) -> x509.Certificate:
-        return builder.sign(self._key, hashes.SHA256())
+def version_of(roots: Sequence[str], issuing: Sequence[str]) -> str:
+    """Names what is trusted, and in which order: the one that signs comes first."""
+    return hashlib.sha256("".join((*roots, *issuing)).encode()).hexdigest()[:32]
 
 
-def new_serial() -> int:
-    """159 random bits: two authorities never meet, and nobody can predict the bytes that will be signed."""
-    return x509.random_serial_number()
+def _known(rows: Sequence[Any]) -> str:
+    return ",".join(sorted(f"{row['serial']}:{row['state']}" for row in rows))
 
 
-def serial_text(serial: int) -> str:
-    """How a serial number is written in the database."""
-    return f"{serial:x}"
-
-
-def pem(certificate: x509.Certificate) -> str:
-    """The certificate as text."""
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
-
-
-async def _create(tx: Tx, vault: Vault, settings: AuthoritySettings) -> None:
-    root_key = ec.generate_private_key(ec.SECP256R1())
-    root_name = _authority_name(settings, "Compass Root CA")
-    root = _authority_certificate(root_name, root_key.public_key(), root_name, root_key, life=ROOT_LIFE, path_length=1)
-    created = await tx.value(CREATE, **_row(vault, "root", root, root_key, signed_by=None))
-    if created is None:
-        return  # another process was faster, and has committed both by the time our insert gave way
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = _authority_name(settings, "Compass Issuing CA")
-    issuing = _authority_certificate(name, key.public_key(), root_name, root_key, life=ISSUING_LIFE, path_length=0)
-    await tx.value(CREATE, **_row(vault, "issuing", issuing, key, signed_by=serial_text(root.serial_number)))
-
-
-IN_FORCE = """
--- authority.in_force
-SELECT kind, certificate, sealed_key FROM authority WHERE retired_at IS NULL
+# The one that signs comes first.
+TRUSTED = """
+-- authority.trusted
+SELECT issuing.serial, issuing.state, issuing.certificate, issuing.sealed_key, issuing.signer_key,
+    root.certificate AS root, root.cross_certificate AS cross
+FROM authority issuing JOIN authority root ON root.serial = issuing.signed_by
+WHERE issuing.kind = 'issuing' AND issuing.state IN ('distributed', 'active', 'replaced')
+ORDER BY issuing.state = 'active' DESC, issuing.created_at DESC
 """
 
+
+async def add(tx: Tx, vault: Vault, settings: AuthoritySettings, *, state: State) -> str | None:
+    """Make a root and its issuing certificate in that state; the serial of the latter.
+
+    None when there is an active one already and another was asked for. Any other is tied to the active one: their roots
+    sign each other. Raises SealBroken, SignerFailed.
+    """
+    held: ec.EllipticCurvePrivateKey | None = None
+    if settings.signer_command:
+        program = Program(settings.signer_command, settings.signer_key, timeout=settings.signer_timeout)
+        public_key = await program.public_key()
+    else:
+        held = ec.generate_private_key(ec.SECP256R1())
+        public_key = held.public_key()
+    made = new_generation(settings, public_key)
+    cross: str | None = None
+    if state is not State.ACTIVE:
+        former = await tx.row(ACTIVE_ROOT)
+        if former is None:
+            raise AssertionError("there is an active authority from the first start on")
+        root = x509.load_pem_x509_certificate(former["certificate"].encode())
+        cross = pem(cross_signed(made.root, by=root, key=_opened(vault, root, former["sealed_key"])))
+        back = cross_signed(root, by=made.root, key=made.root_key)
+        await tx.run(CROSS, serial=former["serial"], cross=pem(back))
+    sealed_root = _sealed(vault, made.root, made.root_key)
+    created = await tx.value(
+        CREATE, **_row("root", made.root, state), sealed_key=sealed_root, signer_key=None, signed_by=None, cross=cross
+    )
+    if created is None:
+        return None  # another process was faster, and has committed both by the time our insert gave way
+    await tx.value(
+        CREATE,
+        **_row("issuing", made.issuing, state),
+        sealed_key=None if held is None else _sealed(vault, made.issuing, held),
+        signer_key=settings.signer_key if held is None else None,
+        signed_by=created,
+        cross=None,
+    )
+    return serial_text(made.issuing.serial_number)
+
+
+ACTIVE_ROOT = """
+-- authority.active_root
+SELECT serial, certificate, sealed_key FROM authority WHERE kind = 'root' AND state = 'active'
+"""
+CROSS = """
+-- authority.cross
+UPDATE authority SET cross_certificate = %(cross)s WHERE serial = %(serial)s
+"""
 CREATE = """
 -- authority.create
-INSERT INTO authority (serial, kind, certificate, sealed_key, signed_by)
-VALUES (%(serial)s, %(kind)s, %(certificate)s, %(sealed_key)s, %(signed_by)s)
-ON CONFLICT (kind) WHERE retired_at IS NULL DO NOTHING
+INSERT INTO authority (serial, kind, state, certificate, sealed_key, signer_key, signed_by, cross_certificate)
+VALUES (
+    %(serial)s, %(kind)s, %(state)s, %(certificate)s, %(sealed_key)s, %(signer_key)s, %(signed_by)s, %(cross)s
+)
+ON CONFLICT (kind) WHERE state = 'active' DO NOTHING
 RETURNING serial
 """
 
 
-def _row(
-    vault: Vault, kind: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, *, signed_by: str | None
-) -> dict[str, str | None]:
-    der = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+def _row(kind: str, certificate: x509.Certificate, state: State) -> dict[str, Any]:
     return {
         "serial": serial_text(certificate.serial_number),
         "kind": kind,
+        "state": state.value,
         "certificate": pem(certificate),
-        "sealed_key": vault.seal(_place(certificate), der),
-        "signed_by": signed_by,
     }
+
+
+def _sealed(vault: Vault, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> str:
+    der = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return vault.seal(_place(certificate), der)
+
+
+def _opened(vault: Vault, certificate: x509.Certificate, sealed: str) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_der_private_key(vault.open(_place(certificate), sealed), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise TypeError("the authority signs with an elliptic curve")
+    return key
 
 
 def _place(certificate: x509.Certificate) -> str:
     return f"authority.sealed_key.{serial_text(certificate.serial_number)}"
 
 
-def _authority_name(settings: AuthoritySettings, common_name: str) -> x509.Name:
-    return x509.Name(
-        [
-            x509.NameAttribute(NameOID.COUNTRY_NAME, settings.country),
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, settings.organization),
-            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
-        ]
-    )
+class Replica:
+    """One of the processes that serve: it follows the authorities, and says which of them it has taken over."""
+
+    def __init__(self, database: Database, authority: Authority, *, taken_over: Callable[[], Awaitable[None]]) -> None:
+        """`taken_over` puts what `authority` holds to use at the listeners; it is called again until it succeeds."""
+        self._database = database
+        self._authority = authority
+        self._taken_over = taken_over
+        self._id = str(uuid.uuid4())
+        self._place = f"{socket.gethostname()}:{os.getpid()}"
+        self._in_use = ""
+        self._seen_at = self._warned_at = float("-inf")
+        self._told = asyncio.Event()
+
+    async def run(self) -> None:
+        """Follow for ever. A database that is away is waited for; leaving takes this replica off the list."""
+        try:
+            while True:
+                try:
+                    async with self._database.listening(CHANNEL, self._heard) as lost:
+                        while not lost.is_set():
+                            await self.look()
+                            await self._wait()
+                except AWAY as error:
+                    log.warning("the authorities are not followed while the database is away: %s", type(error).__name__)
+                except Exception:
+                    log.exception("what changed of the authorities could not be taken over; tried again in a second")
+                await asyncio.sleep(LOOK_EVERY_SECONDS)
+        finally:
+            with suppress(*AWAY):
+                async with asyncio.timeout(1):
+                    await self._database.run(lambda tx: tx.run(LEAVE, replica=self._id))
+
+    async def look(self) -> None:
+        """One look: take over what changed, and say so. Raises what stands in the way."""
+        self._told.clear()
+        now = asyncio.get_running_loop().time()
+        # Read by itself: nearly always nothing changed.
+        if (await self._database.read(KNOWN, []))["known"] != self._authority.knows:
+            await self._authority.reload(self._database)
+        changed = self._in_use != self._authority.knows
+        if changed:
+            knows = self._authority.knows
+            await self._taken_over()
+            self._in_use = knows
+        if changed or now - self._seen_at >= SEEN_EVERY_SECONDS:
+            await self._database.run(lambda tx: tx.run(SEEN, replica=self._id, place=self._place, knows=self._in_use))
+            self._seen_at = now
+        self._warn(now)
+
+    async def _wait(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_EVERY_SECONDS):
+                await self._told.wait()
+
+    def _heard(self, payload: str) -> None:
+        if payload == _CHANGED:
+            self._told.set()
+
+    def _warn(self, now: float) -> None:
+        issuer = self._authority.issuer
+        if is_ending(issuer.certificate, datetime.now(UTC)) and now - self._warned_at >= _WARN_EVERY_SECONDS:
+            log.warning(
+                "the plane's certificate authority ends at %s, with all its certificates: replace it, see compass ca",
+                issuer.not_after.isoformat(),
+            )
+            self._warned_at = now
 
 
-def _authority_certificate(
-    name: x509.Name,
-    public_key: ec.EllipticCurvePublicKey,
-    issuer: x509.Name,
-    issuer_key: ec.EllipticCurvePrivateKey,
-    *,
-    life: timedelta,
-    path_length: int,
-) -> x509.Certificate:
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(issuer)
-        .public_key(public_key)
-        .serial_number(new_serial())
-        .not_valid_before(now - CLOCK_SKEW)
-        .not_valid_after(now + life)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
-        .add_extension(_usage(key_cert_sign=True, crl_sign=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
-        .sign(issuer_key, hashes.SHA256())
-    )
-
-
-def _usage(*, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=digital_signature,
-        key_cert_sign=key_cert_sign,
-        crl_sign=crl_sign,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _alternative(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        if not _DNS_NAME.fullmatch(name.lower()):
-            raise ServerNameRefused(name=name) from None
-        return x509.DNSName(name.lower())
+KNOWN = """
+-- authority.known
+SELECT coalesce(string_agg(serial || ':' || state, ',' ORDER BY (serial || ':' || state) COLLATE "C"), '') AS known
+FROM authority WHERE kind = 'issuing' AND state IN ('distributed', 'active', 'replaced')
+"""
+# Whoever was killed said no farewell: what was not seen for a day is forgotten.
+SEEN = """
+-- authority.seen
+WITH gone AS (DELETE FROM authority_replica WHERE seen_at < clock_timestamp() - interval '1 day')
+INSERT INTO authority_replica (replica, place, knows, seen_at)
+VALUES (%(replica)s, %(place)s, %(knows)s, clock_timestamp())
+ON CONFLICT (replica) DO UPDATE SET knows = excluded.knows, seen_at = excluded.seen_at
+"""
+LEAVE = """
+-- authority.leave
+DELETE FROM authority_replica WHERE replica = %(replica)s
+"""

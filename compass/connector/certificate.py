@@ -1,7 +1,7 @@
 """Signing requests and the certificates they become.
 
 Whatever a request asks for, its certificate carries the subject the server built, the constant profile of
-`authority.py`, and the request's public key. The intent is recorded before a key is signed and the result after, in
+`issuer.py`, and the request's public key. The intent is recorded before a key is signed and the result after, in
 the transaction that redeems the token: no certificate leaves the plane without its record, and a refused request
 leaves the token usable. Certificates that were renewed from one another are one line, and end together.
 Source of the checks and texts: contract/connector-agent-provisioner.md §B.5.
@@ -25,7 +25,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from compass.connector import one_time_token
-from compass.connector.authority import Authority, PublicKey, new_serial, pem, serial_text
+from compass.connector.authority import Authority
+from compass.connector.issuer import Issuer, PublicKey, new_serial, pem, serial_text
 from compass.connector.one_time_token import TokenRefused
 from compass.errors import Code, CompassError, NotFound, Unauthorized
 from compass.ids import SystemAuthId
@@ -70,6 +71,14 @@ class LineEnded(Unauthorized):
         super().__init__(reason="the certificate was revoked")
 
 
+class AuthorityReplaced(CompassError):
+    """The authority that was about to sign is trusted no more; this replica follows within a second."""
+
+    code = Code.CONCURRENT_UPDATE
+    message = "the plane's certificate authority was just replaced; nothing was signed, send the request again"
+    retryable = True
+
+
 @dataclass(frozen=True)
 class SigningRequest:
     """The only thing taken from a request that passed all checks."""
@@ -89,6 +98,7 @@ class Issued:
     not_after: datetime
     pem: str
     ca_pem: str
+    """The certificate that issued it."""
 
     @property
     def chain_pem(self) -> str:
@@ -117,6 +127,15 @@ class ServerIdentity:
 
     key_pem: str
     issued: Issued
+    signed_by: str
+    """Serial of the issuing certificate."""
+    cross_pem: str
+    """While two roots are trusted: what leads from the issuer's root to the other one; empty otherwise."""
+
+    @property
+    def chain_pem(self) -> str:
+        """What the listener shows: leaf, issuing certificate, and what leads to every root that is trusted."""
+        return self.issued.chain_pem + self.cross_pem
 
     @property
     def renew_at(self) -> datetime:
@@ -159,7 +178,7 @@ async def pair(tx: Tx, authority: Authority, token: str, csr: str, *, announced:
     digest = one_time_token.digest(token)
     earlier = await tx.row(ISSUED_FOR_TOKEN, token=digest)
     if earlier is not None:
-        return _issued(earlier, authority)
+        return _issued(earlier)
     try:
         return await _issue_client(
             tx, authority, system_auth, request, token_digest=digest, renewal_of=holder.asked_with
@@ -177,7 +196,9 @@ def _key_in(csr: str) -> str | None:
 
 ISSUED_FOR_TOKEN = """
 -- certificate.issued_for_token
-SELECT serial, fingerprint, not_before, not_after, pem FROM certificate WHERE token_digest = %(token)s
+SELECT issued.serial, issued.fingerprint, issued.not_before, issued.not_after, issued.pem, issuer.certificate AS ca_pem
+FROM certificate issued JOIN authority issuer ON issuer.serial = issued.signed_by
+WHERE issued.token_digest = %(token)s
 """
 
 
@@ -196,32 +217,43 @@ async def issue(
 async def issue_server(tx: Tx, authority: Authority, *, names: Sequence[str]) -> ServerIdentity:
     """A new key and a certificate for a listener that is reached by `names`, host names and IP addresses.
 
-    The key is in the result and nowhere else. Raises ServerNameRefused.
+    The key is in the result and nowhere else. Raises ServerNameRefused, AuthorityReplaced, and what signing raises.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     key_pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return ServerIdentity(key_pem.decode(), await issue_server_for(tx, authority, key.public_key(), names=names))
+    issuer = authority.issuer
+    issued = await _issue_server(tx, issuer, key.public_key(), names=names)
+    return ServerIdentity(key_pem.decode(), issued, issuer.serial, issuer.cross_pem)
 
 
 async def issue_server_for(tx: Tx, authority: Authority, public_key: PublicKey, *, names: Sequence[str]) -> Issued:
-    """The certificate of a listener that keeps its key to itself. Raises ServerNameRefused."""
+    """The certificate of a listener that keeps its key to itself. Raises as `issue_server`."""
+    return await _issue_server(tx, authority.issuer, public_key, names=names)
+
+
+async def _issue_server(tx: Tx, issuer: Issuer, public_key: PublicKey, *, names: Sequence[str]) -> Issued:
     serial = new_serial()
-    await tx.run(
+    intended = await tx.run(
         INTEND_SERVER,
         serial=serial_text(serial),
-        signed_by=authority.serial,
+        signed_by=issuer.serial,
         names=list(names),
         key_thumbprint=_thumbprint(public_key),
     )
-    return await _record(tx, authority, authority.sign_server(public_key, names=names, serial=serial))
+    if not intended:
+        raise AuthorityReplaced
+    return await _record(tx, issuer, await issuer.sign_server(public_key, names=names, serial=serial))
 
 
+# The lock, here and below: the end of an authority waits for whom it is about to sign for, and then counts that too; or
+# this waits for the end, and then signs nothing.
 INTEND_SERVER = """
 -- certificate.intend_server
 INSERT INTO certificate (serial, kind, signed_by, names, key_thumbprint)
-VALUES (%(serial)s, 'server', %(signed_by)s, %(names)s, %(key_thumbprint)s)
+SELECT %(serial)s, 'server', authority.serial, %(names)s, %(key_thumbprint)s
+FROM authority WHERE authority.serial = %(signed_by)s AND authority.retired_at IS NULL FOR KEY SHARE
 """
 
 
@@ -236,20 +268,22 @@ async def _issue_client(
 ) -> Issued:
     if renewal_of is not None:
         await tx.run(HOLD_LINE, fingerprint=renewal_of)
-    serial = new_serial()
+    serial, issuer = new_serial(), authority.issuer
     intended = await tx.run(
         INTEND_CLIENT,
         serial=serial_text(serial),
-        signed_by=authority.serial,
+        signed_by=issuer.serial,
         system_auth=system_auth,
         key_thumbprint=request.key_thumbprint,
         token_digest=token_digest,
         renewal_of=renewal_of,
     )
     if not intended:
+        if await tx.value(IS_REPLACED, serial=issuer.serial):
+            raise AuthorityReplaced
         raise LineEnded() if renewal_of is not None else NotFound(object="systemAuth")
     return await _record(
-        tx, authority, authority.sign_client(request.public_key, common_name=system_auth, serial=serial)
+        tx, issuer, await issuer.sign_client(request.public_key, common_name=system_auth, serial=serial)
     )
 
 
@@ -265,16 +299,23 @@ FOR SHARE
 INTEND_CLIENT = """
 -- certificate.intend_client
 INSERT INTO certificate (serial, kind, signed_by, system_auth_id, names, key_thumbprint, token_digest, renewal_of)
-SELECT %(serial)s, 'client', %(signed_by)s, id, ARRAY[id::text], %(key_thumbprint)s, %(token_digest)s, %(renewal_of)s
-FROM system_auth WHERE id = %(system_auth)s AND (%(renewal_of)s::text IS NULL OR EXISTS (
+SELECT %(serial)s, 'client', authority.serial, system_auth.id, ARRAY[system_auth.id::text], %(key_thumbprint)s,
+    %(token_digest)s, %(renewal_of)s
+FROM system_auth JOIN authority ON authority.serial = %(signed_by)s AND authority.retired_at IS NULL
+WHERE system_auth.id = %(system_auth)s AND (%(renewal_of)s::text IS NULL OR EXISTS (
     SELECT FROM certificate earlier WHERE earlier.fingerprint = %(renewal_of)s AND earlier.revoked_at IS NULL
 )) FOR KEY SHARE
 """
+IS_REPLACED = """
+-- certificate.is_replaced
+SELECT retired_at IS NOT NULL FROM authority WHERE serial = %(serial)s
+"""
 
 
-async def _record(tx: Tx, authority: Authority, certificate: x509.Certificate) -> Issued:
+async def _record(tx: Tx, issuer: Issuer, certificate: x509.Certificate) -> Issued:
     row = await tx.row(
         RECORD,
+        ca_pem=issuer.ca_pem,
         serial=serial_text(certificate.serial_number),
         fingerprint=fingerprint(certificate.public_bytes(serialization.Encoding.DER)),
         pem=pem(certificate),
@@ -283,7 +324,7 @@ async def _record(tx: Tx, authority: Authority, certificate: x509.Certificate) -
     )
     if row is None:
         raise AssertionError("the intent was written a moment ago, in this transaction")
-    return _issued(row, authority)
+    return _issued(row)
 
 
 RECORD = """
@@ -291,18 +332,18 @@ RECORD = """
 UPDATE certificate
 SET fingerprint = %(fingerprint)s, pem = %(pem)s, not_before = %(not_before)s, not_after = %(not_after)s
 WHERE serial = %(serial)s
-RETURNING serial, fingerprint, not_before, not_after, pem
+RETURNING serial, fingerprint, not_before, not_after, pem, %(ca_pem)s::text AS ca_pem
 """
 
 
-def _issued(row: asyncpg.Record, authority: Authority) -> Issued:
+def _issued(row: asyncpg.Record) -> Issued:
     return Issued(
         serial=row["serial"],
         fingerprint=row["fingerprint"],
         not_before=row["not_before"],
         not_after=row["not_after"],
         pem=row["pem"],
-        ca_pem=authority.ca_pem,
+        ca_pem=row["ca_pem"],
     )
 
 

@@ -8,12 +8,13 @@ Source: contract/connector-agent-provisioner.md §B.3 to §B.8; the announced ke
 """
 
 import re
+import ssl
 from typing import Any, Final
 
 from compass.access import itself
 from compass.access.caller import Caller, Consumer, Flow
-from compass.access.tenancy import application_refusal, runtime_refusal
-from compass.commands import Selection, command
+from compass.access.tenancy import Reach, application_refusal, runtime_refusal
+from compass.commands import Noted, Selection, command
 from compass.connector import certificate, one_time_token, revocation
 from compass.connector.authority import Authority
 from compass.connector.one_time_token import Purpose, TokenRefused
@@ -130,9 +131,16 @@ async def request_for_runtime(tx: Tx, caller: Caller, runtime: RuntimeId, *, set
     return {"token": token}
 
 
-@command("configuration", scope="")
+@command("configuration", scope="", reach=Reach.PLANE)
 async def configuration(
-    tx: Tx, caller: Caller, *, authority: Authority, urls: PublicUrls, settings: TokenSettings, selected: Selection
+    tx: Tx,
+    caller: Caller,
+    *,
+    authority: Authority,
+    urls: PublicUrls,
+    settings: TokenSettings,
+    selected: Selection,
+    noted: Noted,
 ) -> dict[str, Any]:
     """What a client needs for its signing request.
 
@@ -149,6 +157,8 @@ async def configuration(
         next_token = await _another(tx, caller, system_auth, settings) if "token" in selected else None
     else:
         raise NotPaired()
+    if next_token is not None:
+        noted.system_auth = system_auth
     return {
         "token": next_token and {"token": next_token},
         "certificateSigningRequestInfo": {
@@ -190,8 +200,8 @@ async def _another(tx: Tx, caller: Caller, system_auth: SystemAuthId, settings: 
     )
 
 
-@command("signCertificateSigningRequest", scope="")
-async def sign(tx: Tx, caller: Caller, csr: str, *, authority: Authority) -> dict[str, Any]:
+@command("signCertificateSigningRequest", scope="", reach=Reach.PLANE)
+async def sign(tx: Tx, caller: Caller, csr: str, *, authority: Authority, noted: Noted) -> dict[str, Any]:
     """A certificate for the key in the request: the first with a one-time token, a further one with a certificate.
 
     Raises CsrRefused, which leaves the token usable, TokenRefused, TokenMisused, NotPaired, LineEnded, InvalidData.
@@ -203,6 +213,8 @@ async def sign(tx: Tx, caller: Caller, csr: str, *, authority: Authority) -> dic
         issued = await certificate.issue(tx, authority, caller.system_auth, csr, renewal_of=caller.certificate)
     else:
         raise NotPaired()
+    noted.system_auth = certificate.common_name(ssl.PEM_cert_to_DER_cert(issued.pem))
+    noted.result = {"serial": issued.serial, "fingerprint": issued.fingerprint}
     return {
         "certificateChain": issued.certificate_chain,
         "caCertificate": issued.ca_certificate,
@@ -210,7 +222,7 @@ async def sign(tx: Tx, caller: Caller, csr: str, *, authority: Authority) -> dic
     }
 
 
-@command("revokeCertificate", scope="")
+@command("revokeCertificate", scope="", reach=Reach.PLANE)
 async def revoke(tx: Tx, caller: Caller) -> bool:
     """Revoke the certificate of this very call and its line; they are refused from now on, everywhere.
 

@@ -1,7 +1,7 @@
 """The list of revoked certificates for others: whoever trusts the plane's authority and cannot ask the plane.
 
-The plane itself does not use it, see `revocation.py`. It holds the revoked certificates of the issuing authority that
-would otherwise still be valid. Source: RFC 5280 §5.
+The plane itself does not use it, see `revocation.py`. There is one for each issuing authority that is trusted, and it
+holds the revoked certificates of that one which would otherwise still be valid. Source: RFC 5280 §5.
 """
 
 import asyncio
@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from compass.connector.authority import Authority
+from compass.connector.issuer import Issuer
 from compass.connector.revocation import Revocations
 from compass.errors import Unavailable
 from compass.postgres.pool import AWAY, Database
@@ -31,7 +33,11 @@ READ_SECONDS: Final = 10.0
 @dataclass(frozen=True)
 class _Made:
     der: bytes
+    """Of the authority that signs now."""
     pem: bytes
+    """Of all that are trusted, that one first."""
+    authorities: str
+    """Which these were."""
     known: int
     """How many revocations the process knew of when it began."""
     at: float
@@ -56,11 +62,11 @@ class RevocationList:
         self._making = asyncio.Lock()
 
     async def der(self) -> bytes:
-        """The list. Raises Unavailable, AuthorityExpired."""
+        """The list of the authority that signs now. Raises Unavailable, and what signing raises."""
         return (await self._current()).der
 
     async def pem(self) -> bytes:
-        """The same list as text. Raises Unavailable, AuthorityExpired."""
+        """The lists of all authorities that are trusted, as text. Raises Unavailable, and what signing raises."""
         return (await self._current()).pem
 
     async def _current(self) -> _Made:
@@ -75,21 +81,27 @@ class RevocationList:
 
     def _is_good(self, made: _Made) -> bool:
         age = self._clock() - made.at
+        if made.authorities != self._authority.knows:
+            return False
         if made.known == self._revocations.known and self._revocations.fresh:
             return age < RENEW_AFTER_SECONDS
         return age < AT_MOST_EVERY_SECONDS
 
     async def _make(self) -> _Made:
         known, began, now = self._revocations.known, self._clock(), datetime.now(UTC)
+        authorities, trusted = self._authority.knows, self._authority.trusted
+        lists = [await self._list(issuer, now) for issuer in trusted if issuer.not_after > now or len(trusted) == 1]
+        text = b"".join(each.public_bytes(Encoding.PEM) for each in lists)
+        return _Made(lists[0].public_bytes(Encoding.DER), text, authorities, known, began)
+
+    async def _list(self, issuer: Issuer, now: datetime) -> x509.CertificateRevocationList:
         try:
             async with asyncio.timeout(READ_SECONDS):
-                row = await self._database.read(TO_LIST, [self._authority.serial])
+                row = await self._database.read(TO_LIST, [issuer.serial])
         except AWAY as error:
             raise Unavailable from error
         revoked = list(zip(row["serials"], row["revoked_at"], strict=True))
-        # In a thread: a long list takes seconds, and everybody else would wait.
-        signed = await asyncio.to_thread(self._authority.sign_revocations, revoked, at=now, life=LIFE)
-        return _Made(signed.public_bytes(Encoding.DER), signed.public_bytes(Encoding.PEM), known, began)
+        return await issuer.sign_revocations(revoked, at=now, life=LIFE)
 
 
 TO_LIST = """

@@ -65,7 +65,7 @@ WHERE system_auth.id = agent.system_auth_id AND agent.runtime_id = %(runtime)s A
 """
 RENEW_AT = """
 -- cluster.renew_at
-UPDATE cluster SET certificate_renew_at = %(at)s WHERE runtime_id = %(runtime)s
+UPDATE cluster SET certificate_renew_at = %(at)s, certificate_signed_by = %(signed_by)s WHERE runtime_id = %(runtime)s
 """
 
 
@@ -128,7 +128,7 @@ async def connect_agent(
             connector_url=urls.connector,
             token=token,
             sync_period=settings.provisioner.runtime_sync_period,
-            plane_ca_pem=authority.root_pem,
+            plane_ca_pem=authority.roots_pem,
             applications_ca_pem=None if applications_ca is None else applications_ca.read_text(encoding="utf-8"),
         )
         await drivers.of(made.provider).connect(made.runtime, configuration)
@@ -165,8 +165,10 @@ async def exchange_certificate(
     match await driver.observe(made.runtime):
         case Ready(names=names):
             shown = await database.run(lambda tx: certificate.issue_server(tx, authority, names=names))
-            await driver.identify(made.runtime, EndpointIdentity(shown.key_pem, shown.issued.chain_pem))
-            await database.run(lambda tx: tx.run(RENEW_AT, runtime=made.runtime, at=shown.renew_at))
+            await driver.identify(made.runtime, EndpointIdentity(shown.key_pem, shown.chain_pem))
+            await database.run(
+                lambda tx: tx.run(RENEW_AT, runtime=made.runtime, at=shown.renew_at, signed_by=shown.signed_by)
+            )
             return None
         case Creating() | Absent():
             return Again(driver.pace)

@@ -36,7 +36,14 @@ SELECT runtime_id FROM cluster WHERE provider = %(provider)s AND runtime_id = AN
 """
 DUE = """
 -- cluster.certificate_due
-SELECT runtime_id, tenant_id FROM cluster WHERE certificate_renew_at < clock_timestamp()
+SELECT runtime_id, tenant_id FROM cluster
+-- Also when another authority signs now: nothing may hang on the former when that is retired.
+WHERE (
+      certificate_renew_at < clock_timestamp()
+      OR certificate_renew_at IS NOT NULL AND certificate_signed_by IS DISTINCT FROM (
+          SELECT serial FROM authority WHERE kind = 'issuing' AND state = 'active'
+      )
+  )
   AND NOT EXISTS (
       SELECT 1 FROM operation WHERE operation.subject = cluster.runtime_id AND operation.finished_at IS NULL
   )

@@ -237,7 +237,9 @@ class FakePlane:
         """Per call: headers and the client id of the certificate."""
         self.keys_signed: list[bytes] = []
         self.fault: str | None = None
-        """`500`, `garbage`, `errors`, `slow`, `redirect`, `nothing`."""
+        """`500`, `garbage`, `errors`, `slow`, `redirect`, `nothing`, `busy`."""
+        self.busy_for = 0
+        """While `busy`: how many calls are still to be refused."""
         self.lose_answer_of: str | None = None
         """The operation whose next answer is computed and then lost."""
         self.on_page: Callable[[], None] = lambda: None
@@ -340,6 +342,10 @@ class FakePlane:
                 return web.Response(status=500, text="<html>oops</html>")
             case "garbage":
                 return web.Response(text="{not json", content_type="application/json")
+            case "busy" if self.busy_for > 0:
+                self.busy_for -= 1
+                said = {"errors": [{"message": "too many", "extensions": {"error_code": 28}}], "data": None}
+                return web.json_response(said, status=429, headers={"Retry-After": "1"})
             case "errors":
                 return self._refused("Internal Server Error [errorID=1, reason: no]", 10)
             case "slow":

@@ -7,9 +7,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from compass.connector import authority as module
-from compass.connector import certificate
-from compass.connector.authority import Authority, AuthorityExpired
+from compass.connector import certificate, issuer
+from compass.connector.authority import Authority
+from compass.connector.issuer import AuthorityExpired
+from compass.connector.signer import HeldKey
 from compass.ids import SystemAuthId
 from compass.postgres.pool import Database, Tx
 from compass.settings import AuthoritySettings
@@ -28,7 +29,7 @@ async def test_a_root_signed_the_issuing_authority_which_may_only_sign_leaves(au
     issuing = x509.load_pem_x509_certificate(authority.ca_pem.encode())
     root.verify_directly_issued_by(root)
     issuing.verify_directly_issued_by(root)
-    for certificate_, path_length in ((root, 1), (issuing, 0)):
+    for certificate_, path_length in ((root, 2), (issuing, 0)):
         constraints = certificate_.extensions.get_extension_for_class(x509.BasicConstraints)
         usage = certificate_.extensions.get_extension_for_class(x509.KeyUsage)
         assert (constraints.critical, constraints.value) == (
@@ -79,7 +80,7 @@ async def test_a_start_that_dies_halfway_leaves_nothing_in_the_way_of_the_next(
         raise Died
 
     with monkeypatch.context() as dying:
-        dying.setattr(module, "_authority_name", dies)
+        dying.setattr(issuer, "_authority_name", dies)
         with pytest.raises(Died):
             async with database.transaction() as tx:
                 await Authority.open(tx, vault, SETTINGS)
@@ -89,7 +90,8 @@ async def test_a_start_that_dies_halfway_leaves_nothing_in_the_way_of_the_next(
 
 
 async def test_no_private_key_stands_in_the_database(tx: Tx, vault: Vault, authority: Authority) -> None:
-    key = authority._key
+    assert isinstance(authority.issuer.signer, HeldKey)
+    key = authority.issuer.signer.key
     der = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     secret = key.private_numbers().private_value.to_bytes(32, "big")
     assert secret in der
@@ -98,7 +100,8 @@ async def test_no_private_key_stands_in_the_database(tx: Tx, vault: Vault, autho
         assert row["sealed_key"].startswith("v1.")
         assert "PRIVATE KEY" not in row["text"]
         assert secret.hex() not in row["text"]
-    assert "_key" not in repr(authority)
+    assert "key" not in repr(authority)
+    assert "key" not in repr(authority.issuer.signer).lower().replace("heldkey", "")
 
 
 async def test_keys_swapped_between_rows_do_not_open(tx: Tx, vault: Vault, authority: Authority) -> None:
@@ -116,24 +119,24 @@ async def test_another_vaults_keys_are_refused_and_create_no_second_authority(
 
 
 async def test_no_certificate_outlives_its_authority(tx: Tx, vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ISSUING_LIFE", timedelta(days=30))
+    monkeypatch.setattr(issuer, "ISSUING_LIFE", timedelta(days=30))
     authority = await Authority.open(tx, vault, SETTINGS)
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
-    client = authority.sign_client(key, common_name="x", serial=module.new_serial())
-    server = authority.sign_server(key, names=["localhost"], serial=module.new_serial())
+    client = await authority.issuer.sign_client(key, common_name="x", serial=issuer.new_serial())
+    server = await authority.issuer.sign_server(key, names=["localhost"], serial=issuer.new_serial())
     assert client.not_valid_after_utc == server.not_valid_after_utc == authority.not_after
     assert authority.not_after < datetime.now(UTC) + timedelta(days=31)
 
 
 async def test_an_expired_authority_signs_nothing(tx: Tx, vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ISSUING_LIFE", timedelta(0))
+    monkeypatch.setattr(issuer, "ISSUING_LIFE", timedelta(0))
     authority = await Authority.open(tx, vault, SETTINGS)
     with pytest.raises(AuthorityExpired, match=str(authority.not_after.year)):
         await certificate.issue_server(tx, authority, names=["localhost"])
 
 
 async def test_every_serial_number_is_another(tx: Tx, authority: Authority) -> None:
-    serials = [module.new_serial() for _ in range(1000)]
+    serials = [issuer.new_serial() for _ in range(1000)]
     assert len(set(serials)) == 1000
     assert all(0 < serial.bit_length() <= 159 for serial in serials)
     # 64 bits of chance at least: the top halves differ as well as the bottom ones.

@@ -18,9 +18,11 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, r
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID, ObjectIdentifier
 
 from compass.connector import certificate, one_time_token
-from compass.connector.authority import Authority, ServerNameRefused
+from compass.connector.authority import Authority
 from compass.connector.certificate import CsrRefused, CsrUndecodable, Issued
+from compass.connector.issuer import ServerNameRefused
 from compass.connector.one_time_token import Purpose, TokenRefused
+from compass.connector.signer import HeldKey
 from compass.errors import NotFound
 from compass.ids import SystemAuthId
 from compass.postgres.pool import Database, Tx
@@ -634,15 +636,15 @@ async def test_the_chain_is_the_leaf_and_its_issuer_as_base64_of_pem(
 async def test_every_certificate_is_recorded_before_and_after_it_was_signed(
     tx: Tx, authority: Authority, system_auth: SystemAuthId, request_for: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    intents = []
-    sign = Authority._sign
+    intents: list[str] = []
+    sign = HeldKey.sign
 
-    def watched(self: Authority, builder: x509.CertificateBuilder) -> x509.Certificate:
-        signed_now = sign(self, builder)
-        intents.append(f"{signed_now.serial_number:x}")
-        return signed_now
+    async def watched(self: HeldKey, data: bytes) -> bytes:
+        # What stands in the record while the key is being used.
+        intents.extend([row[0] for row in await tx.rows("SELECT serial FROM certificate WHERE fingerprint IS NULL")])
+        return await sign(self, data)
 
-    monkeypatch.setattr(Authority, "_sign", watched)
+    monkeypatch.setattr(HeldKey, "sign", watched)
     first = await certificate.issue(tx, authority, system_auth, request_for(system_auth))
     intents.clear()
     issued = await certificate.issue(tx, authority, system_auth, request_for(system_auth), renewal_of=first.fingerprint)
@@ -747,11 +749,11 @@ async def test_a_signature_that_fails_leaves_the_token_usable(
     class SignerGone(Exception):
         pass
 
-    def fails(*_: object) -> x509.Certificate:
+    async def fails(*_: object) -> bytes:
         raise SignerGone
 
     with monkeypatch.context() as broken:
-        broken.setattr(Authority, "_sign", fails)
+        broken.setattr(HeldKey, "sign", fails)
         with pytest.raises(SignerGone):
             async with database.transaction() as tx:
                 await certificate.pair(tx, committed_authority, token, text)

@@ -1,12 +1,17 @@
 import asyncio
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from compass.connector import rotation
+from compass.connector.authority import Authority
 from compass.ids import RuntimeId
 from compass.postgres.pool import Database
 from compass.provisioner.infrastructure import Drivers
 from compass.provisioner.supervision import Supervision, identity
+from compass.settings import AuthoritySettings
+from compass.vault import Vault
 from tests.provisioner.cloud import Cloud
 from tests.provisioner.conftest import Provisioner
 
@@ -84,6 +89,31 @@ async def test_a_certificate_that_is_due_is_exchanged_and_no_operation_of_that_i
     assert due == {"far": True}
     last = "query ($id: String!) { result: runtimeStatus(id: $id) { lastOperationStatus { operation } } }"
     assert await provisioner.result(last, id=runtime) == {"lastOperationStatus": {"operation": "Provision"}}
+
+
+async def test_a_certificate_of_an_authority_that_was_replaced_is_exchanged_once(
+    provisioner: Provisioner, tmp_path: Path
+) -> None:
+    authority: Authority = provisioner.parts[Authority]
+    signed = "SELECT certificate_signed_by AS serial FROM cluster"
+    async with provisioner.working():
+        await provisioner.provisioned()
+        assert await provisioner.row(signed) == {"serial": authority.serial}
+        vault = Vault.at(tmp_path / "vault.keys")
+        await provisioner.database.run(lambda tx: rotation.prepare(tx, vault, AuthoritySettings()))
+        for phase in (rotation.distribute, rotation.activate):
+            await provisioner.database.run(phase)
+        await authority.reload(provisioner.database)
+        await supervision(provisioner).once()
+        async with asyncio.timeout(20):
+            while await provisioner.row(signed) != {"serial": authority.serial}:
+                await asyncio.sleep(0.02)
+            unfinished = "SELECT count(*) AS n FROM operation WHERE finished_at IS NULL"
+            while (await provisioner.row(unfinished))["n"]:
+                await asyncio.sleep(0.02)
+        await supervision(provisioner).once()
+    assert (await provisioner.row("SELECT count(*) AS n FROM operation WHERE kind = 'renewal'")) == {"n": 1}
+    assert (await provisioner.row("SELECT identities AS n FROM fake_cluster")) == {"n": 2}
 
 
 async def test_a_round_that_fails_is_followed_by_another(
