@@ -5,6 +5,7 @@ followed by the facts in brackets, sorted by key, because clients of the origina
 that form. Source: contract/director.md §1.4.
 """
 
+import math
 import uuid
 from collections.abc import Iterable
 from enum import IntEnum
@@ -170,6 +171,18 @@ class InconsistentData(CompassError):
 
     code = Code.INCONSISTENT_DATA
     message = "Inconsistent or out-of-range data"
+
+
+class TooManyRequests(CompassError):
+    """Whoever asks has asked for more than its share; nothing was done. It may come back after a while."""
+
+    code = Code.OPERATION_TIMEOUT
+    message = "too many requests from {whom}; nothing was done, try again in {seconds} s"
+    retryable = True
+
+    def __init__(self, whom: str, *, after_seconds: float) -> None:
+        self.after_seconds = after_seconds
+        super().__init__(whom=whom, seconds=str(max(1, math.ceil(after_seconds))))
 
 
 class OperationTimedOut(CompassError):

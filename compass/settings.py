@@ -102,6 +102,14 @@ class AuthoritySettings:
     """ST of the subject."""
     client_validity: timedelta = timedelta(hours=2160)
     """90 days: the lifetime existing clients plan their renewal around."""
+    signer_command: tuple[str, ...] = ()
+    """A program, with its arguments, that holds the key of the next authority to be made and signs digests with it. The
+    plane then never has that key; the program is needed as long as that authority is trusted. Empty: the plane has keys
+    of its own, sealed in its database."""
+    signer_key: str = "issuing"
+    """By which name the program is asked for the key of the next authority to be made: another for each rotation."""
+    signer_timeout: timedelta = timedelta(seconds=5)
+    """For one answer of the program, after which it is killed. A connection to the database is held meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +130,69 @@ class TokenSettings:
         """The URL of the pairing adapter by the id of its integration system."""
         entries = (entry.partition("=") for entry in self.pairing_adapters)
         return {system.strip().lower(): url.strip() for system, _, url in entries}
+
+
+@dataclass(frozen=True)
+class OidcSettings:
+    """Single sign-on: people come with tokens of an OpenID provider, and its groups say what they may do here."""
+
+    issuers: tuple[str, ...] = ()
+    """`https://…` of each provider, exactly as its tokens have it in `iss`. Each is trusted alike. Empty: no single
+    sign-on. A provider in a private network must be allowed by `outbound.allowed_networks`."""
+    audience: str | None = None
+    """What tokens for this plane have in `aud`: its client id at the provider. Others would be tokens for others."""
+    user_claim: str = "sub"
+    """The claim that names the person, in records and as `viewer`. `sub` is never given to somebody else."""
+    groups_claim: str = "groups"
+    """The claim with the person's groups, a text or a list of them."""
+    scopes: tuple[str, ...] = ()
+    """`<group>=<scope> <scope> …` each; `admin` and `operator` stand for the contract's lists. A person has those of
+    all groups together, and nothing without one."""
+    tenants: tuple[str, ...] = ()
+    """`<group>=<external id of a tenant> …` each: where its people may work; `*` means everywhere. Other tenants are
+    answered for as if they did not exist, and scopes that lead beyond a tenant are not granted."""
+    tenants_claim: str | None = None
+    """A claim with external ids of tenants, a text or a list of them, that are added to those of `oidc.tenants`."""
+    leeway: timedelta = timedelta(seconds=30)
+    """How far the provider's clock and ours may be apart. At most 5m."""
+    keys_refresh: timedelta = timedelta(minutes=5)
+    """How often the provider's keys are fetched, so how long one that it withdrew is believed. A token with a key that
+    is not known yet has them fetched at once."""
+    keys_kept: timedelta = timedelta(days=1)
+    """How long the keys are believed while the provider cannot be reached; then its people are answered with 503."""
+
+    def group_scopes(self) -> Mapping[str, Sequence[str]]:
+        """The scopes that are granted, by group."""
+        return _by_name(self.scopes)
+
+    def group_tenants(self) -> Mapping[str, Sequence[str]]:
+        """The external ids of tenants, by group."""
+        return _by_name(self.tenants)
+
+
+@dataclass(frozen=True)
+class ExternalCertificateSettings:
+    """Clients with certificates of other authorities. For whom such a certificate speaks, its mapping says."""
+
+    ca_file: Path | None = None
+    """PEM of these authorities, 16 at most: each of them can issue for every subject that is mapped, so never a bundle
+    of public ones. Read at the start. None: only certificates of the plane's own authority are let in."""
+    scopes: tuple[str, ...] = ()
+    """`<consumer type>=<scope> <scope> …` each, such as `Formation Viewer=formation:read`: what is granted instead of
+    the contract's list, which not all types have."""
+
+    def consumer_scopes(self) -> Mapping[str, Sequence[str]]:
+        """The scopes that are granted, by type of consumer."""
+        return _by_name(self.scopes)
+
+
+def _by_name(entries: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """Of entries `<name>=<word> <word>`, of which one name may have several; a name may itself hold a `=`."""
+    found: dict[str, list[str]] = {}
+    for entry in entries:
+        name, _, words = entry.rpartition("=")
+        found.setdefault(name.strip(), []).extend(words.split())
+    return found
 
 
 @dataclass(frozen=True)
@@ -248,10 +319,32 @@ class LandscapeSettings:
 
 @dataclass(frozen=True)
 class LimitSettings:
-    """The largest request that is looked at. What is larger is refused before it costs anything."""
+    """How much may be asked for. What is more is refused before it costs anything; each process counts by itself."""
 
     max_request_bytes: int = 8 * 1024 * 1024
     """The whole body. The largest query known from clients has 23 kB; specifications sent along need the rest."""
+    caller_requests_per_second: int = 200
+    """One client, person or program, in the long run. Each mutation of a document counts as a request."""
+    caller_burst: int = 8_000
+    """And at once, after a pause: what the original allowed its callers, so that the same imports run through."""
+    tenant_requests_per_second: int = 500
+    """All callers of one tenant together. Half of what two cores answer, so that others are served meanwhile."""
+    tenant_burst: int = 20_000
+    """And at once, after a pause: every client of a large tenant comes back after an outage."""
+    caller_requests_at_once: int = 64
+    """Under way, waiting ones included. A client that waits for its answers has far fewer."""
+    tenant_requests_at_once: int = 256
+    """The same of one tenant. Of the database's connections, it has three quarters at most; the others wait in turn."""
+    caller_streams: int = 16
+    """Change feeds that one caller has open. An agent has one, a console one per window."""
+    address_failures_per_minute: int = 60
+    """Wrong secrets and one-time tokens from one address (IPv6: one /64) in the long run; then none is looked at."""
+    address_failures_burst: int = 300
+    """And at once. Enough for many people behind one address who mistype, far too few to guess anything."""
+    connections: int = 4_000
+    """Open connections per port. One costs about 50 kB; most are idle and end by themselves."""
+    address_connections: int = 1_000
+    """Those from one address. Raise it where all clients come through one address, such as a proxy's."""
 
 
 @dataclass(frozen=True)
@@ -260,6 +353,15 @@ class LogSettings:
 
     format: LogFormat = LogFormat.AUTO
     """`json` for machines, `text` for people; `auto` is text on a terminal and JSON elsewhere."""
+
+
+@dataclass(frozen=True)
+class AuditSettings:
+    """The record of who changed what."""
+
+    keep_for: timedelta = timedelta(days=400)
+    """A year, and the time to look back on it. What is older is removed within the hour, as far as it is sealed; export
+    it before (`compass audit export`) when it has to be kept."""
 
 
 @dataclass(frozen=True)
@@ -272,12 +374,15 @@ class Settings:
     listen: ListenSettings = ListenSettings()
     authority: AuthoritySettings = AuthoritySettings()
     tokens: TokenSettings = TokenSettings()
+    oidc: OidcSettings = OidcSettings()
+    external_certificates: ExternalCertificateSettings = ExternalCertificateSettings()
     outbound: OutboundSettings = OutboundSettings()
     delivery: DeliverySettings = DeliverySettings()
     applications: ApplicationSettings = ApplicationSettings()
     provisioner: ProvisionerSettings = ProvisionerSettings()
     landscape: LandscapeSettings = LandscapeSettings()
     limits: LimitSettings = LimitSettings()
+    audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     """Where each value that is not a default came from. Filled by `load`; not a setting."""
@@ -313,6 +418,11 @@ def load(
     settings = _build(given)
     _refuse_insecure(settings)
     return settings
+
+
+def secrets_given(settings: Settings) -> Sequence[str]:
+    """The names of the secret settings that are not left at their default."""
+    return [key for key, spec in _keys().items() if spec.secret and key in settings.sources]
 
 
 def describe(settings: Settings) -> Iterator[Described]:
@@ -384,7 +494,21 @@ def _build(given: Mapping[str, _Given]) -> Settings:
     return replace(defaults, **top, sources={key: item.source for key, item in given.items()})
 
 
+_NO_SWITCH: Final[Mapping[tuple[str, ...], str]] = {
+    ("verify", "insecure", "self_signed"): "certificates are always verified; outbound.ca_file adds authorities",
+    ("tls", "ssl", "plain_http"): "TLS is always on, from version 1.2 on",
+    ("debug", "trace", "playground"): "there is no mode that says more to callers; the log has it",
+    ("cors", "origin"): "pages of other origins may not use the API",
+    ("algorithm",): "tokens are signed with ES256, and with nothing weaker",
+    ("anonymous", "disable_auth", "skip_auth", "no_auth"): "nobody is let in without credentials",
+}
+"""What other programs have switches for, and this one does not."""
+
+
 def _unknown(key: str) -> str:
+    for words, reason in _NO_SWITCH.items():
+        if any(word in key for word in words):
+            return f"there is no such setting: {reason}"
     close = difflib.get_close_matches(key, _keys(), n=1, cutoff=0.6)
     return "there is no such setting" + (
         f", did you mean {close[0]}?" if close else "; `compass config show` lists them"
@@ -567,6 +691,15 @@ _LONGEST_TOKEN: Final = timedelta(days=1)
 _LONGEST_CERTIFICATE: Final = timedelta(days=397)
 _NEVER_ALLOWED: Final = (ip_network("169.254.0.0/16"), ip_network("fe80::/10"), ip_network("fd00:ec2::254/128"))
 """Where clouds hand out the machine's own credentials to whoever asks from it."""
+_LARGEST: Final = {
+    "limits.max_request_bytes": (256 * 1024 * 1024, "it is held in memory, for every request under way"),
+    "outbound.max_response_bytes": (1024 * 1024 * 1024, "it is held in memory, for every call under way"),
+    "limits.connections": (100_000, "it is as good as no limit, and the process has fewer descriptors"),
+}
+"""Larger, and a limit is none."""
+_LEAST_BURST: Final = 20
+"""As many mutations as one document may have: with less, such a document could never be paid for."""
+_LONGEST_CALL: Final = timedelta(minutes=10)
 _TLS_DEMANDED: Final = frozenset({"require", "verify-ca", "verify-full"})
 _SUBJECT_PARTS: Final = ("country", "organization", "organizational_unit", "locality", "province")
 
@@ -598,6 +731,8 @@ def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
     if not re.fullmatch(r"[A-Z]{2}", settings.authority.country):
         yield "authority.country", "two capital letters"
     yield from _outbound_problems(settings.outbound)
+    yield from _oidc_problems(settings.oidc)
+    yield from _external_certificate_problems(settings.external_certificates)
 
 
 def _impossible_numbers(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -611,6 +746,15 @@ def _impossible_numbers(settings: Settings) -> Iterator[tuple[str, str]]:
                     yield key, f"a port is 0 to {_MAX_PORT}"
             elif value < 1:
                 yield key, "must be at least 1"
+    for key, (most, because) in _LARGEST.items():
+        if cast("int", _value(settings, key)) > most:
+            yield key, f"{because}; at most {most}"
+    for key in ("limits.caller_burst", "limits.tenant_burst"):
+        if cast("int", _value(settings, key)) < _LEAST_BURST:
+            yield key, f"one document may have that many mutations; at least {_LEAST_BURST}"
+    for key in ("outbound.total_timeout", "delivery.attempt_timeout", "applications.attempt_timeout"):
+        if cast("timedelta", _value(settings, key)) > _LONGEST_CALL:
+            yield key, "whoever answers slowly would hold a worker for all that time; at most 10m"
 
 
 def _database_problems(database: DatabaseSettings) -> Iterator[tuple[str, str]]:
@@ -636,6 +780,13 @@ def _database_problems(database: DatabaseSettings) -> Iterator[tuple[str, str]]:
                 "(or require), or set database.allow_plaintext = true if the network itself encrypts"
             ),
         )
+
+
+def is_on_this_machine(dsn: str) -> bool:
+    """Whether every host of a database's address is this machine."""
+    parts = urlsplit(dsn)
+    hosts = parse_qs(parts.query).get("host") or [parts.hostname or ""]
+    return all(_is_here(unquote(host)) for part in hosts for host in part.split(","))
 
 
 def _is_here(host: str) -> bool:
@@ -688,10 +839,49 @@ def _listen_problems(listen: ListenSettings) -> Iterator[tuple[str, str]]:
     for name in listen.public_names:
         if not re.fullmatch(r"[A-Za-z0-9.:*-]{1,253}", name):
             yield "listen.public_names", f"{name!r} is neither a host name nor an address"
+        if "*" in name and not re.fullmatch(r"\*\.[^.*]+(\.[^.*]+)+", name):
+            yield "listen.public_names", f"a certificate for {name!r} would do for names that are not yours"
     for key in ("public_token_url", "public_mtls_url", "public_legacy_url"):
         url = getattr(listen, key)
         if url is not None and not re.fullmatch(r"https://[^\s/?#@]+(/[^\s?#]*)?", url):
             yield f"listen.{key}", "must begin with https:// and have neither user, query nor fragment"
+
+
+_LARGEST_LEEWAY: Final = timedelta(minutes=5)
+
+
+def _oidc_problems(oidc: OidcSettings) -> Iterator[tuple[str, str]]:
+    if not oidc.issuers:
+        for name in ("audience", "scopes", "tenants", "tenants_claim"):
+            if getattr(oidc, name):
+                yield f"oidc.{name}", "means nothing without oidc.issuers"
+        return
+    for issuer in oidc.issuers:
+        if not re.fullmatch(r"https://[^\s/?#@]+(/[^\s?#]*)?", issuer):
+            yield "oidc.issuers", f"{issuer!r} must begin with https:// and have neither user, query nor fragment"
+    if not oidc.audience:
+        yield "oidc.audience", "name what tokens for this plane have in `aud`: others would open it too"
+    if not oidc.scopes:
+        yield "oidc.scopes", "without it nobody who signs on may do anything; for example admins=admin"
+    if not oidc.tenants and not oidc.tenants_claim:
+        yield "oidc.tenants", "say where people may work, as in admins=*, or name the claim in oidc.tenants_claim"
+    for name in ("scopes", "tenants"):
+        for entry in getattr(oidc, name):
+            if not re.fullmatch(r"\s*\S.*=\s*[^\s=].*", entry):
+                yield f"oidc.{name}", f"{entry!r} is not <group>=<one or more, with spaces in between>"
+    for name in ("user_claim", "groups_claim"):
+        if not getattr(oidc, name).strip():
+            yield f"oidc.{name}", "must name a claim"
+    if oidc.leeway > _LARGEST_LEEWAY:
+        yield "oidc.leeway", "clocks differ by seconds; a token is over when it is over; at most 5m"
+
+
+def _external_certificate_problems(external: ExternalCertificateSettings) -> Iterator[tuple[str, str]]:
+    if external.scopes and external.ca_file is None:
+        yield "external_certificates.scopes", "means nothing without external_certificates.ca_file"
+    for entry in external.scopes:
+        if not re.fullmatch(r"\s*\S[^=]*=\s*[^\s=].*", entry):
+            yield "external_certificates.scopes", f"{entry!r} is not <consumer type>=<scope> <scope>"
 
 
 def _outbound_problems(outbound: OutboundSettings) -> Iterator[tuple[str, str]]:
@@ -709,5 +899,7 @@ def _outbound_problems(outbound: OutboundSettings) -> Iterator[tuple[str, str]]:
     for network in outbound.allowed_networks:
         if network.prefixlen == 0:
             yield "outbound.allowed_networks", f"{network} is every address; name the networks that are meant"
-        if any(network.version == never.version and network.overlaps(cast("Any", never)) for never in _NEVER_ALLOWED):
+        if network.prefixlen < network.max_prefixlen and any(
+            network.version == never.version and network.overlaps(cast("Any", never)) for never in _NEVER_ALLOWED
+        ):
             yield "outbound.allowed_networks", f"{network} holds addresses that hand out this machine's credentials"

@@ -295,6 +295,71 @@ def test_what_is_no_host_may_not_see_a_client_certificate(host: str) -> None:
     assert "is neither a host, nor *.<name>, nor *" in facts["reason"]
 
 
+SIGN_ON = {
+    "oidc.issuers": "https://login.example.com/realms/a",
+    "oidc.audience": "compass",
+    "oidc.scopes": "a=admin",
+    "oidc.tenants": "a=*",
+}
+
+
+def test_single_sign_on_needs_no_more_than_who_for_whom_what_and_where(tmp_path: Path) -> None:
+    assert load(SIGN_ON, environment={}).oidc.issuers == ("https://login.example.com/realms/a",)
+    by_claim = {**SIGN_ON, "oidc.tenants": "", "oidc.tenants_claim": "tenants"}
+    assert load(by_claim, environment={}).oidc.tenants_claim == "tenants"
+    groups = 'scopes = ["cn=ops, ou=all=runtime:read operator", "cn=ops, ou=all=webhook:write"]\ntenants = ["x = a b"]'
+    loaded = load(SIGN_ON, {}, write(tmp_path / "own.toml", f"[oidc]\n{groups}\n")).oidc
+    assert loaded.group_scopes() == {"a": ["admin"]}
+    alone = {key: value for key, value in SIGN_ON.items() if key not in ("oidc.scopes", "oidc.tenants")}
+    loaded = load(alone, {}, tmp_path / "own.toml").oidc
+    assert loaded.group_scopes() == {"cn=ops, ou=all": ["runtime:read", "operator", "webhook:write"]}
+    assert loaded.group_tenants() == {"x": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "because"),
+    [
+        ("oidc.issuers", "http://login.example.com", "must begin with https://"),
+        ("oidc.issuers", "https://u:p@login.example.com", "must begin with https://"),
+        ("oidc.issuers", "https://login.example.com/?a=b", "must begin with https://"),
+        ("oidc.issuers", "", "means nothing without oidc.issuers"),
+        ("oidc.audience", "", "others would open it too"),
+        ("oidc.scopes", "", "nobody who signs on may do anything"),
+        ("oidc.scopes", "admins", "'admins' is not <group>=<one or more, with spaces in between>"),
+        ("oidc.scopes", "=admin", "'=admin' is not <group>="),
+        ("oidc.scopes", "admins=", "'admins=' is not <group>="),
+        ("oidc.tenants", "", "say where people may work"),
+        ("oidc.tenants", "everybody", "'everybody' is not <group>="),
+        ("oidc.user_claim", " ", "must name a claim"),
+        ("oidc.groups_claim", "", "must name a claim"),
+        ("oidc.leeway", "6m", "at most 5m"),
+        ("oidc.keys_refresh", "0s", "must be longer than nothing"),
+    ],
+)
+def test_single_sign_on_that_would_let_in_others_or_nobody_is_refused(key: str, value: str, because: str) -> None:
+    facts = refusal(flags={**SIGN_ON, key: value})
+
+    assert facts["setting"] == ("oidc.audience" if key == "oidc.issuers" and not value else key)
+    assert because in facts["reason"]
+
+
+def test_scopes_of_external_certificates_are_found_by_type(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    given = {
+        "external_certificates.ca_file": str(file),
+        "external_certificates.scopes": "Formation Viewer=a:read b:read",
+    }
+
+    assert load(given, environment={}).external_certificates.consumer_scopes() == {
+        "Formation Viewer": ["a:read", "b:read"]
+    }
+    del given["external_certificates.ca_file"]
+    assert refusal(flags=given)["reason"] == "means nothing without external_certificates.ca_file"
+    for wrong in ("Formation Viewer", "=a:read", "Formation Viewer="):
+        chosen = {"external_certificates.ca_file": str(file), "external_certificates.scopes": wrong}
+        assert refusal(flags=chosen)["reason"] == f"{wrong!r} is not <consumer type>=<scope> <scope>"
+
+
 def test_pairing_adapters_are_found_by_the_id_of_their_integration_system() -> None:
     loaded = load(environment={"COMPASS_TOKENS__PAIRING_ADAPTERS": f"{ADAPTED.upper()} = https://a.example/?a=b"})
 

@@ -16,9 +16,10 @@ from urllib.parse import parse_qs
 import orjson
 
 from compass.access.authenticate import NoBearer
-from compass.access.caller import Caller
+from compass.access.caller import Caller, Flow
+from compass.api.quota import Kind, Quotas
 from compass.api.request import Endpoint, envelope, translated
-from compass.errors import Code, CompassError
+from compass.errors import Code, CompassError, TooManyRequests, Unauthorized, Unavailable
 from compass.reads.compile import AtPath
 
 _log = logging.getLogger(__name__)
@@ -64,6 +65,10 @@ class Request:
     receive: Callable[[], Awaitable[Any]] = field(repr=False)
     parts: Mapping[str, str] = field(default_factory=dict)
     """What stands in the path where the route has a name in braces."""
+    address: str = ""
+    """The network address that the connection comes from: the client's, or that of a proxy before us."""
+    at_end: list[Callable[[], None]] = field(default_factory=list, repr=False)
+    """Called when the answer was sent, or there is nobody to send it to."""
 
     async def body(self, most: int) -> bytes:
         """The whole body. Raises BodyTooLarge as soon as it is known to be over `most` bytes."""
@@ -111,6 +116,11 @@ class App:
     def __init__(self) -> None:
         self._routes: Mapping[str, Handler] = {}
         self._varying: Sequence[tuple[list[str], Handler]] = ()
+        self._mounted: Mapping[str, Callable[..., Awaitable[None]]] = {}
+
+    def mount(self, prefix: str, app: Callable[..., Awaitable[None]]) -> None:
+        """Leave everything at and below `prefix`, which is one part of a path, to another ASGI application."""
+        self._mounted = {**self._mounted, prefix: app}
 
     def open(self, routes: Mapping[str, Handler]) -> None:
         """Answer these paths from now on. Until then every path answers 404: its own address must be known first.
@@ -124,6 +134,10 @@ class App:
         """Answer one request."""
         if scope["type"] != "http":
             return
+        mounted = self._mounted.get("/" + scope["path"][1:].partition("/")[0])
+        if mounted is not None:
+            await mounted(scope, receive, send)
+            return
         headers: dict[str, str] = {}
         for raw_name, raw_value in scope["headers"]:
             name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
@@ -136,7 +150,15 @@ class App:
             peer_der=scope.get("state", {}).get("peer_der"),
             request_id=headers.get("x-request-id", "")[:200] or str(uuid.uuid4()),
             receive=receive,
+            address=(scope.get("client") or ("",))[0],
         )
+        try:
+            await self._answer(scope, request, send)
+        finally:
+            for end in request.at_end:
+                end()
+
+    async def _answer(self, scope: Any, request: Request, send: Any) -> None:
         response = await self._respond(request)
         if isinstance(response, Stream):
             await _send_stream(request, response, send, hang_up=scope.get("state", {}).get("hang_up"))
@@ -218,13 +240,41 @@ async def _send_stream(
             hang_up()  # there is no telling in the middle of an answer
 
 
+def metered(
+    quotas: Quotas, identify: Callable[[Request], Awaitable[Caller]], kind: Kind = Kind.REQUEST
+) -> Callable[[Request], Awaitable[Caller]]:
+    """`identify`, and count the request against what its caller has left until it was answered.
+
+    Raises TooManyRequests beside what `identify` raises.
+    """
+
+    async def admitted(request: Request) -> Caller:
+        credential = request.peer_der or request.headers.get("authorization")
+        shown = None if credential is None else (credential, request.headers.get("tenant"))
+        if kind is not Kind.RENEWAL:
+            quotas.refuse_known(shown)
+        try:
+            caller = await identify(request)
+        except Unauthorized:
+            quotas.failed(request.address)
+            raise
+        if caller.flow is Flow.ONE_TIME_TOKEN:
+            quotas.refuse_guessing(request.address)
+        request.at_end.append(quotas.admit(caller, kind, shown=shown))
+        return caller
+
+    return admitted
+
+
 def refused(error: CompassError) -> Response:
     """The answer to a request that was refused before it reached an endpoint."""
-    headers = {}
+    headers = _again(error)
     match error:
         case BodyTooLarge():
             status = 413
             headers = {"connection": "close"}  # the rest of the body is not waited for
+        case TooManyRequests():
+            status = 429
         case WrongMethod():
             status = 405
             headers = {"allow": "GET, POST"}
@@ -239,6 +289,16 @@ def refused(error: CompassError) -> Response:
 
 # The contract's statuses of what is refused before a resolver runs. Source: contract/director.md §1.2.
 _STATUS: Final = {Code.INTERNAL: 500, Code.UNAUTHORIZED: 401, Code.OPERATION_TIMEOUT: 503}
+
+
+def _again(error: CompassError) -> dict[str, str]:
+    """When to come back, if that helps. Source: RFC 9110 §10.2.3."""
+    match error:
+        case TooManyRequests():
+            return {"retry-after": error.facts["seconds"]}
+        case Unavailable():
+            return {"retry-after": "1"}
+    return {}
 
 
 def graphql(endpoint: Endpoint, identify: Callable[[Request], Awaitable[Caller]], *, max_body_bytes: int) -> Handler:
@@ -345,11 +405,13 @@ def events(follow: Follow, identify: Callable[[Request], Awaitable[Caller]]) -> 
 
 def _refused_outside(request: Request, error: CompassError, *, allowed: str) -> Response:
     """A refusal in the form of the paths that speak no GraphQL."""
-    headers = {}
+    headers = _again(error)
     match error:
         case BodyTooLarge():
             status = 413
             headers = {"connection": "close"}  # the rest of the body is not waited for
+        case TooManyRequests():
+            status = 429
         case WrongMethod():
             status = 405
             headers = {"allow": allowed}

@@ -15,7 +15,7 @@ from graphql import language as syntax
 
 from compass.reads.document import Schema
 from compass.reads.kept import Kept
-from compass.reads.limits import DocumentLimits, DocumentTooCostly, check
+from compass.reads.limits import LIMITS, DocumentTooCostly, check, check_text
 
 _MENTIONED: Final = "ackage"
 """In every old name, whether it begins one or not."""
@@ -154,8 +154,9 @@ def _names(schema: graphql.GraphQLSchema) -> Iterator[str]:
 def _parsed(text: str) -> syntax.DocumentNode | None:
     """The syntax of a document within the limits of any document; None for anything else."""
     try:
-        document = graphql.parse(text, max_tokens=20_000)
-        check(document, DocumentLimits())
+        check_text(text)
+        document = graphql.parse(text, max_tokens=LIMITS.tokens)
+        check(document, LIMITS)
     except (graphql.GraphQLError, DocumentTooCostly, RecursionError):
         return None
     return document

@@ -7,17 +7,22 @@ own, together with the read of its reply; the first that is refused ends the doc
 import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, Literal
 
 import asyncpg
 import orjson
 
 from compass.access import itself
-from compass.access.caller import Caller
+from compass.access.caller import Caller, Flow
+from compass.api.audited import Audited
 from compass.api.old_names import OldNames
+from compass.api.quota import Kind, Quotas, Seats, subject
 from compass.api.schema import Surface
-from compass.commands import Accepted, OnRecord, Selection
+from compass.audit.record import Log
+from compass.commands import Accepted, Noted, OnRecord, Selection
 from compass.errors import (
     Code,
     CompassError,
@@ -27,6 +32,7 @@ from compass.errors import (
     InvalidOperation,
     NotUnique,
     OperationTimedOut,
+    TooManyRequests,
     Unavailable,
 )
 from compass.inputs import camel
@@ -34,7 +40,7 @@ from compass.postgres.pool import Database, Tx
 from compass.reads.compile import AtPath, Binding, Compiler, Complete, Plan, at, projected
 from compass.reads.document import DocumentRefused, Operation, Selected, Variables, introspect
 from compass.reads.kept import Kept
-from compass.reads.limits import DocumentTooCostly
+from compass.reads.limits import DocumentTooCostly, limit_acts
 from compass.reads.plan import Hole, Lent, Query
 
 _log = logging.getLogger(__name__)
@@ -51,6 +57,9 @@ _OBJECTS: Final = {
 _NOT_INDEXED: Final = frozenset({"54000", "54001"})
 """A row that is too large for its index, and a value nested deeper than the database's stack."""
 _INTROSPECTION: Final = frozenset({"__schema", "__type"})
+_COUNTED_CHARACTERS: Final = 64 * 1024
+"""A longer text counts as so many requests more: reading it takes as long as answering them."""
+_NO_SEAT_NEEDED: Final = nullcontext()
 
 
 Extensions = Callable[[CompassError], Mapping[str, Any]]
@@ -68,13 +77,28 @@ class Answer:
 class Endpoint:
     """Answers the requests of one surface."""
 
-    def __init__(self, offered: Surface, database: Database, *, extend: Extensions | None = None) -> None:
-        """`extend` says what the extensions of an error hold here beside, or instead of, what they hold everywhere."""
+    def __init__(
+        self,
+        offered: Surface,
+        database: Database,
+        *,
+        extend: Extensions | None = None,
+        quotas: Quotas | None = None,
+        kind: Kind = Kind.REQUEST,
+    ) -> None:
+        """`extend` says what the extensions of an error hold here beside, or instead of, what they hold everywhere.
+
+        `quotas` has what callers have left, and `kind` what their requests here are counted as; without, none are.
+        """
         self._offered = offered
         self._database = database
         self._extend = extend
+        self._quotas = quotas
+        self._kind = kind
         self._plans: Kept[object, Plan] = Kept()
         self._old_names = OldNames(offered.schema)
+        log = offered.parts.get(Log)
+        self._audited = Audited(offered, log) if log is not None else None
         self._acting_queries = offered.commands.keys() & offered.schema.fields("Query").keys()
 
     async def answer(
@@ -86,10 +110,13 @@ class Endpoint:
         *,
         queries_only: bool = False,
     ) -> Answer:
-        """Run one operation. Never raises for what the client or the database did: that is in the answer.
+        """Run one operation. What the client or the database did wrong is in the answer.
 
         `queries_only` refuses what acts: a request that a browser may send by itself must change nothing.
+        Raises TooManyRequests, which has a status and a header of its own, before anything was done.
         """
+        if self._quotas is not None and len(text) >= _COUNTED_CHARACTERS:
+            self._quotas.charge(caller, len(text) // _COUNTED_CHARACTERS, self._kind)
         try:
             text, given = self._old_names.rewritten(text, variables or {})
             operation = self._offered.schema.document(text).operation(operation_name)
@@ -105,8 +132,10 @@ class Endpoint:
                 body = await self._query(caller, operation, values, given)
         except AtPath as refusal:
             return Answer(self._envelope([refusal]))
-        except DocumentRefused as refusal:
+        except (DocumentRefused, DocumentTooCostly) as refusal:
             return Answer(self._envelope([AtPath((), refusal)]), status=422)
+        except TooManyRequests:
+            raise
         except Exception as error:  # noqa: BLE001  # the edge: everything else is a defect of ours or the database's state
             return Answer(self._envelope([AtPath((), translated(error))]))
         return Answer(body)
@@ -118,7 +147,8 @@ class Endpoint:
         plan = self._query_plan(caller, operation, values, raw)
         tenant = caller.tenant
         binding = Binding(tenant, caller.runtime, values, itself=itself.only(caller))
-        row = await self._database.read(plan.sql, plan.bind(binding), searches=plan.searches)
+        async with self._seat(caller, "searches" if plan.searches else "reads"):
+            row = await self._database.read(plan.sql, plan.bind(binding), searches=plan.searches)
         for (selected, absent), missing in zip(plan.watched, list(row)[1:], strict=True):
             if missing:
                 raise AtPath(selected.path, absent(binding.arguments(selected)))
@@ -182,8 +212,12 @@ class Endpoint:
         members: list[bytes] = []
         locations: list[str] = []
         errors: list[AtPath] = []
+        roots = operation.walk(values).roots(operation.root_type)
+        limit_acts(len(roots))
+        if self._quotas is not None:
+            self._quotas.charge(caller, len(roots) - 1, self._kind)  # the request itself was counted when it came
         try:
-            for selected in operation.walk(values).roots(operation.root_type):
+            for selected in roots:
                 if selected.name == "__typename":
                     members.append(_member(selected, b'"' + operation.root_type.encode() + b'"'))
                     continue
@@ -213,7 +247,8 @@ class Endpoint:
     ) -> bytes | Accepted:
         command = self._offered.commands[selected.name]
         command.allowed(caller)
-        arguments = command.read_arguments(selected.arguments(values))
+        given = selected.arguments(values)
+        arguments = command.read_arguments(given)
         prepared = await command.prepare(caller, arguments)
         selection = (
             Selection(below.name for below in selected.below(selected.type_name))
@@ -222,26 +257,45 @@ class Endpoint:
         )
 
         async def work(tx: Tx) -> bytes | Accepted:
+            noted = Noted()
             found: list[AtPath] = []
-            reply = b""
+            reply: bytes | Accepted = b""
             if command.reply_before:
                 reply = await self._reply(tx, caller, operation, selected, values, arguments[0], found)
-            result = await command.run(tx, caller, arguments, prepared, selection)
+            result = await command.run(tx, caller, arguments, prepared, selection, noted)
             if isinstance(result, Accepted):
-                return result
-            if command.reply_before:
+                reply = result
+            elif command.reply_before:
                 errors.extend(found)
-                return reply
-            if selected.has_selection and isinstance(result, str):
-                return await self._reply(tx, caller, operation, selected, values, result, errors)
-            return orjson.dumps(projected(result, selected))
+            elif selected.has_selection and isinstance(result, str):
+                reply = await self._reply(tx, caller, operation, selected, values, result, errors)
+            else:
+                reply = orjson.dumps(projected(result, selected))
+            if self._audited is not None:
+                await self._audited.done(tx, caller, selected.name, given, result, noted)
+            return reply
+
+        async def record(tx: Tx, refusal: OnRecord) -> None:
+            await refusal.record(tx)
+            if self._audited is not None:
+                await self._audited.refused(tx, caller, selected.name, given, refusal)
 
         try:
-            return await self._database.run(work)
+            async with self._seat(caller, "writes"):
+                return await self._database.run(work, confined=command.reach.confines(caller))
         except CompassError as refusal:
+            if self._quotas is not None and caller.flow is Flow.ONE_TIME_TOKEN and refusal.code is Code.UNAUTHORIZED:
+                self._quotas.failed(caller.address)
             if isinstance(refusal, OnRecord):
-                await self._database.run(refusal.record)
+                await self._database.run(partial(record, refusal=refusal))
             raise
+
+    def _seat(self, caller: Caller, pool: Literal["reads", "searches", "writes"]) -> AbstractAsyncContextManager[None]:
+        """One of the connections that the caller's tenant may have at once."""
+        if self._quotas is None or self._kind is Kind.RENEWAL:
+            return _NO_SEAT_NEEDED
+        seats: Seats = getattr(self._quotas, pool)
+        return seats.of(caller.tenant or subject(caller))
 
     async def _reply(
         self,

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from compass.api.reception import PATIENCE, Patience, Patient, Reception
 from compass.errors import Code, CompassError
 from compass.outbound.tls import CIPHERS
 
@@ -145,10 +145,9 @@ def _as_file(text: str) -> Iterator[str]:
             yield file.name
 
 
-class PeerProtocol(HttpToolsProtocol):
+class PeerProtocol(Patient):
     """HTTP/1.1 that shows the application who is connected, and reads only as much of a head as is reasonable."""
 
-    _in_head = True
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -163,43 +162,50 @@ class PeerProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Refuse a head that does not end: no application is asked before it has."""
-        if self._in_head:
+        if self.reading_head:
             self._head_bytes += len(data)
         super().data_received(data)
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+        if self.reading_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.transport.write(_HEAD_TOO_LARGE)
             self.transport.close()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header of the head; one that trails the body would appear among them after they were judged."""
-        if self._in_head:
+        if self.reading_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head ended; what follows is the application's to limit."""
-        self._in_head = False
         self._head_bytes = 0
         super().on_headers_complete()
 
-    def on_message_complete(self) -> None:
-        """The next bytes are another request's head."""
-        self._in_head = True
-        super().on_message_complete()
-
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(
+        self, config: uvicorn.Config, listening: socket.socket, context: ssl.SSLContext, patience: Patience
+    ) -> None:
         super().__init__(config)
         self.accepting = asyncio.Event()
+        self._received_by = listening, context, patience
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         # The process decides what a signal means; it may have several servers, workers and a database to stop.
         yield
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002  # as uvicorn has it
+        # With no sockets of its own to accept from: who is let in, and how many, is decided before the handshake.
+        await super().startup([])
+        listening, context, patience = self._received_by
+        self._reception = Reception(listening, context, self._connection, patience)
         self.accepting.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._reception.stop()
+        await super().shutdown(sockets)
+
+    def _connection(self) -> PeerProtocol:
+        return PeerProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
 
 @dataclass(frozen=True)
@@ -212,7 +218,9 @@ class Listener:
 
 
 @asynccontextmanager
-async def serve(app: Any, *, host: str, port: int, context: ssl.SSLContext) -> AsyncIterator[Listener]:
+async def serve(
+    app: Any, *, host: str, port: int, context: ssl.SSLContext, patience: Patience = PATIENCE
+) -> AsyncIterator[Listener]:
     """Serve the ASGI application inside this event loop while the block runs; then finish what is being answered.
 
     Port 0 lets the system choose. Signals are left alone. Raises PortTaken, CannotListen, before anything is served.
@@ -224,7 +232,6 @@ async def serve(app: Any, *, host: str, port: int, context: ssl.SSLContext) -> A
         ws="none",
         lifespan="off",
         interface="asgi3",
-        ssl_context_factory=lambda _config, _default: context,
         proxy_headers=False,  # on, a client on loopback could claim any address
         server_header=False,
         access_log=False,
@@ -233,7 +240,7 @@ async def serve(app: Any, *, host: str, port: int, context: ssl.SSLContext) -> A
         timeout_keep_alive=HANG_UP_AFTER_SECONDS,
         timeout_graceful_shutdown=_FINISH_WITHIN_SECONDS,
     )
-    server = _Server(config)
+    server = _Server(config, bound, context, patience)
     task = asyncio.create_task(server.serve(sockets=[bound]), name=f"listener {host}:{port}")
     try:
         accepting = asyncio.create_task(server.accepting.wait())

@@ -53,6 +53,14 @@ _FORBIDDEN_IPV6: Final = {
 FORBIDDEN: Final[tuple[Network, ...]] = tuple(ip_network(cidr) for cidr in (*_FORBIDDEN_IPV4, *_FORBIDDEN_IPV6))
 """Never connected to, unless an operator allows a network that holds the address."""
 
+_METADATA: Final = (
+    # Link-local as a whole: all clouds but these few, and whatever they invent next.
+    *(ip_network(cidr) for cidr in ("169.254.0.0/16", "fe80::/10")),
+    *(ip_network(address) for address in ("100.100.100.200", "168.63.129.16", "192.0.0.192")),
+    *(ip_network(address) for address in ("fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "fd00:42::42")),
+)
+"""Where clouds and their containers hand out the machine's own credentials to whoever asks from it. Sources: the
+documentation of Amazon (instances, pods), Alibaba, Azure, Oracle, Google and Scaleway."""
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _NAT64_LOCAL: Final = IPv6Network("64:ff9b:1::/48")
 _SIX_TO_FOUR: Final = IPv6Network("2002::/16")
@@ -67,7 +75,8 @@ def permitted(address: Address, allowed: Sequence[Network] = ()) -> bool:
     """Whether the plane may connect to the address on a user's behalf.
 
     True when the address, and every IPv4 address a gateway would read out of it, lies outside `FORBIDDEN` or
-    inside a network of `allowed`. Allowing a translation prefix therefore does not allow what is behind it.
+    inside a network of `allowed`. Allowing a translation prefix therefore does not allow what is behind it. A metadata
+    address is allowed by nothing but its own name: a network of one address.
     An IPv6 address with a zone never is: it names an interface of this host.
     """
     if isinstance(address, IPv4Address):
@@ -81,6 +90,8 @@ def permitted(address: Address, allowed: Sequence[Network] = ()) -> bool:
 
 
 def _reachable(address: Address, allowed: Sequence[Network]) -> bool:
+    if any(address in network for network in _METADATA):
+        return any(address in network and network.num_addresses == 1 for network in allowed)
     if any(address in network for network in allowed):
         return True
     if isinstance(address, IPv6Address) and not any(address in network for network in _UNICAST_IPV6):

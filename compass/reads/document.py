@@ -15,13 +15,19 @@ from graphql import language as syntax
 
 from compass.errors import Refused
 from compass.reads.kept import Kept
-from compass.reads.limits import DocumentLimits, check
+from compass.reads.limits import LIMITS, check, check_text
 
 _KNOWN_VARIABLES: Final = 16
 """Values of variables that are remembered per operation; a client that pages has a few."""
 _SMALL_VARIABLES: Final = 256
 """Bytes of JSON up to which they are."""
 _KNOWN_ARGUMENTS: Final = 64
+_LONGEST_PROBLEM: Final = 1_000
+"""Characters. It repeats names of the document, which may be of any length."""
+_REPEATED: Final = re.compile(
+    r", found: .*|(?<=[^d] value): .*|(?<=found String) [\"'].*|(?<=Unexpected String) [\"'].*", re.DOTALL
+)
+"""Where a problem repeats a value: it may be a secret in the wrong place, and answers are logged on their way."""
 _EMPTY_PARENTHESES: Final = re.compile(r"(\w)\s*\(\s*\)")
 
 
@@ -91,6 +97,19 @@ class Schema:
             raise TypeError(f"{type_name} is no input type")
         return {name: str(graphql.get_named_type(field.type).name) for name, field in kind.fields.items()}
 
+    def argument_types(self, type_name: str, field_name: str) -> dict[str, str]:
+        """The arguments of a field, each with the name of its type without list and non-null marks."""
+        definition = self.fields(type_name)[field_name]
+        return {name: str(graphql.get_named_type(argument.type).name) for name, argument in definition.args.items()}
+
+    def is_input(self, type_name: str) -> bool:
+        """Whether it is an input type, which has fields."""
+        return isinstance(self.graphql.type_map[type_name], graphql.GraphQLInputObjectType)
+
+    def is_scalar(self, type_name: str) -> bool:
+        """Whether nothing can be selected below it."""
+        return graphql.is_leaf_type(self.graphql.type_map[type_name])
+
     def possible(self, type_name: str) -> frozenset[str]:
         """The object types a value of this type may be: itself, or the members of a union or interface."""
         kind = self.graphql.type_map[type_name]
@@ -127,11 +146,12 @@ class Document:
     def __init__(self, schema: Schema, text: str) -> None:
         self.schema = schema
         self.text = text
+        check_text(text)
         try:
             self.syntax = _parse(text)
         except graphql.GraphQLError as error:
             raise DocumentRefused(_where(error)) from None
-        check(self.syntax, DocumentLimits())
+        check(self.syntax, LIMITS)
         problems = graphql.validate(schema.graphql, self.syntax, max_errors=5)
         if problems:
             raise DocumentRefused(_where(problems[0]))
@@ -160,14 +180,14 @@ class Document:
 
 def _parse(text: str) -> syntax.DocumentNode:
     try:
-        return graphql.parse(text, no_location=False, max_tokens=20_000)
+        return graphql.parse(text, no_location=False, max_tokens=LIMITS.tokens)
     except graphql.GraphQLSyntaxError:
         # Clients in the field write `configuration()`, which the grammar forbids and the original's parser let pass.
         # Source: contract/connector-agent-provisioner.md §B.1.
         relaxed = _without_empty_parentheses(text)
         if relaxed == text:
             raise
-        return graphql.parse(relaxed, max_tokens=20_000)
+        return graphql.parse(relaxed, max_tokens=LIMITS.tokens)
 
 
 def _without_empty_parentheses(text: str) -> str:
@@ -177,10 +197,13 @@ def _without_empty_parentheses(text: str) -> str:
 
 
 def _where(error: graphql.GraphQLError) -> str:
+    problem = _REPEATED.sub("", error.message)
+    if len(problem) > _LONGEST_PROBLEM:
+        problem = f"{problem[:_LONGEST_PROBLEM]}…"
     if not error.locations:
-        return error.message
+        return problem
     place = error.locations[0]
-    return f"{error.message} (line {place.line}, column {place.column})"
+    return f"{problem} (line {place.line}, column {place.column})"
 
 
 def _remembered_as(given: Mapping[str, Any]) -> bytes:

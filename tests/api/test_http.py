@@ -13,12 +13,21 @@ import pytest
 
 from compass.access.authenticate import NoBearer
 from compass.access.caller import Caller, Consumer, Flow
+from compass.access.tenancy import Reach
 from compass.api.http import App, Request, Response, Sent, events, graphql, lookup, patch
 from compass.api.request import Endpoint
 from compass.api.schema import surface
 from compass.api.tls import TokenDoor, serve
 from compass.commands import command
-from compass.errors import CompassError, InvalidData, NotFound, TenantNotFound, Unauthorized, Unavailable
+from compass.errors import (
+    CompassError,
+    InvalidData,
+    NotFound,
+    TenantNotFound,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+)
 from compass.postgres.pool import Database, Tx
 from compass.reads.plan import Filling, Hole, Query
 from tests.api.test_tls import ROOT, SERVER
@@ -35,7 +44,7 @@ def who(filling: Filling, _payload: str) -> str:
     return str(filling.arguments.get("echo") or filling.caller.consumer_id)
 
 
-@command("poke", scope="")
+@command("poke", scope="", reach=Reach.PLANE)
 async def poke(tx: Tx, _caller: Caller) -> bool:
     await tx.run("INSERT INTO account (name, secret_digest) VALUES ('poked', decode(repeat('00', 32), 'hex'))")
     return True
@@ -67,6 +76,7 @@ class Site:
         self.app = App()
         self.refusal: Exception | None = None
         self.identified: list[Request] = []
+        self.ended: list[str] = []
         self.received = 0
         endpoint = Endpoint(surface(SDL, [noun], {}), database)
         self.changed: list[tuple[str, Mapping[str, str], bytes]] = []
@@ -81,6 +91,7 @@ class Site:
 
     async def identify(self, request: Request) -> Caller:
         self.identified.append(request)
+        request.at_end.append(lambda: self.ended.append(request.path))
         if self.refusal is not None:
             raise self.refusal
         return CALLER
@@ -166,6 +177,35 @@ async def test_a_posted_document_is_answered(site: Site) -> None:
     assert answer.headers["content-length"] == str(len(answer.body))
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status", "seconds"),
+    [(TooManyRequests("this caller", after_seconds=2.5), 429, "3"), (Unavailable(), 503, "1")],
+)
+async def test_who_is_to_come_back_is_told_when_on_every_path(
+    site: Site, refusal: CompassError, status: int, seconds: str
+) -> None:
+    site.refusal = refusal
+    answer = await site.post({"query": "{ who }"})
+    assert (answer.status, answer.headers["retry-after"], answer.message) == (status, seconds, refusal.wire_text())
+    for method, path, chunks in (("GET", "/found/x", None), ("PATCH", "/v1/a/things/b", [b"{}"])):
+        answer = await site(method, path, chunks=chunks)
+        assert (answer.status, answer.headers["retry-after"]) == (status, seconds)
+        assert answer.json["error"].startswith(refusal.wire_text())
+    assert site.changed == []
+
+
+async def test_what_a_request_holds_is_given_back_however_it_ends(site: Site) -> None:
+    await site.post({"query": "{ who }"})
+    await site.post({"query": "{ nothing }"})
+    await site("GET", "/found/absent")
+    await site("GET", "/found/x")
+    site.refusal = ValueError("the password is geheim")
+    await site.post({"query": "{ who }"})
+
+    assert site.ended == [request.path for request in site.identified]
+    assert len(site.ended) == 5
 
 
 async def test_a_body_in_pieces_is_put_together(site: Site) -> None:

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from compass.access.caller import Caller, Consumer, Flow
+from compass.access.tenancy import Reach
 from compass.api.request import Endpoint, InternalFault, translated
 from compass.api.schema import Surface
 from compass.commands import Command, command
@@ -72,7 +73,7 @@ async def spend(tx: Tx, _caller: Caller) -> int:
     return await tx.run("-- test\nDELETE FROM pot")
 
 
-@command("fail", scope="")
+@command("fail", scope="", reach=Reach.PLANE)
 async def fail(tx: Tx, _caller: Caller, how: str) -> int:
     await tx.run("-- test\nINSERT INTO pot (tenant_id, name) VALUES (%(tenant)s, 'never')", tenant=TENANT)
     match how:
@@ -108,6 +109,7 @@ async def pots(database: Database) -> Pots:
         await tx.run(
             "-- test\nCREATE TABLE pot (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), tenant_id uuid, name text UNIQUE)"
         )
+        await tx.run("-- test\nSELECT keep_to_tenants_v1('pot', 'true')")
     return Pots(database)
 
 

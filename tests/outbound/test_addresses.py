@@ -167,6 +167,37 @@ def test_an_allowed_network_permits_its_addresses_and_no_others() -> None:
     assert not permitted(ip_address("fd00:0:0:1::5"), allowed)
 
 
+METADATA = [
+    "169.254.169.254",
+    "169.254.170.2",
+    "100.100.100.200",
+    "168.63.129.16",
+    "192.0.0.192",
+    "fe80::a9fe:a9fe",
+    "fd00:ec2::254",
+    "fd00:ec2::23",
+    "fd20:ce::254",
+]
+
+
+@pytest.mark.parametrize("text", METADATA)
+def test_a_metadata_address_is_permitted_by_its_own_name_only(text: str) -> None:
+    address = ip_address(text)
+    length = address.max_prefixlen
+    for prefix in range(length):
+        around = ip_network((text, prefix), strict=False)
+        assert not permitted(address, [around]), f"permitted by {around}"
+    assert permitted(address, [ip_network(text)])
+    assert not permitted(address, [])
+
+
+@pytest.mark.parametrize("carrier", ["::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1"])
+def test_a_spelling_of_a_metadata_address_is_no_name_of_it(carrier: str) -> None:
+    wide = [ip_network("169.254.0.0/16"), ip_network("::/0"), ip_network("0.0.0.0/0")]
+    assert not permitted(ip_address(carrier), wide)
+    assert not permitted(ip_address(carrier), [ip_network(carrier)])
+
+
 def test_an_address_with_a_zone_is_never_permitted() -> None:
     assert not permitted(ip_address("2606:4700:4700::1111%eth0"))
     assert not permitted(ip_address("fe80::1%1"), [ip_network("fe80::/10")])

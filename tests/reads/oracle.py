@@ -308,7 +308,7 @@ def applications_for_runtime(
         if _share_a_group(asking.world, row["id"], runtimeID)
     ]
     found = page(shared, first, after, largest=None)
-    if runtime is None:
+    if runtime is None or asking.caller.runtime not in (None, runtime["id"]):
         raise Refusal(22)
     return found
 

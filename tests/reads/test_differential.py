@@ -189,8 +189,10 @@ def _differences(answered: Any, expected: Any, place: str) -> Iterator[str]:
 
 @pytest.mark.timeout(3600)
 async def test_compiled_answers_are_those_of_a_resolver_per_field(
-    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str], record_property: Any
 ) -> None:
+    record_property("cases", LANDSCAPES * QUERIES)
+    record_property("seed", f"COMPASS_SEED={FIRST}:0")
     vault = Vault.at(tmp_path / "vault.keys")
     sdl = resources.files("compass.director").joinpath("schema.graphql").read_text()
     offered = read_surface(sdl, PARTS | {Vault: vault})

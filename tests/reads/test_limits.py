@@ -5,7 +5,7 @@ import time
 import graphql
 import pytest
 
-from compass.reads.limits import DocumentLimits, DocumentTooCostly, check
+from compass.reads.limits import DocumentLimits, DocumentTooCostly, check, check_text
 from tests.reads.conftest import Shop
 
 LIMITS = DocumentLimits(depth=4, fields=10, directives=3, root_mutations=2)
@@ -63,12 +63,12 @@ def test_a_cycle_of_fragments_is_left_to_validation() -> None:
 
 
 async def test_a_costly_document_is_answered_with_a_refusal_and_no_statement(shop: Shop) -> None:
-    text = "{ orders { data { " + " ".join(f"k{n}: title" for n in range(5_001)) + " } } }"
+    text = "{ orders { data { " + "title " * 1_999 + " } } }"
 
     answered = await shop.endpoint.answer(shop.caller, text)
 
     assert answered.status == 422
-    assert b"5003 fields, at most 5000" in answered.body
+    assert b"2001 fields, at most 2000" in answered.body
     assert shop.database.statements == []
 
 
@@ -80,3 +80,31 @@ async def test_a_document_nested_ten_thousand_deep_is_refused(shop: Shop) -> Non
         answered = await shop.endpoint.answer(shop.caller, text)
         assert answered.status == 422
         assert shop.database.statements == []
+
+
+async def test_a_document_of_too_many_tokens_is_not_read_to_its_end(shop: Shop) -> None:
+    for count, wording in ((9_980, b"Unknown argument"), (10_001, b"more than 10000 tokens")):
+        answered = await shop.endpoint.answer(shop.caller, "{ orders(a: [" + "1 " * count + "]) { totalCount } }")
+        assert answered.status == 422
+        assert wording in answered.body
+    assert shop.database.statements == []
+
+
+@pytest.mark.parametrize(
+    ("text", "wording"),
+    [
+        ("{ a(b: %s) }" % ('"' + "x" * 3_000_000 + '"'), "3000012 characters, at most 2097152"),
+        ("{ a } " + "," * 200_000, "200006 characters besides its literal texts, at most 131072"),
+        ("{ a } #" + '"' * 200_000, "characters besides its literal texts"),
+        ("{ a(b: %s) }" % ('"" ' * 100_000), "10001 tokens, at most 10000"),
+    ],
+    ids=["a long text", "commas", "a comment", "many texts"],
+)
+def test_a_text_is_judged_before_it_is_read(text: str, wording: str) -> None:
+    with pytest.raises(DocumentTooCostly, match=wording):
+        check_text(text)
+
+
+@pytest.mark.parametrize("text", ['"%s"', '"""%s"""', '"\\"%s"', '"""\\"""%s"""'])
+def test_a_long_text_inside_a_short_document_is_let_through(text: str) -> None:
+    check_text("{ a(b: " + text % ("x" * 2_000_000) + ") } # " + '"')
