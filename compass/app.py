@@ -10,7 +10,7 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
@@ -22,19 +22,30 @@ from cryptography import x509
 from compass.access import account
 from compass.access.authenticate import Authenticator, Identified
 from compass.access.caller import Caller, Consumer, Flow
-from compass.access.tokens import AccessTokens
-from compass.api.http import App, Handler, Request, Response, Sent, events, graphql, lookup, patch
-from compass.api.oauth import token_endpoint
+from compass.access.external import External, Origin, authorities
+from compass.access.scopes import BY_CONSUMER
+from compass.access.sign_on import SignOn
+from compass.access.tokens import AccessTokens, Bearer
+from compass.api.http import App, Handler, Request, Response, Sent, events, graphql, lookup, metered, patch
+from compass.api.oauth import Shown, token_endpoint
+from compass.api.quota import Kind, Quotas
+from compass.api.reception import Patience
 from compass.api.request import Endpoint
 from compass.api.schema import Surface, require_agreement, surface
 from compass.api.tls import Identity, MutualDoor, TokenDoor
 from compass.api.tls import serve as listen
-from compass.connector import certificate, inventory, one_time_token, pairing
-from compass.connector.authority import Authority
+from compass.audit.keys import Keys
+from compass.audit.record import Done, Log
+from compass.audit.seal import Sealer, forget
+from compass.connector import anchors, certificate, inventory, one_time_token, pairing
+from compass.connector.authority import Authority, Replica
 from compass.connector.revocation import Revocations
 from compass.connector.revocation_list import RevocationList
 from compass.connector.urls import PublicUrls
 from compass.connector.use import Uses
+from compass.console.app import Console
+from compass.console.page import PREFIX as CONSOLE
+from compass.console.visit import Facts
 from compass.delivery.attempt import RetryRules
 from compass.delivery.enqueue import purge as purge_deliveries
 from compass.delivery.worker import DeliveryWork
@@ -46,6 +57,7 @@ from compass.director import (
     application_operation,
     application_template,
     assignment_status,
+    audit_record,
     automatic_scenario_assignment,
     bundle,
     bundle_instance_auth,
@@ -65,6 +77,7 @@ from compass.director import (
     label,
     label_definition,
     not_offered,
+    pairing_state,
     runtime,
     runtime_context,
     spec,
@@ -84,6 +97,7 @@ from compass.operations.worker import OperationWork, Worker
 from compass.outbound.door import Door, DoorSettings
 from compass.outbox.feed import Feed, Reset, Told
 from compass.outbox.relay import Relay, reactions
+from compass.postgres import row_security
 from compass.postgres.embedded import FolderNotWritable, running
 from compass.postgres.migrate import migrate, needed
 from compass.postgres.pool import AWAY, Database, Tx
@@ -94,11 +108,15 @@ from compass.provisioner.infrastructure import Drivers
 from compass.provisioner.refusals import wire_extensions
 from compass.reads.plan import Lent
 from compass.settings import ApplicationSettings, LandscapeSettings, SettingRefused, Settings, TokenSettings
+from compass.starting import prepare_process, refuse_unsafe
 from compass.vault import Vault
 
 _log = logging.getLogger(__name__)
 
 _TIDY_EVERY_SECONDS: Final = 3600
+_READY_KNOWN_SECONDS: Final = 0.2
+_KEPT_CONNECTIONS: Final = 2
+"""For the Connector's callers with a certificate, in each pool. A renewal takes milliseconds."""
 CONNECTOR_NOUNS: Final = (pairing, inventory)
 DIRECTOR_NOUNS: Final = (
     tenant,
@@ -123,6 +141,7 @@ DIRECTOR_NOUNS: Final = (
     integration_system,
     system_auth,
     director_pairing,
+    pairing_state,
     viewer,
     formation_template,
     formation_constraint,
@@ -132,6 +151,7 @@ DIRECTOR_NOUNS: Final = (
     eventing,
     webhook,
     webhook_delivery,
+    audit_record,
 )
 PROVISIONER_NOUNS: Final = (provision, deprovision, reconnect, status, upgrade)
 PROVISIONER_OPERATIONS: Final = (
@@ -150,9 +170,9 @@ class Started:
     token_url: str
     mtls_url: str
     ca_fingerprint: str
-    """`sha256:…` of the root certificate."""
+    """`sha256:…` of the root certificate, of that which signs now when there are two."""
     ca_pem: str
-    """The root certificate, which clients trust."""
+    """The root certificates, which clients trust: one, or two while the authority is being replaced."""
     tenant: str
     """The external id of the tenant that every plane has."""
     admin_client_id: str
@@ -160,6 +180,8 @@ class Started:
     """Only on the very first start; never to be had again."""
     database: str
     elapsed_seconds: float
+    console_link: Callable[[], str] = field(default=lambda: "", repr=False)
+    """A URL that signs whoever opens it in at the console, once, as the administrator."""
 
 
 def connector_surface(parts: Mapping[type, Any]) -> Surface:
@@ -188,6 +210,7 @@ async def serve(settings: Settings, *, ready: Callable[[Started], None]) -> None
     a database that is away or newer, or one of its own that ended.
     """
     began = time.monotonic()
+    prepare_process()
     async with plane(settings) as started:
         ready(Started(**{**vars(started), "elapsed_seconds": time.monotonic() - began}))
         await asyncio.get_running_loop().create_future()
@@ -199,10 +222,13 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
 
     A database of its own is migrated; that of `database.dsn` has to be, by whoever decides when its tables change.
     """
+    refuse_unsafe(settings)
     _refuse_unusable_adapter(settings)
     async with AsyncExitStack() as stack:
         # First: its certificate may be refused, and then nothing was started.
         door = await stack.enter_async_context(Door(DoorSettings(**vars(settings.outbound))))
+        sign_on = SignOn(settings.oidc, door, sources=settings.sources)
+        others_pem = authorities(settings.external_certificates, sources=settings.sources)
         _make(settings.data_folder)
         vault = Vault.at(settings.data_folder / "vault.keys")
         dsn = settings.database.dsn
@@ -212,13 +238,15 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
             await migrate(dsn)
         database = await stack.enter_async_context(Database.open(dsn, connections=settings.database.connections))
         async with database.transaction() as tx:
+            await row_security.require(tx)
             await tenant.seed(tx)
             authority = await Authority.open(tx, vault, settings.authority)
             tokens = await AccessTokens.open(tx, vault)
+            log = Log(await Keys.open(tx, vault))
             shown = await certificate.issue_server(tx, authority, names=settings.listen.public_names)
-        identity = Identity(shown.issued.chain_pem, shown.key_pem)
         revocations = await stack.enter_async_context(Revocations.watching(database))
-        doors = (TokenDoor(identity), MutualDoor(identity, authorities_pem=authority.ca_pem))
+        listeners = Listeners(database, authority, settings, shown, others_pem)
+        doors = listeners.doors
         token_app, mtls_app = App(), App()
         urls = PublicUrls(
             token_port=await _open(
@@ -240,6 +268,7 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
             Lent: Lent(hidden_applications=settings.landscape.hidden_labels() or None),
             Door: door,
             Settings: settings,
+            Log: log,
         }
         director, connector = director_surface(parts), connector_surface(parts)
         async with database.transaction() as tx:
@@ -250,43 +279,69 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
         provisioner = provisioner_surface(steps)
         for offered in (director, connector, provisioner):
             require_agreement(offered)
-        authenticator = Authenticator(database, tokens, revocations)
+        external = External(database, settings.external_certificates, sources=settings.sources)
+        authenticator = Authenticator(database, tokens, revocations, external=external, sign_on=sign_on)
         uses = Uses()
-        callers = Callers(database, authenticator, uses)
+        origin = Origin(lambda: authority.issuing_pem)
+        callers = Callers(database, authenticator, uses, origin, log)
+        quotas = Quotas(settings.limits, connections=settings.database.connections)
+        # Connections of their own: whoever renews or revokes a certificate waits for nobody's queries.
+        kept = await stack.enter_async_context(Database.open(dsn, connections=_KEPT_CONNECTIONS))
+        knowing = Authenticator(kept, tokens, revocations, external=external, sign_on=sign_on)
+        renewing = Callers(kept, knowing, uses, origin, log)
+        person, paired = metered(quotas, callers.person), metered(quotas, callers.paired)
+        following = [metered(quotas, who, Kind.STREAM) for who in (callers.person, callers.paired)]
         revoked = RevocationList(database, authority, revocations)
+        handed_out = anchors.Anchors(database, authority)
         feed = Feed(database, address=change.Changes(database).address, ended=authenticator.ended)
         limit = settings.limits.max_request_bytes
+        console = Console(token_app, Facts(urls.token_port, lambda: _fingerprint(authority.root_pem)))
+        token_app.mount(CONSOLE, console)
         token_app.open(
             {
-                "/director/graphql": graphql(Endpoint(director, database), callers.person, max_body_bytes=limit),
-                "/connector/graphql": graphql(Endpoint(connector, database), callers.pairing, max_body_bytes=limit),
-                "/provisioner/graphql": graphql(
-                    Endpoint(provisioner, database, extend=wire_extensions), callers.person, max_body_bytes=limit
+                "/director/graphql": graphql(Endpoint(director, database, quotas=quotas), person, max_body_bytes=limit),
+                "/connector/graphql": graphql(
+                    Endpoint(connector, database, quotas=quotas),
+                    metered(quotas, callers.pairing),
+                    max_body_bytes=limit,
                 ),
-                "/oauth2/token": token_endpoint(authenticator),
-                "/ca.pem": _fixed(authority.root_pem.encode(), "application/x-pem-file"),
-                "/issuing.pem": _fixed(authority.ca_pem.encode(), "application/x-pem-file"),
+                "/provisioner/graphql": graphql(
+                    Endpoint(provisioner, database, extend=wire_extensions, quotas=quotas),
+                    person,
+                    max_body_bytes=limit,
+                ),
+                "/oauth2/token": token_endpoint(authenticator, quotas),
+                "/ca.pem": _now(lambda: authority.roots_pem, "application/x-pem-file"),
+                "/issuing.pem": _now(lambda: authority.issuing_pem, "application/x-pem-file"),
+                anchors.PATH: _trust(handed_out),
                 "/crl.der": _made(revoked.der, "application/pkix-crl"),
                 "/crl.pem": _made(revoked.pem, "application/x-pem-file"),
                 "/healthz": _fixed(b"ok", "text/plain"),
                 "/livez": _fixed(b"ok", "text/plain"),
                 "/readyz": _readiness(database),
                 **dict.fromkeys(
-                    ("/v1/info", "/director/v1/info"), _fixed(orjson.dumps(_info(authority)), "application/json")
+                    ("/v1/info", "/director/v1/info"),
+                    _now(lambda: orjson.dumps(_info(authority)).decode(), "application/json"),
                 ),
-                **_status(database, callers.person),
-                **_last_operation(database, callers.person),
-                change.PATH: events(_followed(feed), callers.person),
+                **_status(database, log, person),
+                **_last_operation(database, person),
+                change.PATH: events(_followed(feed), following[0]),
             }
         )
         mtls_app.open(
             {
-                "/director/graphql": graphql(Endpoint(director, database), callers.paired, max_body_bytes=limit),
-                "/connector/graphql": graphql(Endpoint(connector, database), callers.renewing, max_body_bytes=limit),
+                "/director/graphql": graphql(Endpoint(director, database, quotas=quotas), paired, max_body_bytes=limit),
+                "/connector/graphql": graphql(
+                    Endpoint(connector, kept, quotas=quotas, kind=Kind.RENEWAL),
+                    metered(quotas, renewing.renewing, Kind.RENEWAL),
+                    max_body_bytes=limit,
+                ),
+                "/oauth2/token": token_endpoint(authenticator, quotas, callers.shown),
                 "/healthz": _fixed(b"ok", "text/plain"),
-                **_status(database, callers.paired),
-                **_last_operation(database, callers.paired),
-                change.PATH: events(_followed(feed), callers.paired),
+                anchors.PATH: _trust(handed_out),
+                **_status(database, log, paired),
+                **_last_operation(database, paired),
+                change.PATH: events(_followed(feed), following[1]),
             }
         )
         told = (Notifications(urls.token_port), FormationLifecycle(urls.token_port))
@@ -295,8 +350,11 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
             relay.run,
             feed.run,
             lambda: _deliveries(database, vault, door, settings).run(asyncio.Event()),
-            lambda: _renew_identity(database, authority, settings, shown, doors),
-            lambda: _tidy(database, relay),
+            listeners.run,
+            Replica(database, authority, taken_over=listeners.take_over).run,
+            sign_on.run,
+            lambda: _tidy(database, relay, log, settings),
+            Sealer(database, log.keys, settings.data_folder).run,
             lambda: uses.run(database),
             lambda: _operations(database, steps, settings).run(asyncio.Event()),
             supervision.Supervision(database, drivers).run,
@@ -306,17 +364,29 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
             # Last: the secret is shown once, so it must not be made by a start that then fails.
             async with database.transaction() as tx:
                 secret = await account.first(tx)
+                if secret is not None:
+                    await log.record(tx, account.made())
             yield Started(
                 token_url=urls.token_port,
                 mtls_url=urls.mtls_port,
-                ca_fingerprint=f"sha256:{hashlib.sha256(ssl.PEM_cert_to_DER_cert(authority.root_pem)).hexdigest()}",
-                ca_pem=authority.root_pem,
+                ca_fingerprint=_fingerprint(authority.root_pem),
+                ca_pem=authority.roots_pem,
                 tenant=tenant.DEFAULT_EXTERNAL_ID,
                 admin_client_id=account.ADMINISTRATOR,
                 admin_secret=secret,
                 database="PostgreSQL of its own" if settings.database.dsn is None else "PostgreSQL",
                 elapsed_seconds=0.0,
+                console_link=lambda: urls.token_port + console.link(_administrator(tokens), tenant.DEFAULT_EXTERNAL_ID),
             )
+
+
+def _fingerprint(pem: str) -> str:
+    return f"sha256:{hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()}"
+
+
+def _administrator(tokens: AccessTokens) -> str:
+    """An access token of the administrator, for whoever started the plane and so has its keys anyway."""
+    return tokens.issue(Bearer(account.ADMINISTRATOR, is_account=True, scopes=BY_CONSUMER[Consumer.STATIC_USER]))
 
 
 def _operations(database: Database, steps: Mapping[type, Any], settings: Settings) -> Worker:
@@ -367,7 +437,11 @@ async def _open(
     stack: AsyncExitStack, settings: Settings, app: App, context: ssl.SSLContext, port: int, public_url: str | None
 ) -> str:
     """Listen, and say under which URL others reach it."""
-    listener = await stack.enter_async_context(listen(app, host=settings.listen.host, port=port, context=context))
+    limits = settings.limits
+    patience = Patience(connections=limits.connections, address_connections=limits.address_connections)
+    listener = await stack.enter_async_context(
+        listen(app, host=settings.listen.host, port=port, context=context, patience=patience)
+    )
     if public_url is not None:
         return public_url.rstrip("/")
     name = settings.listen.public_names[0]
@@ -397,8 +471,8 @@ async def _wait(failed: asyncio.Future[None]) -> None:
     await failed
 
 
-async def _tidy(database: Database, relay: Relay) -> None:
-    """Forget, every hour, what is long over: relayed events, finished deliveries and replaced one-time tokens."""
+async def _tidy(database: Database, relay: Relay, log: Log, settings: Settings) -> None:
+    """Forget, every hour, what is long over: events, deliveries, replaced one-time tokens and old audit records."""
     while True:
         await asyncio.sleep(_TIDY_EVERY_SECONDS)
         try:
@@ -406,45 +480,96 @@ async def _tidy(database: Database, relay: Relay) -> None:
             while await database.run(purge_deliveries):
                 pass
             await database.run(one_time_token.forget_replaced)
+            while await database.run(lambda tx: forget(tx, log.keys, settings.audit.keep_for)):
+                pass
         except AWAY as error:
             _log.warning("what is old was not forgotten, the next hour tries again: %s", type(error).__name__)
 
 
-async def _renew_identity(
-    database: Database,
-    authority: Authority,
-    settings: Settings,
-    shown: certificate.ServerIdentity,
-    doors: tuple[TokenDoor, MutualDoor],
-) -> None:
-    """Exchange the listeners' certificate long before it ends, without a connection being lost."""
-    while True:
-        await asyncio.sleep(max(60.0, (shown.renew_at - datetime.now(UTC)).total_seconds()))
-        try:
-            async with database.transaction() as tx:
-                shown = await certificate.issue_server(tx, authority, names=settings.listen.public_names)
-            identity = Identity(shown.issued.chain_pem, shown.key_pem)
-            doors[0].exchange(identity)
-            doors[1].exchange(identity, authorities_pem=authority.ca_pem)
-        except Exception:  # noqa: BLE001  # a third of its life is left, and a database that is away comes back
-            _log.exception("the listeners' certificate could not be renewed; tried again in a minute")
+class Listeners:
+    """What the two ports show of the plane and whose certificates they take; both change while connections are open."""
+
+    def __init__(
+        self,
+        database: Database,
+        authority: Authority,
+        settings: Settings,
+        shown: certificate.ServerIdentity,
+        others_pem: str,
+    ) -> None:
+        self._database = database
+        self._authority = authority
+        self._names = settings.listen.public_names
+        self._shown = shown
+        self._others_pem = others_pem
+        identity = Identity(shown.chain_pem, shown.key_pem)
+        self.doors = (TokenDoor(identity), MutualDoor(identity, authorities_pem=self._believed()))
+
+    def _believed(self) -> str:
+        return self._authority.issuing_pem + self._others_pem
+
+    async def run(self) -> None:
+        """Exchange the certificate long before it ends, for ever, without a connection being lost."""
+        while True:
+            await asyncio.sleep(max(60.0, (self._shown.renew_at - datetime.now(UTC)).total_seconds()))
+            try:
+                await self._renew()
+            except Exception:  # noqa: BLE001  # a third of its life is left, and a database that is away comes back
+                _log.exception("the listeners' certificate could not be renewed; tried again in a minute")
+
+    async def take_over(self) -> None:
+        """Take clients of the authorities that are trusted now, and show a certificate of the one that signs."""
+        self._exchange()
+        issuer = self._authority.issuer
+        if (self._shown.signed_by, self._shown.cross_pem) != (issuer.serial, issuer.cross_pem):
+            await self._renew()
+
+    async def _renew(self) -> None:
+        async with self._database.transaction() as tx:
+            self._shown = await certificate.issue_server(tx, self._authority, names=self._names)
+        self._exchange()
+
+    def _exchange(self) -> None:
+        identity = Identity(self._shown.chain_pem, self._shown.key_pem)
+        self.doors[0].exchange(identity)
+        self.doors[1].exchange(identity, authorities_pem=self._believed())
 
 
 class Callers:
     """Who is asking, per listener and endpoint."""
 
-    def __init__(self, database: Database, authenticator: Authenticator, uses: Uses) -> None:
+    def __init__(self, database: Database, authenticator: Authenticator, uses: Uses, origin: Origin, log: Log) -> None:
         self._database = database
+        self._log = log
         self._authenticator = authenticator
         self._uses = uses
+        self._origin = origin
 
     async def person(self, request: Request) -> Caller:
         """On the token port: whoever has an access token."""
-        return await self._noted(await self._authenticator.by_token(request.headers, request.request_id))
+        shown = self.shown(request).fingerprint
+        return await self._noted(await self._authenticator.by_token(request.headers, request.request_id, shown))
 
     async def paired(self, request: Request) -> Caller:
-        """On the mTLS port: whoever holds the certificate. The Director notes that it is connected."""
+        """On the mTLS port: whoever holds the certificate, of whichever authority. The Director notes that it is
+        connected. An access token that is bound to a certificate decides instead; any other one is nothing here.
+        """
+        if self._authenticator.is_bound(request.headers):
+            return await self.person(request)
+        if request.peer_der is not None and not self._origin.is_ours(request.peer_der):
+            shown = certificate.fingerprint(request.peer_der)
+            return await self._noted(
+                await self._authenticator.by_mapping(request.peer_der, shown, request.headers, request.request_id)
+            )
         return await self._noted(await self._certified(request))
+
+    def shown(self, request: Request) -> Shown:
+        """The certificate of the request's connection."""
+        der = request.peer_der
+        if der is None:
+            return Shown()
+        name = certificate.common_name(der) if self._origin.is_ours(der) else None
+        return Shown(certificate.fingerprint(der), name or "")
 
     async def renewing(self, request: Request) -> Caller:
         """The Connector on the mTLS port: the certificate, unless a one-time token is shown too."""
@@ -462,7 +587,13 @@ class Callers:
             if "authorization" in request.headers:
                 return (await self._authenticator.by_token(request.headers, request.request_id)).caller
             return Caller(
-                Consumer.STATIC_USER, "", Flow.ONE_TIME_TOKEN, frozenset(), None, request_id=request.request_id
+                Consumer.STATIC_USER,
+                "",
+                Flow.ONE_TIME_TOKEN,
+                frozenset(),
+                None,
+                request_id=request.request_id,
+                address=request.address,
             )
         return Caller(
             Consumer.APPLICATION,
@@ -472,11 +603,12 @@ class Callers:
             None,
             headers=((pairing.TOKEN_HEADER, token), (pairing.KEY_HEADER, request.headers.get(pairing.KEY_HEADER, ""))),
             request_id=request.request_id,
+            address=request.address,
         )
 
     async def _certified(self, request: Request) -> Identified:
-        if request.peer_der is None:
-            raise Unauthorized(reason="a client certificate is required")
+        if request.peer_der is None or not self._origin.is_ours(request.peer_der):
+            raise Unauthorized(reason="a client certificate of this plane is required")
         name, fingerprint = certificate.common_name(request.peer_der) or "", certificate.fingerprint(request.peer_der)
         identified = await self._authenticator.by_certificate(name, fingerprint, request.headers, request.request_id)
         self._uses.note(fingerprint)
@@ -494,6 +626,9 @@ class Callers:
                     await application.connect(tx, ApplicationId(caller.consumer_id))
                 elif caller.consumer is Consumer.RUNTIME:
                     await runtime.connect(tx, RuntimeId(caller.consumer_id))
+                await self._log.record(
+                    tx, Done("connect", caller.as_recorded(), caller.tenant, caller.request_id, arguments={})
+                )
 
             try:
                 await self._database.run(note)
@@ -502,18 +637,18 @@ class Callers:
         return caller
 
 
-def _status(database: Database, identify: Callable[[Request], Awaitable[Caller]]) -> dict[str, Handler]:
+def _status(database: Database, log: Log, identify: Callable[[Request], Awaitable[Caller]]) -> dict[str, Handler]:
     """Where participants of groups and leading products report. Gateways of the original put `/director` before it."""
     group = "/v1/businessIntegrations/{ucl-formation-id}"
     pair = f"{group}/assignments/{{ucl-assignment-id}}"
-    reports = assignment_status.Reports(database)
+    reports = assignment_status.Reports(database, log)
     return {
         f"{prefix}{path}": patch(change, identify, max_body_bytes=assignment_status.MOST_BYTES)
         for prefix in ("", "/director")
         for path, change in (
             (f"{pair}/status", reports.report),
             (f"{pair}/status/reset", reports.reset),
-            (f"{group}/status", formation_status.Reports(database).report),
+            (f"{group}/status", formation_status.Reports(database, log).report),
         )
     }
 
@@ -552,6 +687,29 @@ def _fixed(body: bytes, content_type: str) -> Handler:
     return _made(known, content_type)
 
 
+def _now(text: Callable[[], str], content_type: str) -> Handler:
+    async def known() -> bytes:
+        return text().encode()
+
+    return _made(known, content_type)
+
+
+def _trust(handed_out: anchors.Anchors) -> Handler:
+    """The authorities to trust; nothing when the client says that it keeps just these."""
+
+    async def answer(request: Request) -> Response:
+        if request.method not in ("GET", "HEAD"):
+            return Response(b"", 405, headers={"allow": "GET, HEAD"})
+        kept, headers = request.headers.get("if-none-match", ""), {"etag": handed_out.version}
+        if request.peer_der is not None:
+            await handed_out.kept(request.peer_der, kept)
+        if kept == handed_out.version:
+            return Response(b"", 304, headers=headers)
+        return Response(handed_out.document(), headers=headers)
+
+    return answer
+
+
 def _made(body: Callable[[], Awaitable[bytes]], content_type: str) -> Handler:
     async def answer(request: Request) -> Response:
         if request.method not in ("GET", "HEAD"):
@@ -571,7 +729,19 @@ def _readiness(database: Database) -> Handler:
     """Ready while the database answers and has what this release needs. Source: contract/director.md §1.1."""
     wanted = needed()
 
+    asking = asyncio.Lock()
+    known: tuple[float, Response] | None = None
+
     async def answer(_request: Request) -> Response:
+        nonlocal known
+        # Anybody may ask, as often as they like: the database is asked a few times a second at most.
+        async with asking:
+            if known is None or time.monotonic() - known[0] > _READY_KNOWN_SECONDS:
+                response = await asked()
+                known = time.monotonic(), response
+            return known[1]
+
+    async def asked() -> Response:
         try:
             async with asyncio.timeout(2):
                 is_migrated = (await database.read(READY, [wanted]))[0]
@@ -588,6 +758,6 @@ def _info(authority: Authority) -> dict[str, str]:
     return {
         "certIssuer": x509.load_pem_x509_certificate(authority.ca_pem.encode()).subject.rfc4514_string(),
         "certSubject": authority.subject_for(SystemAuthId("*")),
-        "rootCA": authority.root_pem,
+        "rootCA": authority.roots_pem,
         "ordAggregatorVersion": "",
     }

@@ -8,16 +8,17 @@ notification, or `reset`, begins a new attempt. Source: contract/director.md §1
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self, assert_never
+from typing import Any, Final, Self
 
 import asyncpg
 import orjson
 
 from compass.access.caller import Caller, Consumer
+from compass.audit.record import Log
 from compass.director import formation_assignment, notification_constraint
 from compass.director.formation_assignment import CLIENT, ENDING, REPORTED, State
 from compass.director.notification_constraint import Answered
-from compass.director.report import about_assignment, fields, text
+from compass.director.report import about_assignment, fields, record, text
 from compass.errors import CompassError, InvalidData, InvalidOperation, NotFound, Unauthorized
 from compass.postgres.pool import Database, Tx
 
@@ -49,6 +50,14 @@ class Report:
         if report.state in _IN_ERROR and report.configuration is not None:
             raise InvalidData(reason=f"a configuration does not go with the state {report.state}")
         return report
+
+    def said(self) -> Mapping[str, str | None]:
+        """What may be recorded of it: a configuration holds credentials as often as not."""
+        return {
+            "state": self.state,
+            "configuration": None if self.configuration is None else "(taken out)",
+            "error": self.error,
+        }
 
 
 def _configuration(value: Any) -> str | None:
@@ -119,20 +128,36 @@ SELECT id, %(formation)s, 'ASSIGN', 'RESET' FROM reset
 class Reports:
     """What the two paths of the API do. One per process."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, log: Log | None = None) -> None:
+        """Without a log nothing is recorded."""
         self._database = database
+        self._log = log
 
     async def report(self, caller: Caller, path: Mapping[str, str], body: bytes) -> None:
         """`PATCH …/status`: see `report`. Raises InvalidData for a body that is no report."""
         given = Report.read(body)
         formation, assignment = _named(path)
-        await self._database.run(lambda tx: report(tx, caller, formation, assignment, given))
+
+        async def work(tx: Tx) -> None:
+            await report(tx, caller, formation, assignment, given)
+            await record(tx, self._log, caller, "reportAssignment", _about(assignment), given.said())
+
+        await self._database.run(work)
 
     async def reset(self, caller: Caller, path: Mapping[str, str], body: bytes) -> None:
         """`PATCH …/status/reset`: see `reset`. Raises InvalidData for a body that is no report."""
         given = Report.read(body)
         formation, assignment = _named(path)
-        await self._database.run(lambda tx: reset(tx, caller, formation, assignment, given))
+
+        async def work(tx: Tx) -> None:
+            await reset(tx, caller, formation, assignment, given)
+            await record(tx, self._log, caller, "resetAssignment", _about(assignment), given.said())
+
+        await self._database.run(work)
+
+
+def _about(assignment: str) -> tuple[str, str]:
+    return "FormationAssignment", assignment
 
 
 def _named(path: Mapping[str, str]) -> tuple[str, str]:
@@ -201,12 +226,10 @@ def _refusal(caller: Caller, pair: asyncpg.Record) -> CompassError | None:
             allowed = caller.consumer_id == pair["reporter"]
         case Consumer.INTEGRATION_SYSTEM:
             allowed = pair["managed"] and "formation:write" in caller.scopes
-        case Consumer.STATIC_USER:
+        case _:
             is_everywhere = caller.external_tenant is None and "formation:global_write" in caller.scopes
             is_near = is_near or is_everywhere
             allowed = is_near and "formation:write" in caller.scopes
-        case unknown:
-            assert_never(unknown)
     if allowed:
         return None
     if is_near:
@@ -226,7 +249,7 @@ def _meant(pair: asyncpg.Record, said: str) -> State:
 
 
 async def _configure(tx: Tx, caller: Caller, pair: asyncpg.Record, given: Report) -> None:
-    if caller.consumer is not Consumer.STATIC_USER:
+    if caller.consumer not in (Consumer.STATIC_USER, Consumer.BUSINESS_INTEGRATION):
         raise InvalidData(reason="the state is missing")
     if given.configuration is None or pair["state"] in ENDING:
         raise InvalidData(reason="without a state there must be a configuration, and the assignment must not be ending")

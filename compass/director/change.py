@@ -16,6 +16,7 @@ import orjson
 from compass.access.caller import Caller, Consumer
 from compass.connector.one_time_token import OneTimeTokenMisused
 from compass.connector.revocation import CertificatesRevoked
+from compass.connector.rotation import AuthorityRotated
 from compass.director.application import (
     ApplicationConnected,
     ApplicationRegistered,
@@ -110,6 +111,7 @@ SHOWN: Final[Mapping[type[Event], Shown]] = {
     SystemAuthUpdated: _OF_SYSTEM_AUTH,
     CertificatesRevoked: Shown(("system_auths",), "certificate:read"),
     OneTimeTokenMisused: Shown(("system_auth",), "certificate:read"),
+    AuthorityRotated: Shown(("phase", "serial"), "certificate:read"),
     TenantsChanged: Shown((), "tenant:read"),
 }
 """Every kind of event; the tests refuse one that nobody has decided about."""
@@ -196,5 +198,5 @@ def follower(caller: Caller) -> Follower:
         case Consumer.APPLICATION | Consumer.RUNTIME:
             caller.require("application:read" if caller.consumer is Consumer.APPLICATION else "runtime:read")
             return Follower(frozenset({f"object {caller.consumer_id}"}), None, caller)
-        case Consumer.INTEGRATION_SYSTEM | Consumer.STATIC_USER:
+        case _:
             return Follower(frozenset({f"tenant {caller.in_tenant()}", _EVERYBODY}), caller.scopes, caller)

@@ -12,11 +12,12 @@ from typing import Final, Self
 import asyncpg
 
 from compass.access.caller import Caller
+from compass.audit.record import Log
 from compass.director import formation_lifecycle
 from compass.director.formation import BEGINNING, ENDING
 from compass.director.formation_assignment import CLIENT, State
 from compass.director.formation_lifecycle import REPORTED, Operation, Unsettled
-from compass.director.report import about_formation, fields, text
+from compass.director.report import about_formation, fields, record, text
 from compass.errors import CompassError, InvalidData, InvalidOperation, NotFound, Unauthorized
 from compass.ids import FormationId, TenantId
 from compass.postgres.pool import Database, Tx
@@ -57,13 +58,22 @@ FOR NO KEY UPDATE OF formation
 class Reports:
     """What the path of the API does. One per process."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, log: Log | None = None) -> None:
+        """Without a log nothing is recorded."""
         self._database = database
+        self._log = log
 
     async def report(self, caller: Caller, path: Mapping[str, str], body: bytes) -> None:
         """`PATCH …/status`: see `report`. Raises InvalidData for a body that is no report."""
         given = Report.read(body)
-        await self._database.run(lambda tx: report(tx, caller, path["ucl-formation-id"], given))
+        formation = path["ucl-formation-id"]
+
+        async def work(tx: Tx) -> None:
+            await report(tx, caller, formation, given)
+            said = {"state": given.state, "error": given.error}
+            await record(tx, self._log, caller, "reportFormation", ("Formation", formation), said)
+
+        await self._database.run(work)
 
 
 async def report(tx: Tx, caller: Caller, formation: str, given: Report) -> None:

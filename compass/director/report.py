@@ -11,6 +11,8 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
+from compass.access.caller import Caller
+from compass.audit.record import Done, Log
 from compass.errors import InvalidData
 from compass.postgres.pool import Tx
 
@@ -89,3 +91,26 @@ def _kept(about: asyncpg.Record, said: Sequence[str | None], *, applied: bool) -
         "applied": applied,
         "most": _MOST_KEPT,
     }
+
+
+async def record(
+    tx: Tx, log: Log | None, caller: Caller, operation: str, about: tuple[str, str], said: Mapping[str, str | None]
+) -> None:
+    """Record for the audit log what was reported about an object, named by type and id. One statement.
+
+    Configurations are between those who exchange them, so of one only that it was given is `said`.
+    """
+    if log is None:
+        return
+    await log.record(
+        tx,
+        Done(
+            operation=operation,
+            who=caller.as_recorded(),
+            tenant=caller.tenant,
+            request_id=caller.request_id,
+            arguments={name: value for name, value in said.items() if value is not None},
+            object_type=about[0],
+            object_id=about[1],
+        ),
+    )

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 from compass.access import itself
 from compass.access.caller import Caller, Consumer
-from compass.access.tenancy import runtime_refusal
+from compass.access.tenancy import Reach, runtime_refusal
 from compass.commands import command
 from compass.director import automatic_scenario_assignment, bundle_instance_auth, eventing, label, webhook
 from compass.director.auth import NewAuth
@@ -151,6 +151,22 @@ QUERIES = (
             filtered=labels.Matching("runtime_label", "runtime_id", "access.runtime_id"),
         ),
     ),
+    # For people, who know a part of a name. Ours.
+    Query(
+        "searchRuntimes",
+        scope="runtime:read",
+        read=Page(
+            "Runtime",
+            source=_VISIBLE,
+            on=(
+                "access.tenant_id = {tenant} "
+                "AND ({arg:term}::text IS NULL OR {c}.id::text = {arg:term}::text OR strpos("
+                "lower(concat_ws(' ', {c}.name, {c}.description)), lower({arg:term}::text)) > 0) "
+                "AND ({arg:condition}::text[] IS NULL OR {c}.status_condition = ANY({arg:condition}::text[]))"
+            ),
+            order="lower({c}.name), {c}.id",
+        ),
+    ),
     Query(
         "runtime",
         scope="runtime:read",
@@ -162,7 +178,8 @@ QUERIES = (
 
 PLACE = """
 -- runtime.place
-SELECT tenant.id, (SELECT value FROM tenant_label WHERE tenant_id = tenant.id AND key = 'region') AS region
+SELECT tenant.id, (SELECT value FROM tenant_label WHERE tenant_id = tenant.id AND key = 'region') AS region,
+    reach_up_from_v1(tenant.id)
 FROM tenant
 WHERE tenant.status = 'Active' AND coalesce(tenant.external_id = %(subaccount)s, true) AND (
     tenant.id = %(tenant)s
@@ -269,7 +286,7 @@ UNREGISTER = """
 DELETE FROM runtime WHERE id = %(runtime)s """
 
 
-@command("registerRuntime", scope="runtime:write")
+@command("registerRuntime", scope="runtime:write", reach=Reach.ABOVE)
 async def register_with_webhooks(
     tx: Tx, caller: Caller, new: NewRuntime, *, vault: Vault, landscape: LandscapeSettings
 ) -> RuntimeId:
@@ -390,7 +407,7 @@ async def connect(tx: Tx, runtime: RuntimeId) -> None:
         await append(tx, RuntimeConnected(tenant, runtime))
 
 
-@command("unregisterRuntime", scope="runtime:write", reply_before=True)
+@command("unregisterRuntime", scope="runtime:write", reach=Reach.PLANE, reply_before=True)
 async def unregister(tx: Tx, caller: Caller, runtime: RuntimeId) -> None:
     """Remove a runtime and its contexts: they leave their groups, their credentials become unused, every way the
     runtime was known is void.

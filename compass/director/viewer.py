@@ -1,6 +1,7 @@
 """The viewer: what the plane takes the caller for. Also the health checks, of which the original never had any."""
 
 from compass.access.caller import Consumer
+from compass.errors import Refused
 from compass.reads.plan import Filling, Hole, Query
 
 _TYPES = {
@@ -13,6 +14,8 @@ _TYPES = {
 
 def _viewer(filling: Filling, _payload: str) -> dict[str, str]:
     caller = filling.caller
+    if caller.consumer not in _TYPES:
+        raise Refused(f"viewer does not exist: {caller.consumer}")
     return {"id": caller.consumer_id, "type": _TYPES[caller.consumer]}
 
 

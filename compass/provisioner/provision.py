@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from compass.access.caller import Caller
+from compass.access.tenancy import Reach
 from compass.commands import command
 from compass.director import runtime as director_runtime
 from compass.director.runtime import NewRuntime
@@ -170,7 +171,7 @@ FROM cluster WHERE tenant_id = %(tenant)s AND name = %(name)s
 """
 
 
-@command("provisionRuntime", scope="provisioner:write")
+@command("provisionRuntime", scope="provisioner:write", reach=Reach.ABOVE)
 async def provision(tx: Tx, caller: Caller, config: dict[str, Any], *, drivers: Drivers) -> dict[str, Any]:
     """Register a runtime and begin to make it. The same request again gets the same operation.
 

@@ -48,7 +48,16 @@ SELECT operation.id, operation.kind, operation.subject, operation.state, operati
     (
         SELECT step.error FROM operation_step step
         WHERE step.operation_id = operation.id AND step.left_at IS NULL
-    ) AS trouble
+    ) AS trouble,
+    (
+        SELECT coalesce(jsonb_agg(jsonb_build_object(
+            'name', step.step,
+            'enteredAt', to_char(step.entered_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+            'leftAt', to_char(step.left_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+            'error', step.error
+        ) ORDER BY step.number), '[]')
+        FROM operation_step step WHERE step.operation_id = operation.id
+    ) AS steps
 FROM operation
 WHERE operation.tenant_id = %(tenant)s AND operation.kind IN ('provision', 'deprovision', 'reconnect')
 """
@@ -95,6 +104,7 @@ def _shown(row: Any) -> dict[str, Any]:
         "runtimeID": row["subject"],
         "compassRuntimeID": row["subject"],
         "lastError": error,
+        "steps": row["steps"],
     }
 
 

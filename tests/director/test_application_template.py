@@ -398,6 +398,7 @@ async def test_credentials_in_an_input_are_sealed_and_shown_to_whom_credentials_
         (ALL, {}, "application_template:read"),
         (REGISTER, {"in": {"templateName": "x", "values": []}}, "application:write"),
         (ADD_WEBHOOK, {"template": NOBODY, "in": HOOK}, "webhook:write"),
+        (ADD_WEBHOOK, {"template": NOBODY, "in": HOOK}, "application_template:write"),
     ],
 )
 async def test_every_operation_needs_its_scope(
@@ -473,6 +474,11 @@ async def test_webhooks_of_templates_are_changed_and_removed_by_people_of_any_te
 
     change = "mutation ($id: ID!, $in: WebhookInput!) { r: updateWebhook(webhookID: $id, in: $in) { url } }"
     remove = "mutation ($id: ID!) { r: deleteWebhook(webhookID: $id) { url } }"
+    # What all tenants make from the template would be told to it.
+    weak = without(director.caller, "application_template:write")
+    for document, variables in ((change, {"in": HOOK}), (remove, {})):
+        error = await director.refusal(document, caller=weak, id=added, **variables)
+        assert "required=application_template:write]" in error["message"]
     changed = await director.data(
         change, caller=director.other, id=added, **{"in": {**HOOK, "url": "https://new.example"}}
     )

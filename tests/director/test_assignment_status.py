@@ -249,6 +249,15 @@ async def test_the_state_may_be_left_out_by_an_administrator_only(pair: Pair) ->
     assert (row["state"], row["configuration"]) == ("INITIAL", '{"a":1}')
     await pair.refused(InvalidData, pair.report, caller=pair.director.caller)
 
+    broker = replace(pair.director.caller, consumer=Consumer.BUSINESS_INTEGRATION, consumer_id="b")
+    await pair.report(caller=broker, configuration={"a": 2})
+    row = await pair.row()
+    assert row is not None
+    assert row["configuration"] == '{"a":2}'
+    await pair.refused(
+        InvalidData, pair.report, caller=replace(broker, consumer=Consumer.SUPER_ADMIN), configuration={"a": 3}
+    )
+
 
 # Who
 
@@ -282,6 +291,8 @@ async def test_only_the_target_its_manager_and_the_administrator_may_report(pair
         (replace(beside, consumer_id=stranger), NotFound),
         (replace(managing, scopes=frozenset()), Unauthorized),
         (weak, Unauthorized),
+        (replace(weak, consumer=Consumer.FORMATION_VIEWER), Unauthorized),
+        (replace(director.other, consumer=Consumer.SUPER_ADMIN), NotFound),
         (not_global, NotFound),
         (director.other, NotFound),
         (director.application(other, director.other), NotFound),

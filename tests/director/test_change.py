@@ -158,6 +158,15 @@ async def test_an_event_of_a_newer_release_is_told_to_nobody(changes: Changes) -
     assert await changes.address([happened("FromTheFuture")]) == []
 
 
+async def test_whoever_is_no_program_of_the_tenant_is_told_by_tenant_and_scopes(changes: Changes) -> None:
+    told = await one(changes, happened("ApplicationLabelled", application=APPLICATION))
+
+    kinds = (Consumer.SUPER_ADMIN, Consumer.EXTERNAL_CERTIFICATE)
+    assert knows(told, *(caller(kind, "x") for kind in kinds)) == [True, True]
+    assert knows(told, *(caller(kind, "x", tenant=FOREIGN) for kind in kinds)) == [False, False]
+    assert knows(told, caller(Consumer.TECHNICAL_CLIENT, "x")) == [False]
+
+
 def test_who_asks_for_nothing_it_may_know_is_refused() -> None:
     with pytest.raises(TenantRequired):
         change.follower(caller(Consumer.STATIC_USER, tenant=None))

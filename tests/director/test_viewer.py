@@ -25,6 +25,15 @@ async def test_every_kind_of_caller_sees_itself_without_scope_and_tenant(
     assert await director.data("{ viewer { id type } }", caller=caller) == {"viewer": {"id": "me", "type": shown}}
 
 
+async def test_a_kind_of_caller_that_the_contract_has_no_viewer_for_is_told_so(director: Any) -> None:
+    caller = replace(director.caller, consumer=Consumer.SUPER_ADMIN)
+
+    error = await director.refusal("{ viewer { id } }", caller=caller)
+
+    assert error["extensions"] == {"error": "InternalError", "error_code": 10}
+    assert error["message"].endswith("reason: viewer does not exist: Super Admin]")
+
+
 async def test_an_id_with_quotes_is_shown_as_it_is(director: Any) -> None:
     caller = replace(director.caller, consumer_id='a "b" \\ ä')
 

@@ -1,0 +1,232 @@
+"""The console as an ASGI application: who is signed in, which view answers, and what a page says when none can.
+
+Served by the plane's token listener below `/console`. It asks the plane what everybody may ask it, with the access
+token of whoever is signed in, and keeps nothing but that.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+from compass.client.protocol import PlaneRefused
+from compass.console import (
+    applications,
+    certificates,
+    definitions,
+    deliveries,
+    groups,
+    overview,
+    pairing,
+    runtimes,
+    tenants,
+    topology,
+)
+from compass.console.assets import Assets
+from compass.console.http import Answer, Asgi, FormTooLarge, Receive, Request, Send, Stream, moved, read
+from compass.console.http import answer as send_answer
+from compass.console.http import stream as send_stream
+from compass.console.live import changes, names
+from compass.console.page import PREFIX, THEME_COOKIE, THEMES, Page, Pages
+from compass.console.plane import Gone, NotAllowed, Plane, SignedOut
+from compass.console.session import SESSION_LIFE, FormRefused, LinkRefused, Session, Sessions
+from compass.console.visit import Facts, View, Visit
+from compass.errors import Code, CompassError
+
+_log = logging.getLogger(__name__)
+
+COOKIE: Final = "__Host-compass"
+"""The prefix makes browsers refuse it without TLS, for other hosts and below other paths."""
+_YEAR_SECONDS: Final = 365 * 24 * 3600
+_SAME_SITE: Final = frozenset({"", "same-origin", "none"})
+ROUTES: Final[Mapping[tuple[str, str], View]] = {
+    ("GET", "/"): overview.show,
+    **applications.ROUTES,
+    **runtimes.ROUTES,
+    **pairing.ROUTES,
+    **groups.ROUTES,
+    **topology.ROUTES,
+    **certificates.ROUTES,
+    **deliveries.ROUTES,
+    **definitions.ROUTES,
+    **tenants.ROUTES,
+}
+
+
+class Console:
+    """The console of one plane."""
+
+    def __init__(self, plane: Asgi, facts: Facts, *, sessions: Sessions | None = None) -> None:
+        """`plane` is what the token port serves. Raises AssetRefused when a file is not what was reviewed."""
+        self._plane = plane
+        self._facts = facts
+        self._assets = Assets.load()
+        self._pages = Pages(self._assets)
+        self.sessions = sessions or Sessions()
+        self._routes: Sequence[tuple[str, list[str], View]] = [
+            (method, path.split("/"), view) for (method, path), view in ROUTES.items()
+        ]
+
+    def link(self, token: str, tenant: str) -> str:
+        """The path of a one-time sign-in link for a session with this access token."""
+        return f"{PREFIX}/sign-in?code={self.sessions.link(token, tenant)}"
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        try:
+            request = await read(scope, receive, prefix=PREFIX)
+        except FormTooLarge as error:
+            await send_answer(send, Answer(str(error).encode(), HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "text/plain"))
+            return
+        answered = await self._respond(request)
+        if isinstance(answered, Stream):
+            await send_stream(receive, send, answered)
+        else:
+            if request.method == "HEAD":
+                answered = Answer(b"", answered.status, answered.content_type, answered.headers)
+            await send_answer(send, answered)
+
+    async def _respond(self, request: Request) -> Answer | Stream:
+        session = self.sessions.find(request.cookie(COOKIE))
+        try:
+            return await self._public(request) or await self._private(request, session)
+        except CompassError as error:
+            return self._refused(request, session, error)
+        except Exception:  # noqa: BLE001  # the edge: a defect of ours must not break the connection
+            _log.exception("the console could not answer %s %s", request.method, request.path)
+            return self._problem(request, session, HTTPStatus.INTERNAL_SERVER_ERROR, "Something broke on our side", "")
+
+    async def _public(self, request: Request) -> Answer | None:
+        """What needs nobody to be signed in."""
+        if request.path.startswith("/static/"):
+            return self._static(request)
+        match request.method, request.path:
+            case "GET" | "HEAD", "/sign-in":
+                return self._pages.answer(Page("sign_in.html", "Sign in"), request, None)
+            case "POST", "/sign-in":
+                self._require_own(request)
+                return self._sign_in(request)
+            case "POST", "/links":
+                return await self._make_link(request)
+            case "POST", "/theme":
+                self._require_own(request)
+                theme = request.form.get("theme", "")
+                cookie = (
+                    f"{THEME_COOKIE}={theme if theme in THEMES else 'auto'}; Path={PREFIX}; Max-Age={_YEAR_SECONDS}"
+                )
+                return moved(_back(request), {"set-cookie": f"{cookie}; SameSite=Strict; Secure"})
+            case _:
+                return None
+
+    def _static(self, request: Request) -> Answer:
+        asset = self._assets.get(request.path.removeprefix("/static/"))
+        if asset is None:
+            return Answer(b"there is no such file", HTTPStatus.NOT_FOUND, "text/plain")
+        # Its address has its version in it, so it never changes.
+        keep = {"cache-control": f"public, max-age={_YEAR_SECONDS}, immutable"}
+        return Answer(asset.body, content_type=asset.content_type, headers=keep)
+
+    def _sign_in(self, request: Request) -> Answer:
+        try:
+            cookie = self.sessions.redeem(request.form.get("code", ""))
+        except LinkRefused as refused:
+            page = Page("sign_in.html", "Sign in", status=HTTPStatus.FORBIDDEN)
+            return self._pages.answer(page, request, None, problem=str(refused))
+        life = int(SESSION_LIFE.total_seconds())
+        kept = f"{COOKIE}={cookie}; Path=/; Max-Age={life}; HttpOnly; Secure; SameSite=Strict"
+        return moved(f"{PREFIX}/", {"set-cookie": kept})
+
+    async def _make_link(self, request: Request) -> Answer:
+        """A link for whoever has an access token: `compass console`. The token is tried out before."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        tenant = request.headers.get("tenant", "")
+        try:
+            if scheme.lower() != "bearer" or not token:
+                raise SignedOut()
+            await Plane(self._plane, token=token, tenant=tenant, client=request.client).ask("Viewer")
+        except CompassError as refused:
+            # Whatever session the same browser has is none of its business.
+            return Answer(str(refused).encode(), HTTPStatus.UNAUTHORIZED, "text/plain; charset=utf-8")
+        body = json.dumps({"path": self.link(token, tenant)}).encode()
+        return Answer(body, content_type="application/json")
+
+    async def _private(self, request: Request, session: Session | None) -> Answer | Stream:
+        if session is None:
+            if request.is_part or request.method != "GET" or request.path == "/live":
+                raise SignedOut()
+            return moved(f"{PREFIX}/sign-in")
+        plane = Plane(self._plane, token=session.token, tenant=session.tenant, client=request.client)
+        if request.method == "POST":
+            self._require_own(request)
+            session.require(request.form)
+        if request.path == "/live":
+            return Stream(changes(plane, names(request.query.get("topics", ""))))
+        if (request.method, request.path) == ("POST", "/sign-out"):
+            self.sessions.end(request.cookie(COOKIE))
+            gone = {"set-cookie": f"{COOKIE}=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Strict"}
+            return moved(f"{PREFIX}/sign-in", gone)
+        view, parts = self._find(request)
+        visit = Visit(request, session, plane, self._facts, parts, self.sessions.clock())
+        try:
+            made = await view(visit)
+        except PlaneRefused as refused:
+            if request.method != "POST":
+                raise
+            session.said.append(("bad", refused.facts["reason"]))
+            return moved(_back(request))
+        return made if isinstance(made, Answer) else self._pages.answer(made, request, session)
+
+    def _find(self, request: Request) -> tuple[View, Mapping[str, str]]:
+        asked = request.path.split("/")
+        method = "GET" if request.method == "HEAD" else request.method
+        for wanted, route, view in self._routes:
+            if wanted == method and len(route) == len(asked):
+                pairs = list(zip(route, asked, strict=True))
+                if all(name == part or (name.startswith("{") and part) for name, part in pairs):
+                    return view, {name[1:-1]: part for name, part in pairs if name.startswith("{")}
+        raise Gone(what="page")
+
+    def _require_own(self, request: Request) -> None:
+        """Raises FormRefused for what another site made the browser send."""
+        origin = request.headers.get("origin", "")
+        is_ours = not origin or urlsplit(origin).netloc == request.headers.get("host", "")
+        if not is_ours or request.headers.get("sec-fetch-site", "") not in _SAME_SITE:
+            raise FormRefused()
+
+    def _refused(self, request: Request, session: Session | None, error: CompassError) -> Answer:
+        match error:
+            case SignedOut():
+                self.sessions.end(request.cookie(COOKIE))
+                if request.is_part:
+                    # Not 401: the page's own script goes where this header says.
+                    return Answer(b"", HTTPStatus.OK, headers={"hx-redirect": f"{PREFIX}/sign-in"})
+                if request.method == "GET" and request.path != "/live":
+                    return moved(f"{PREFIX}/sign-in?ended=1")
+                return Answer(str(error).encode(), HTTPStatus.UNAUTHORIZED, "text/plain; charset=utf-8")
+            case FormRefused():
+                return self._problem(request, session, HTTPStatus.FORBIDDEN, "This form was not accepted", str(error))
+            case NotAllowed():
+                return self._problem(request, session, HTTPStatus.FORBIDDEN, "You may not see this", str(error))
+            case CompassError(code=Code.NOT_FOUND) | PlaneRefused(error_code=Code.NOT_FOUND):
+                return self._problem(request, session, HTTPStatus.NOT_FOUND, "Nothing here", str(error))
+            case CompassError(code=Code.OPERATION_TIMEOUT) | PlaneRefused(error_code=Code.OPERATION_TIMEOUT):
+                return self._problem(
+                    request, session, HTTPStatus.SERVICE_UNAVAILABLE, "The plane cannot answer now", str(error)
+                )
+            case _:
+                return self._problem(request, session, HTTPStatus.BAD_REQUEST, "That did not work", str(error))
+
+    def _problem(self, request: Request, session: Session | None, status: HTTPStatus, heading: str, why: str) -> Answer:
+        page = Page("problem.html", heading, {"why": why, "number": int(status)}, status=status)
+        return self._pages.answer(page, request, session)
+
+
+def _back(request: Request) -> str:
+    """The page that a form was on, as far as it is one of ours."""
+    path = request.form.get("back", "")
+    is_ours = path.startswith(f"{PREFIX}/") and not path.startswith("//") and path.isprintable() and "\\" not in path
+    return quote(path, safe="/?&=%:-._~") if is_ours else f"{PREFIX}/"

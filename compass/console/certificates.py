@@ -1,0 +1,38 @@
+"""Certificates: what the plane's authority signed for clients, and ending it."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from compass.console.http import Answer
+from compass.console.page import PAGE_SIZE, Page
+from compass.console.visit import View, Visit
+
+STATES: Final = ("VALID", "EXPIRING", "REVOKED", "EXPIRED")
+
+
+async def index(visit: Visit) -> Page:
+    """A page of the inventory."""
+    state = visit.query("state") if visit.query("state") in STATES else ""
+    found = await visit.ask(
+        "Certificates",
+        state=[state] if state else None,
+        first=PAGE_SIZE,
+        after=visit.query("after") or None,
+    )
+    data = {"found": found["certificates"], "states": STATES, "state": state}
+    return Page("certificates.html", "Certificates", data, live="certificates", poll_seconds=15, section="certificates")
+
+
+async def revoke(visit: Visit) -> Answer:
+    """End one, with those that were renewed from it or that it was renewed from."""
+    asked = await visit.ask(
+        "RevokeCertificate", fingerprint=visit.form("fingerprint"), reason=visit.form("reason") or None
+    )
+    amount = asked["revokeCertificates"]
+    return visit.done(f"{amount} certificate{'' if amount == 1 else 's'} revoked", "/certificates?state=REVOKED")
+
+
+ROUTES: Final[Mapping[tuple[str, str], View]] = {
+    ("GET", "/certificates"): index,
+    ("POST", "/certificates/revoke"): revoke,
+}

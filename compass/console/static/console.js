@@ -1,0 +1,192 @@
+// What the pages do beyond plain HTML: they stay current, tell when the plane is gone, count down, copy, take keys.
+// Everything here adds to links and forms that work without it.
+(() => {
+  "use strict";
+  const root = document.documentElement.dataset.root;
+  const find = (selector, within = document) => within.querySelector(selector);
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+  // --- keeping what a person is doing while the page changes under it ---
+  const isHeld = (node) =>
+    node instanceof Element && (node.matches("[data-keep]") || (node.matches("form") && node.contains(document.activeElement) && node.matches(":has(input:focus, textarea:focus, select:focus)")));
+  const isTouched = (node) => node instanceof Element && node.matches("form[data-touched]");
+  document.addEventListener("input", (event) => {
+    const form = event.target.closest?.("main form:not([role=search])");
+    if (form) form.dataset.touched = "";
+  });
+  htmx.defineExtension("morph", {
+    isInlineSwap: (style) => style === "morph",
+    handleSwap: (style, target, fragment) => {
+      if (style !== "morph") return false;
+      return Idiomorph.morph(target, fragment.children, {
+        morphStyle: "outerHTML",
+        ignoreActiveValue: true,
+        callbacks: {
+          beforeNodeMorphed: (old, fresh) => {
+            if (isTouched(old) || isHeld(old)) return false;
+            if (old instanceof HTMLDetailsElement && fresh instanceof HTMLDetailsElement) fresh.open = old.open;
+            return true;
+          },
+          beforeAttributeUpdated: (name, node) => !(name === "aria-selected" && node.matches("tr")),
+        },
+      });
+    },
+  });
+
+  // --- live ---
+  const banner = () => find("#banner");
+  let source = null;
+  let isLost = false;
+  function tell(text, isBack) {
+    const shown = banner();
+    if (!shown) return;
+    shown.textContent = text;
+    shown.classList.toggle("back", isBack);
+    shown.hidden = !text;
+  }
+  const refresh = () => find("main[hx-get]") && htmx.trigger("main", "changed");
+  let trying = 0;
+  function lost() {
+    if (isLost) return;
+    isLost = true;
+    // The page itself: it comes back current, or says that the session went with the plane.
+    trying = setInterval(refresh, 2000);
+    tell("The plane cannot be reached. This page shows what was true before; trying again…", false);
+  }
+  function back() {
+    if (!isLost) return;
+    isLost = false;
+    clearInterval(trying);
+    tell("Connected again, up to date", true);
+    setTimeout(() => !isLost && tell("", false), 2500);
+  }
+  let again = 0;
+  function listen() {
+    const topics = document.body.dataset.live;
+    if (source || !topics || document.hidden) return;
+    source = new EventSource(`${root}/live?topics=${encodeURIComponent(topics)}`);
+    // The first thing that a stream says is `changed`; that the plane is back is known when the page came anew.
+    source.addEventListener("changed", refresh);
+    source.addEventListener("ended", () => location.assign(`${root}/sign-in?ended=1`));
+    source.addEventListener("error", () => {
+      if (source.readyState === EventSource.CLOSED) {
+        // The browser gives up after an answer that is no stream; a plane that starts gives such ones for a moment.
+        stop();
+        again = setTimeout(listen, 1500);
+      }
+      // A stream that ends in time comes back at once, which nobody needs to be told of.
+      setTimeout(() => (!source || source.readyState !== EventSource.OPEN) && !document.hidden && lost(), 1800);
+    });
+  }
+  function stop() {
+    clearTimeout(again);
+    source?.close();
+    source = null;
+  }
+  document.addEventListener("visibilitychange", () => (document.hidden ? stop() : listen()));
+  addEventListener("pagehide", stop);
+  addEventListener("pageshow", listen);
+  document.addEventListener("htmx:sendError", lost);
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { status } = event.detail.xhr;
+    const isPage = (event.detail.xhr.getResponseHeader("content-type") ?? "").startsWith("text/html");
+    // A page that is gone says so. What is no page of ours, or one about a plane that cannot answer, changes nothing:
+    // a plane that starts has none of its pages for a moment.
+    event.detail.shouldSwap = isPage && status < 500;
+    if (isPage && status < 500) back();
+    else lost();
+  });
+
+  // --- times ---
+  const relative = new Intl.RelativeTimeFormat(document.documentElement.lang, { numeric: "auto" });
+  function spoken(date) {
+    const seconds = (date - Date.now()) / 1000;
+    for (const [unit, length] of [["year", 31536000], ["month", 2592000], ["day", 86400], ["hour", 3600], ["minute", 60]])
+      if (Math.abs(seconds) >= length) return relative.format(Math.trunc(seconds / length), unit);
+    return Math.abs(seconds) < 5 ? "now" : relative.format(Math.trunc(seconds), "second");
+  }
+  function times() {
+    for (const node of all("time[datetime]")) {
+      const date = new Date(node.dateTime);
+      if (Number.isNaN(date.getTime())) continue;
+      node.title = date.toLocaleString();
+      const text = spoken(date);
+      if (node.textContent !== text) node.textContent = text;
+    }
+    for (const node of all("[data-until]")) {
+      const seconds = Math.max(0, Math.round((new Date(node.dataset.until) - Date.now()) / 1000));
+      const hours = Math.floor(seconds / 3600);
+      const text = (hours ? `${hours}:${String(Math.floor(seconds / 60) % 60).padStart(2, "0")}` : `${Math.floor(seconds / 60)}`) + `:${String(seconds % 60).padStart(2, "0")}`;
+      if (node.textContent !== text) node.textContent = text;
+    }
+  }
+  setInterval(times, 1000);
+  document.addEventListener("htmx:afterSettle", times);
+
+  // --- copying, narrowing while typing, dialogs ---
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    const said = button.textContent;
+    try {
+      await navigator.clipboard.writeText(find(button.dataset.copy).textContent);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(find(button.dataset.copy));
+      button.textContent = "Selected";
+    }
+    setTimeout(() => (button.textContent = said), 1500);
+  });
+  document.addEventListener("click", (event) => {
+    for (const open of all("details.drop[open]")) if (!open.contains(event.target)) open.open = false;
+    if (event.target.closest("[data-help]")) find("#help").showModal();
+  });
+
+  // --- keys ---
+  const places = { o: "/", t: "/topology", a: "/applications", r: "/runtimes", g: "/groups", c: "/certificates", d: "/deliveries" };
+  let isGoing = false;
+  const rows = () => all("table.list tbody tr, .needs li").filter((row) => find("a[href]", row));
+  function step(by) {
+    const list = rows();
+    if (!list.length) return;
+    const at = list.findIndex((row) => row.contains(document.activeElement));
+    find("a[href]", list[Math.max(0, Math.min(list.length - 1, at + by))]).focus();
+  }
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey && event.key === "k" || event.metaKey && event.key === "k") {
+      event.preventDefault();
+      const box = find("[role=search] input");
+      return box ? box.focus() : location.assign(`${root}/applications?find=1`);
+    }
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.matches("input, textarea, select")) {
+      if (event.key === "Escape") event.target.blur();
+      return;
+    }
+    if (event.key === "Escape") for (const open of all("details.drop[open]")) open.open = false;
+    if (isGoing) {
+      isGoing = false;
+      if (event.key in places) location.assign(root + places[event.key]);
+      return;
+    }
+    switch (event.key) {
+      case "g": isGoing = true; setTimeout(() => (isGoing = false), 1200); break;
+      case "j": step(1); break;
+      case "k": step(-1); break;
+      case "?": find("#help")?.showModal(); break;
+      case "/": {
+        const box = find("[role=search] input");
+        if (box) { event.preventDefault(); box.focus(); box.select(); }
+      }
+    }
+  });
+
+  document.addEventListener("DOMContentLoaded", () => {
+    times();
+    listen();
+    find(".nav a[aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+    const form = find("form[data-submit]");
+    if (form) form.requestSubmit();
+    if (new URLSearchParams(location.search).has("find")) find("[role=search] input")?.focus();
+  });
+})();

@@ -1,0 +1,168 @@
+"""Topology: who talks to whom, as a picture, as a table and as text for other programs."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from compass.console.http import Answer
+from compass.console.layers import HEIGHT, WIDTH, Node, Picture, lay_out, short
+from compass.console.page import Page, groups_of, tone, word
+from compass.console.visit import View, Visit
+
+MOST_PAGES: Final = 25
+"""Of 200 objects each; a landscape that is larger says so."""
+
+
+async def _all(visit: Visit, name: str, root: str) -> tuple[list[dict[str, Any]], bool]:
+    """All objects of a list, and whether there were more than are taken."""
+    found: list[dict[str, Any]] = []
+    after = None
+    for _ in range(MOST_PAGES):
+        page = (await visit.ask(name, after=after))[root]
+        found += page["data"]
+        if not page["pageInfo"]["hasNextPage"]:
+            return found, False
+        after = page["pageInfo"]["endCursor"]
+    return found, True
+
+
+Edges = list[tuple[str, str]]
+
+
+async def _landscape(visit: Visit) -> tuple[list[list[Node]], Edges, bool]:
+    """Applications, groups and runtimes, what joins them, and whether something is left out."""
+    (applications, cut_1), (groups, cut_2), (runtimes, cut_3) = await asyncio.gather(
+        _all(visit, "TopologyApplications", "applications"),
+        _all(visit, "TopologyGroups", "formations"),
+        _all(visit, "TopologyRuntimes", "runtimes"),
+    )
+    by_name = {group["name"]: group["id"] for group in groups}
+    layers = [
+        [_node(one, "application") for one in applications],
+        [_node(one, "group") for one in groups],
+        [_node(one, "runtime") for one in runtimes],
+    ]
+    edges = [(one["id"], by_name[name]) for one in applications for name in groups_of(one["labels"]) if name in by_name]
+    edges += [(by_name[name], one["id"]) for one in runtimes for name in groups_of(one["labels"]) if name in by_name]
+    return layers, edges, cut_1 or cut_2 or cut_3
+
+
+def _node(one: Mapping[str, Any], kind: str) -> Node:
+    return Node(one["id"], one["name"], kind, one["status"]["condition"], f"/{kind}s/{one['id']}")
+
+
+def focused(layers: list[list[Node]], edges: Edges, focus: str) -> tuple[list[list[Node]], Edges]:
+    """Only a node, its groups and whom it meets there; everything when there is no such node."""
+    if focus not in {node.id for layer in layers for node in layer}:
+        return layers, edges
+    groups = {node.id for node in layers[1]}
+    near = {focus} | {other for edge in edges if focus in edge for other in edge}
+    kept = near | {other for edge in edges for other in edge if near & groups & set(edge)}
+    return (
+        [[node for node in layer if node.id in kept] for layer in layers],
+        [edge for edge in edges if edge[0] in kept and edge[1] in kept],
+    )
+
+
+def matching(layers: list[list[Node]], edges: Edges, term: str) -> tuple[list[list[Node]], Edges]:
+    """Only nodes with the term in their name, and what they are joined to."""
+    hits = {node.id for layer in layers for node in layer if term.lower() in node.name.lower()}
+    kept = hits | {other for edge in edges if hits & set(edge) for other in edge}
+    return (
+        [[node for node in layer if node.id in kept] for layer in layers],
+        [edge for edge in edges if edge[0] in kept and edge[1] in kept],
+    )
+
+
+async def show(visit: Visit) -> Page:
+    """The picture, and the same as a table."""
+    whole, all_edges, is_cut = await _landscape(visit)
+    layers, edges, focus, term = whole, all_edges, visit.query("focus"), visit.query("q")
+    if term:
+        layers, edges = matching(layers, edges, term)
+    if focus:
+        layers, edges = focused(layers, edges, focus)
+    names = {node.id: node.name for layer in whole for node in layer}
+    joined: dict[str, list[str]] = {}
+    for first, second in edges:
+        joined.setdefault(first, []).append(names[second])
+        joined.setdefault(second, []).append(names[first])
+    data = {
+        "picture": lay_out(layers, edges),
+        "layers": layers,
+        "joined": joined,
+        "focus": names.get(focus),
+        "focus_id": focus,
+        "q": term,
+        "is_cut": is_cut,
+        "is_empty": not any(whole),
+    }
+    return Page("topology.html", "Topology", data, live="applications,runtimes,groups", section="topology")
+
+
+async def small(visit: Visit, most: int) -> Picture | None:
+    """The picture of a landscape that has no more nodes than this; None of a larger one."""
+    layers, edges, is_cut = await _landscape(visit)
+    amount = sum(map(len, layers))
+    return lay_out(layers, edges) if edges and amount <= most and not is_cut else None
+
+
+async def mermaid(visit: Visit) -> Answer:
+    """The landscape as Mermaid text, for documents."""
+    layers, edges, _ = await _landscape(visit)
+    numbers = {node.id: f"n{number}" for number, node in enumerate(node for layer in layers for node in layer)}
+    shapes = {"application": ("[", "]"), "group": ("{{", "}}"), "runtime": ("([", "])")}
+    lines = ["flowchart LR"]
+    for node in (node for layer in layers for node in layer):
+        begin, end = shapes[node.kind]
+        lines.append(f'  {numbers[node.id]}{begin}"{_quoted(node.name)}"{end}:::{tone(node.state)}')
+    lines += [f"  {numbers[first]} --- {numbers[second]}" for first, second in edges]
+    return _file("\n".join(lines) + "\n", "text/plain; charset=utf-8", "topology.mmd")
+
+
+def _quoted(name: str) -> str:
+    # What Mermaid would take for syntax is written by number.
+    return re.sub(r"[^\w .,:/+-]", lambda found: f"#{ord(found[0])};", name)
+
+
+async def svg(visit: Visit) -> Answer:
+    """The picture as a file of its own, in colours of its own."""
+    layers, edges, _ = await _landscape(visit)
+    picture = lay_out(layers, edges)
+    colours = {"good": "#1a7f4b", "bad": "#c4314b", "busy": "#2563c9", "warn": "#9a6700", "idle": "#6b7280"}
+    size = f'viewBox="0 0 {picture.width} {picture.height}"'
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="system-ui, sans-serif" font-size="13">',
+        f'<rect width="{picture.width}" height="{picture.height}" fill="#ffffff"/>',
+        *(f'<path d="{edge.curve}" fill="none" stroke="#c3c8d4"/>' for edge in picture.edges),
+    ]
+    for node in picture.nodes:
+        colour = colours[tone(node.state)]
+        parts.append(
+            f'<g><title>{_xml(node.name)}: {_xml(word(node.state))}</title><rect x="{node.x:g}" y="{node.y:g}" '
+            f'width="{WIDTH}" height="{HEIGHT}" rx="8" fill="#ffffff" stroke="{colour}"/>'
+            f'<circle cx="{node.x + 16:g}" cy="{node.y + HEIGHT / 2:g}" r="4" fill="{colour}"/>'
+            f'<text x="{node.x + 30:g}" y="{node.y + HEIGHT / 2 + 4.5:g}" fill="#1c2333">'
+            f"{_xml(short(node.name))}</text></g>"
+        )
+    parts.append("</svg>\n")
+    return _file("\n".join(parts), "image/svg+xml", "topology.svg")
+
+
+def _xml(text: str) -> str:
+    # A control character is in no XML document, written or not.
+    kept = "".join(letter if letter.isprintable() else " " for letter in text)
+    return kept.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
+
+
+def _file(text: str, content_type: str, name: str) -> Answer:
+    disposition = {"content-disposition": f'attachment; filename="{name}"'}
+    return Answer(text.encode(), content_type=content_type, headers=disposition)
+
+
+ROUTES: Final[Mapping[tuple[str, str], View]] = {
+    ("GET", "/topology"): show,
+    ("GET", "/topology.mmd"): mermaid,
+    ("GET", "/topology.svg"): svg,
+}

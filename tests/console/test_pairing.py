@@ -1,0 +1,115 @@
+"""The pair wizard: from a fresh token to the first call, seen from the page."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compass.agent.pair import pair
+from compass.client.graphql import Plane
+from compass.client.protocol import ClientCertificate, Endpoint, Trust
+from compass.console.pairing import steps
+from tests.console.conftest import Shown, Site
+
+
+def at(minutes: int) -> str:
+    return (datetime.now(UTC) + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def pairing(*, expires: int = 5, used: bool = False, signed: bool = False, connected: bool = False) -> dict[str, Any]:
+    return {
+        "tokenIssuedAt": at(-1),
+        "tokenExpiresAt": at(expires),
+        "tokenUsedAt": at(0) if used else None,
+        "signedAt": at(0) if signed else None,
+        "connected": connected,
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "states"),
+    [
+        (pairing(), ["done", "now", "next", "next"]),
+        (pairing(expires=-1), ["done", "failed", "next", "next"]),
+        (pairing(used=True), ["done", "done", "now", "next"]),
+        (pairing(used=True, expires=-1), ["done", "done", "now", "next"]),
+        (pairing(used=True, signed=True), ["done", "done", "done", "now"]),
+        (pairing(used=True, signed=True, connected=True), ["done"] * 4),
+        # Its token was forgotten or replaced; what came later says that it was used.
+        (pairing(connected=True, expires=-1), ["done"] * 4),
+    ],
+)
+def test_the_steps_follow_each_other(given: dict[str, Any], states: list[str]) -> None:
+    assert [step.state for step in steps(given)] == states
+
+
+def token_on(page: Shown) -> str | None:
+    commands = page.tree.xpath("//pre[@id='pair-command']")
+    return str(commands[0].text).split("'")[1] if commands else None
+
+
+async def begun(site: Site, kind: str) -> tuple[str, str]:
+    """A pairing that was begun: its page, and the token on it."""
+    identity, _ = await (site.application() if kind == "applications" else site.runtime())
+    moved = await site.post(f"/{kind}/{identity}/pair")
+    path = moved.headers["location"].removeprefix("/console")
+    token = token_on(await site.get(path))
+    assert token
+    return path, token
+
+
+@pytest.mark.parametrize("kind", ["applications", "runtimes"])
+async def test_the_page_follows_a_real_peer_to_its_first_call(kind: str, site: Site, tmp_path: Path) -> None:
+    path, token = await begun(site, kind)
+    shown = await site.get(path)
+    assert f"--ca-pin {site.started.ca_fingerprint}" in shown.words
+    assert f"compass pair --server {site.started.token_url}" in shown.words
+    trust = Trust.to(site.started.ca_pem)
+
+    connection = await pair(
+        tmp_path / "peer", connector_url=f"{site.origin}/connector/graphql", token=token, trust=trust
+    )
+    shown = await site.get(path)
+    assert (token_on(shown), "Certificate signed" in shown.words) == (None, True)
+    assert shown.tree.xpath("//ol/li/@class") == ["done", "done", "done", "now"]
+    credentials = ClientCertificate(connection.folder / "chain.crt", connection.folder / "client.key")
+    async with Plane(site.started.mtls_url, trust=trust, credentials=credentials) as peer:
+        await peer.ask(Endpoint.DIRECTOR, "{ viewer { id } }")
+
+    shown = await site.get(path)
+    assert shown.tree.xpath("//ol/li/@class") == ["done"] * 4
+    assert "is connected." in shown.words
+    assert "every" not in shown.tree.xpath("//main/@hx-trigger")[0]
+
+
+async def test_the_token_is_shown_to_the_session_that_made_it_only(site: Site) -> None:
+    path, token = await begun(site, "applications")
+
+    async with site.another() as colleague:
+        shown = await colleague.get(path)
+
+    assert token not in shown.text
+    assert "The token is shown only to the session that made it" in shown.words
+    assert token_on(await site.get(path)) == token
+
+
+async def test_a_token_that_was_taken_back_is_worth_nothing(site: Site, tmp_path: Path) -> None:
+    path, token = await begun(site, "applications")
+
+    moved = await site.post(f"{path}/void")
+
+    assert "The token is void" in (await site.follow(moved)).words
+    assert (await site.get(path)).status == 404
+    url = f"{site.origin}/connector/graphql"
+    with pytest.raises(Exception, match="token"):
+        await pair(tmp_path / "peer", connector_url=url, token=token, trust=Trust.to(site.started.ca_pem))
+
+
+async def test_what_was_begun_before_is_listed(site: Site) -> None:
+    path, token = await begun(site, "runtimes")
+
+    shown = await site.get(path.rpartition("/")[0])
+
+    assert f"/console{path}" in shown.links
+    assert token not in shown.text

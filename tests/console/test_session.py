@@ -1,0 +1,114 @@
+"""Links and sessions: bounded in number, time and use."""
+
+import pytest
+
+from compass.console.session import (
+    LINK_LIFE,
+    MOST_LINKS,
+    MOST_PAIRINGS,
+    MOST_SESSIONS,
+    SESSION_LIFE,
+    FormRefused,
+    FreshToken,
+    LinkRefused,
+    Session,
+    Sessions,
+)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def sessions(clock: Clock) -> Sessions:
+    return Sessions(clock=clock)
+
+
+def test_a_code_becomes_one_session(sessions: Sessions) -> None:
+    code = sessions.link("token", "tenant")
+
+    session = sessions.find(sessions.redeem(code))
+
+    assert session is not None
+    assert (session.token, session.tenant) == ("token", "tenant")
+    with pytest.raises(LinkRefused):
+        sessions.redeem(code)
+
+
+@pytest.mark.parametrize("late", [0.0, 1.0])
+def test_a_link_ends(late: float, sessions: Sessions, clock: Clock) -> None:
+    code = sessions.link("token", "tenant")
+    clock.now += LINK_LIFE.total_seconds() + late
+
+    with pytest.raises(LinkRefused):
+        sessions.redeem(code)
+
+
+def test_a_session_ends_however_busy_it_is(sessions: Sessions, clock: Clock) -> None:
+    cookie = sessions.redeem(sessions.link("token", "tenant"))
+    clock.now += SESSION_LIFE.total_seconds() - 1
+    assert sessions.find(cookie) is not None
+
+    clock.now += 1
+
+    assert sessions.find(cookie) is None
+
+
+def test_neither_links_nor_sessions_fill_the_memory(sessions: Sessions) -> None:
+    first = sessions.link("token", "tenant")
+    for _ in range(MOST_LINKS):
+        sessions.link("token", "tenant")
+    with pytest.raises(LinkRefused):
+        sessions.redeem(first)
+
+    cookies = [sessions.redeem(sessions.link("token", "tenant")) for _ in range(MOST_SESSIONS + 1)]
+
+    assert (sessions.find(cookies[0]), sessions.find(cookies[1])) != (None, None)
+    assert sessions.find(cookies[0]) is None
+
+
+def test_what_the_browser_shows_is_kept_as_a_digest_only(sessions: Sessions) -> None:
+    code = sessions.link("token", "tenant")
+    assert code not in repr(vars(sessions))
+    cookie = sessions.redeem(code)
+
+    kept = repr(vars(sessions))
+
+    assert cookie not in kept
+    assert "'token'" not in kept
+
+
+def test_a_form_carries_the_word_of_its_session() -> None:
+    session, other = Session("t", "tenant", 0), Session("t", "tenant", 0)
+
+    session.require({"csrf": session.csrf})
+
+    for wrong in ({"csrf": other.csrf}, {"csrf": ""}, {}, {"csrf": session.csrf + "x"}, {"csrf": "ü"}):
+        with pytest.raises(FormRefused):
+            session.require(wrong)
+
+
+def test_a_fresh_token_is_shown_until_it_ends() -> None:
+    session = Session("t", "tenant", 0)
+    session.keep_token("client", FreshToken("secret", until=10))
+
+    assert (session.fresh_token("client", 9.9), session.fresh_token("other", 0)) == ("secret", None)
+    assert session.fresh_token("client", 10) is None
+    assert session.fresh_token("client", 9.9) is None  # it is forgotten, not hidden
+
+
+def test_a_session_keeps_few_fresh_tokens() -> None:
+    session = Session("t", "tenant", 0)
+    for number in range(MOST_PAIRINGS + 1):
+        session.keep_token(str(number), FreshToken("secret", until=10))
+
+    assert (session.fresh_token("0", 0), session.fresh_token("1", 0)) == (None, "secret")

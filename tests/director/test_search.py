@@ -1,0 +1,91 @@
+"""Looking for applications and runtimes by a part of a name."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from compass.access.caller import Consumer
+
+APPLICATIONS = """query ($term: String, $condition: [ApplicationStatusCondition!], $first: Int, $after: PageCursor) {
+  found: searchApplications(term: $term, condition: $condition, first: $first, after: $after) {
+    totalCount pageInfo { endCursor hasNextPage } data { id name } } }"""
+RUNTIMES = """query ($term: String, $condition: [RuntimeStatusCondition!]) {
+  found: searchRuntimes(term: $term, condition: $condition) { totalCount data { id name } } }"""
+
+
+async def registered(director: Any, kind: str, name: str, **more: Any) -> str:
+    text = f"mutation ($in: {kind}RegisterInput!) {{ r: register{kind}(in: $in) {{ id }} }}"
+    return str((await director.data(text, **{"in": {"name": name, **more}}))["r"]["id"])
+
+
+def names(data: Any) -> list[str]:
+    return [one["name"] for one in data["found"]["data"]]
+
+
+async def test_applications_are_found_in_the_order_of_their_names(director: Any) -> None:
+    for name, more in (
+        ("Zebra", {}),
+        ("alpha", {"description": "of the zebra kind"}),
+        ("Beta", {"providerName": "ZEBRA Inc"}),
+        ("gamma", {}),
+    ):
+        await registered(director, "Application", name, **more)
+
+    assert names(await director.data(APPLICATIONS, term="zebra")) == ["alpha", "Beta", "Zebra"]
+    assert names(await director.data(APPLICATIONS)) == ["alpha", "Beta", "gamma", "Zebra"]
+    first = await director.data(APPLICATIONS, first=3)
+    assert (first["found"]["totalCount"], first["found"]["pageInfo"]["hasNextPage"]) == (4, True)
+    rest = await director.data(APPLICATIONS, first=3, after=first["found"]["pageInfo"]["endCursor"])
+    assert names(rest) == ["Zebra"]
+
+
+@pytest.mark.parametrize("term", ["%", "_", "\\", "'", "0f", "nothing"])
+async def test_a_term_has_no_signs_with_a_meaning(director: Any, term: str) -> None:
+    await registered(director, "Application", "plain")
+    await registered(director, "Runtime", "plain")
+
+    assert names(await director.data(APPLICATIONS, term=term)) == []
+    assert names(await director.data(RUNTIMES, term=term)) == []
+
+
+async def test_an_id_finds_its_object(director: Any) -> None:
+    application = await registered(director, "Application", "one")
+    runtime = await registered(director, "Runtime", "two")
+
+    assert names(await director.data(APPLICATIONS, term=application)) == ["one"]
+    assert names(await director.data(RUNTIMES, term=runtime)) == ["two"]
+
+
+async def test_states_narrow_it_down(director: Any) -> None:
+    await registered(director, "Application", "one", statusCondition="CONNECTED")
+    await registered(director, "Application", "two")
+    await registered(director, "Runtime", "three", statusCondition="FAILED")
+    await registered(director, "Runtime", "four")
+
+    assert names(await director.data(APPLICATIONS, condition=["CONNECTED", "FAILED"])) == ["one"]
+    assert names(await director.data(RUNTIMES, condition=["FAILED"])) == ["three"]
+    assert names(await director.data(RUNTIMES, condition=[])) == []
+
+
+async def test_another_tenant_finds_nothing(director: Any) -> None:
+    await registered(director, "Application", "one")
+    await registered(director, "Runtime", "one")
+    elsewhere = replace(director.caller, tenant=director.other.tenant)
+
+    assert names(await director.data(APPLICATIONS, caller=elsewhere)) == []
+    assert names(await director.data(RUNTIMES, caller=elsewhere)) == []
+
+
+async def test_a_runtime_finds_the_applications_of_its_groups_under_the_names_it_knows(director: Any) -> None:
+    shared = await registered(director, "Application", "Shared One")
+    await registered(director, "Application", "Other One")
+    runtime = await registered(director, "Runtime", "edge")
+    await director.data('mutation { createFormation(formation: {name: "g"}) { id } }')
+    text = """mutation ($id: ID!, $type: FormationObjectType!) {
+      assignFormation(objectID: $id, objectType: $type, formation: {name: "g"}) { id } }"""
+    await director.data(text, id=shared, type="APPLICATION")
+    await director.data(text, id=runtime, type="RUNTIME")
+    asking = replace(director.caller, consumer=Consumer.RUNTIME, consumer_id=runtime)
+
+    assert names(await director.data(APPLICATIONS, term="one", caller=asking)) == ["mp-shared-one"]
