@@ -1,6 +1,7 @@
 """`compass account`: the administrator of the plane, from the machine that has its database."""
 
 import asyncio
+from pathlib import Path
 
 from cyclopts import App
 
@@ -22,7 +23,10 @@ def reset(*, flags: PlaneFlags = NO_FLAGS) -> None:
     Exit codes: 0 the new secret is on stdout, 1 the database cannot be used (another plane runs on it, it is away, or
     it misses migrations), 2 a setting was refused.
     """
-    name, secret = asyncio.run(_reset(flags.settings()))
+    settings = flags.settings()
+    name, secret = asyncio.run(_reset(settings))
+    if not _keys(settings).exists():
+        say(f"not in the audit log: there is no {_keys(settings)}")
     say(f"client {name} has a new secret, which is not kept anywhere and not shown again:")
     emit(secret)
 
@@ -31,7 +35,7 @@ async def _reset(settings: Settings) -> tuple[str, str]:
     from compass.postgres import embedded
 
     if settings.database.dsn is not None:
-        return await _replaced(settings.database.dsn)
+        return await _replaced(settings, settings.database.dsn)
     folder = settings.data_folder / "postgres"
     if not (folder / "data").exists():
         raise CommandFailed(
@@ -39,15 +43,26 @@ async def _reset(settings: Settings) -> tuple[str, str]:
             hint="--data-folder names another folder; COMPASS_DATABASE__DSN names a database",
         )
     async with embedded.running(folder) as dsn:
-        return await _replaced(dsn)
+        return await _replaced(settings, dsn)
 
 
-async def _replaced(dsn: str) -> tuple[str, str]:
+async def _replaced(settings: Settings, dsn: str) -> tuple[str, str]:
     from compass.access import account
+    from compass.audit.keys import Keys
+    from compass.audit.record import Log
     from compass.postgres.migrate import pending
     from compass.postgres.pool import Database
+    from compass.vault import Vault
 
     if missing := await pending(dsn):
         raise CommandFailed(f"the database misses {len(missing)} migrations", hint="compass migrate applies them")
     async with Database.open(dsn, connections=1) as database, database.transaction() as tx:
-        return account.ADMINISTRATOR, await account.replaced(tx)
+        secret = await account.replaced(tx)
+        if _keys(settings).exists():
+            log = Log(await Keys.open(tx, Vault.at(_keys(settings))))
+            await log.record(tx, account.made())
+        return account.ADMINISTRATOR, secret
+
+
+def _keys(settings: Settings) -> Path:
+    return settings.data_folder / "vault.keys"

@@ -1,28 +1,23 @@
 """`compass config`: what the plane would run with, and where each value comes from."""
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
-from compass.cli.output import Format, emit, show
+from compass.cli.output import Format, Output, emit, show
 from compass.settings import describe, load
 
 app = App(name="config", help="Show and check the settings of the plane.")
 
 
 @app.command(name="show")
-def show_settings(
-    *, config: Path | None = None, output: Annotated[Format, Parameter(alias="-o")] = Format.TABLE
-) -> None:
+def show_settings(*, config: Path | None = None, output: Output = Format.TABLE) -> None:
     """Print every setting with its value and its source. Secrets are not shown.
 
     Parameters
     ----------
     config
         The file to read instead of the usual `compass.toml`.
-    output
-        table, json, yaml or name.
     """
     show([one._asdict() for one in describe(load(file=config))], output)
 

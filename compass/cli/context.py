@@ -9,12 +9,12 @@ import re
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from compass.cli.failures import CommandFailed, Exit
-from compass.cli.output import Format, say, show
+from compass.cli.output import Format, Output, say, show
 
 app = App(name="context", help="List the planes you work with, and choose one.")
 
@@ -95,14 +95,8 @@ def move(context: Context, url: str) -> None:
 
 
 @app.command(name="list")
-def list_contexts(*, output: Annotated[Format, Parameter(alias="-o")] = Format.TABLE) -> None:
-    """List the contexts; the current one is marked.
-
-    Parameters
-    ----------
-    output
-        table, json, yaml or name.
-    """
+def list_contexts(*, output: Output = Format.TABLE) -> None:
+    """List the contexts; the current one is marked."""
     current, contexts = _read()
     rows = [
         {"name": each.name, "url": each.url, "tenant": each.tenant, "client": each.client_id, "current": mark}

@@ -30,6 +30,7 @@ MAX_CLOCK_SKEW: Final = timedelta(seconds=30)
 NOT_BEFORE: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """A clock that shows an earlier time than this program was written at was never set."""
 _TIMEOUT_SECONDS: Final = 5
+_MOST_BYTES: Final = 64 * 1024
 
 
 class State(StrEnum):
@@ -84,6 +85,7 @@ def doctor(
 
 def _here(settings: Settings) -> Iterator[Check]:
     yield Check("versions", State.OK, f"compass {VERSION}, Python {sys.version.split()[0]}")
+    yield from safe(settings)
     yield data_folder(settings.data_folder)
     yield database(settings)
     yield port("token port", settings.listen.host, settings.listen.token_port, "listen.token_port")
@@ -101,6 +103,16 @@ def _plane(context: str | None) -> Iterator[Check]:
         yield Check("plane", State.OK, f"not checked: {failed}")
         return
     yield from reachable(plane)
+
+
+def safe(settings: Settings) -> Iterator[Check]:
+    """Whether anything keeps a plane with these settings from starting."""
+    from compass.starting import findings
+
+    found = list(findings(settings))
+    yield from (Check("safe start", State.DEGRADED, f"{each.what}: {each.reason}", each.fix) for each in found)
+    if not found:
+        yield Check("safe start", State.OK, "nothing gives the plane's secrets away")
 
 
 def data_folder(folder: Path) -> Check:
@@ -189,7 +201,8 @@ def reachable(plane: contexts.Context) -> Iterator[Check]:
 
     what = f"plane {plane.name}"
     try:
-        said = _date(plane.url, trust_of(plane).context())
+        said, _ = _get(plane.url, "/livez", trust_of(plane).context())
+        _, issuing = _get(plane.url, "/issuing.pem", trust_of(plane).context())
     except (ssl.SSLCertVerificationError, CommandFailed) as problem:
         fix = "somebody may be in between, or the plane was set up anew: ask for its pin, then compass login"
         yield Check(what, State.DEGRADED, f"{plane.url} is not the pinned plane: {problem}", fix)
@@ -201,6 +214,25 @@ def reachable(plane: contexts.Context) -> Iterator[Check]:
     else:
         yield Check(what, State.OK, f"{plane.url} answers and is {plane.ca_pin}")
         yield from _skew(said, datetime.now(UTC))
+        yield from _authority(issuing, datetime.now(UTC))
+
+
+def _authority(pem: bytes, now: datetime) -> Iterator[Check]:
+    """How much of the authority's life is left; when it ends, so do all certificates of the plane."""
+    from cryptography import x509
+
+    from compass.connector.issuer import is_ending
+
+    try:
+        signs = x509.load_pem_x509_certificates(pem)[0]
+    except ValueError:
+        return  # a plane that does not publish it
+    detail = f"signs until {signs.not_valid_after_utc:%Y-%m-%d}"
+    if is_ending(signs, now):
+        fix = "replace it, on the plane's machine: compass ca rotate prepare"
+        yield Check("authority", State.DEGRADED, f"{detail}, less than a fifth of its life", fix)
+    else:
+        yield Check("authority", State.OK, detail)
 
 
 def _skew(said: str | None, now: datetime) -> Iterator[Check]:
@@ -214,11 +246,13 @@ def _skew(said: str | None, now: datetime) -> Iterator[Check]:
         yield Check("clock skew", State.OK, "within seconds of the plane's")
 
 
-def _date(url: str, context: ssl.SSLContext) -> str | None:
+def _get(url: str, path: str, context: ssl.SSLContext) -> tuple[str | None, bytes]:
+    """The date of the answer, and its body up to a bound."""
     target = urlsplit(url)
     connection = HTTPSConnection(target.hostname or "", target.port, timeout=_TIMEOUT_SECONDS, context=context)
     try:
-        connection.request("GET", f"{target.path.rstrip('/')}/livez")
-        return connection.getresponse().getheader("Date")
+        connection.request("GET", f"{target.path.rstrip('/')}{path}")
+        answer = connection.getresponse()
+        return answer.getheader("Date"), answer.read(_MOST_BYTES)
     finally:
         connection.close()

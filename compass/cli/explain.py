@@ -1,11 +1,9 @@
 """`compass explain`: what an error code means and what to do about it."""
 
-from typing import Annotated, Final
-
-from cyclopts import Parameter
+from typing import Final
 
 from compass.cli.failures import CommandFailed, Exit, exit_for
-from compass.cli.output import Format, emit, show
+from compass.cli.output import Format, Output, emit, show
 from compass.errors import Code
 
 MEANINGS: Final = {
@@ -80,7 +78,7 @@ MEANINGS: Final = {
 }
 
 
-def explain(code: str, *, output: Annotated[Format, Parameter(alias="-o")] = Format.TABLE) -> None:
+def explain(code: str, *, output: Output = Format.TABLE) -> None:
     """Say what an error code means and what to do about it.
 
     Exit codes: 0 explained, 4 there is no such code.
@@ -89,8 +87,6 @@ def explain(code: str, *, output: Annotated[Format, Parameter(alias="-o")] = For
     ----------
     code
         As it was printed: `COMPASS-20`, `20`, or the name `NotFound`.
-    output
-        table, json, yaml or name.
     """
     found = _find(code)
     if found is None:

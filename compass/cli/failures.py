@@ -33,6 +33,10 @@ class CommandFailed(Exception):
         self.hint = hint
 
 
+class Rehearsed(Exception):
+    """A command with `--dry-run` has come to its first change and said it: done, and nothing was changed."""
+
+
 _EXITS: Final = {
     Code.NOT_FOUND: Exit.NOT_FOUND,
     Code.TENANT_NOT_FOUND: Exit.NOT_FOUND,
@@ -53,7 +57,7 @@ def exit_for(code: Code) -> Exit:
 
 def number_of(error: CompassError) -> int:
     """The number to print and to explain: the plane's own when the plane refused."""
-    from compass.client.graphql import PlaneRefused
+    from compass.client.protocol import PlaneRefused
 
     if isinstance(error, PlaneRefused) and error.error_code is not None:
         return error.error_code
@@ -64,7 +68,7 @@ def exit_of(error: CompassError) -> Exit:
     """The exit code of a refusal, ours or the plane's."""
     # Here, not above: together these take longer than the whole of `compass version`.
     from compass.agent.pair import TokenRefused
-    from compass.client.graphql import PlaneNotTrusted, PlaneRefused, PlaneUnreachable
+    from compass.client.protocol import PlaneNotTrusted, PlaneRefused, PlaneUnreachable
     from compass.settings import SettingRefused
 
     match error:

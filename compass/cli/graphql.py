@@ -1,6 +1,5 @@
 """`compass graphql`: one raw call."""
 
-import asyncio
 import json
 from enum import StrEnum
 from pathlib import Path
@@ -59,7 +58,7 @@ def graphql(
         message = "give the document once: as -q TEXT, as a file, or - for standard input"
         raise CommandFailed(message, exit_code=Exit.USAGE, hint="compass graphql -q '{ viewer { id } }'")
     text = given[0] if isinstance(given[0], str) else read_text(given[0])
-    answer = asyncio.run(_ask(chosen(context), api, text, _variables(var), tenant))
+    answer = _ask(chosen(context), api, text, _variables(var), tenant)
     emit(json.dumps(answer, indent=2, ensure_ascii=False))
 
 
@@ -76,9 +75,9 @@ def _variables(pairs: tuple[str, ...]) -> dict[str, Any]:
     return variables
 
 
-async def _ask(context: Context, api: Api, text: str, variables: dict[str, Any], tenant: str | None) -> dict[str, Any]:
+def _ask(context: Context, api: Api, text: str, variables: dict[str, Any], tenant: str | None) -> dict[str, Any]:
     from compass.cli.sign_in import plane_of
-    from compass.client.graphql import Endpoint
+    from compass.client.protocol import Endpoint
 
-    async with await plane_of(context, tenant=tenant) as plane:
-        return await plane.ask(Endpoint(api.value), text, variables)
+    with plane_of(context, tenant=tenant) as plane:
+        return plane.ask(Endpoint(api.value), text, variables)

@@ -53,5 +53,5 @@ async def _login(context: Context, secret: str) -> None:
     from compass.client.graphql import fetch_anchor
 
     trust = await fetch_anchor(context.url, context.ca_pin)
-    await bearer(context.url, trust, client_id=context.client_id, secret=secret)
+    bearer(context.url, trust, client_id=context.client_id, secret=secret)
     keep(context, secret=secret, anchor=trust.anchors or "")

@@ -3,45 +3,97 @@
 Commands are named here and imported when they are used: `compass version` must not pay for the server.
 """
 
+import io
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Group, Parameter
 
-from compass.cli.failures import CommandFailed, Exit, exit_of, number_of
-from compass.cli.output import coloured, say
+from compass.cli.failures import CommandFailed, Exit, Rehearsed, exit_of, number_of
+from compass.cli.output import coloured, printable, say
 from compass.errors import CompassError
+
+
+def _default(value: object) -> str | None:
+    """How a default is shown in the help: not at all when it is that nothing was said."""
+    return str(value) if value not in ((), False, "", None) else None
+
 
 app = App(
     name="compass",
     help="Connect applications to runtimes: the plane, its agent and its command line.",
     version_flags=[],
     suppress_keyboard_interrupt=False,
+    default_parameter=Parameter(negative="", show_default=_default),
 )
-app.command("compass.cli.demo:demo", name="demo")
-app.command("compass.cli.up:up", name="up")
-app.command("compass.cli.serve:serve", name="serve")
-app.command("compass.cli.migrate:migrate", name="migrate")
-app.command("compass.cli.login:login", name="login")
-app.command("compass.cli.context:app", name="context")
-app.command("compass.cli.graphql:graphql", name="graphql")
-app.command("compass.cli.pair:pair", name="pair")
-app.command("compass.cli.agent:app", name="agent")
-app.command("compass.cli.account:app", name="account")
-app.command("compass.cli.config:app", name="config")
-app.command("compass.cli.doctor:doctor", name="doctor")
-app.command("compass.cli.explain:explain", name="explain")
-app.command("compass.cli.version:version", name="version")
+
+_LANDSCAPE = Group("The landscape", sort_key=1)
+app.command("compass.cli.status:status", name="status", group=_LANDSCAPE)
+app.command("compass.cli.topology:topology", name="topology", group=_LANDSCAPE)
+app.command("compass.cli.events:events", name="events", group=_LANDSCAPE)
+app.command("compass.cli.application:app", name="app", alias="application", group=_LANDSCAPE)
+app.command("compass.cli.api:app", name="api", group=_LANDSCAPE)
+app.command("compass.cli.event:app", name="event", group=_LANDSCAPE)
+app.command("compass.cli.bundle:app", name="bundle", group=_LANDSCAPE)
+app.command("compass.cli.access:app", name="access", group=_LANDSCAPE)
+app.command("compass.cli.runtime:app", name="runtime", alias="rt", group=_LANDSCAPE)
+app.command("compass.cli.group:app", name="group", alias="grp", group=_LANDSCAPE)
+app.command("compass.cli.webhook:app", name="webhook", group=_LANDSCAPE)
+app.command("compass.cli.template:app", name="template", group=_LANDSCAPE)
+app.command("compass.cli.label_definition:app", name="label-def", group=_LANDSCAPE)
+app.command("compass.cli.integration:app", name="integration", group=_LANDSCAPE)
+app.command("compass.cli.tenant:app", name="tenant", group=_LANDSCAPE)
+app.command("compass.cli.certificate:app", name="cert", group=_LANDSCAPE)
+app.command("compass.cli.token:app", name="token", group=_LANDSCAPE)
+
+_FILES = Group("The landscape as files", sort_key=2)
+app.command("compass.cli.apply:apply", name="apply", group=_FILES)
+app.command("compass.cli.apply:diff", name="diff", group=_FILES)
+app.command("compass.cli.apply:export", name="export", group=_FILES)
+
+_HERE = Group("Who you are, and where", sort_key=3)
+app.command("compass.cli.login:login", name="login", group=_HERE)
+app.command("compass.cli.whoami:logout", name="logout", group=_HERE)
+app.command("compass.cli.whoami:whoami", name="whoami", group=_HERE)
+app.command("compass.cli.context:app", name="context", group=_HERE)
+app.command("compass.cli.graphql:graphql", name="graphql", group=_HERE)
+
+_PLANE = Group("The plane", sort_key=4)
+app.command("compass.cli.demo:demo", name="demo", group=_PLANE)
+app.command("compass.cli.console:console", name="console", group=_PLANE)
+app.command("compass.cli.up:up", name="up", group=_PLANE)
+app.command("compass.cli.serve:serve", name="serve", group=_PLANE)
+app.command("compass.cli.migrate:migrate", name="migrate", group=_PLANE)
+app.command("compass.cli.account:app", name="account", group=_PLANE)
+app.command("compass.cli.ca:app", name="ca", group=_PLANE)
+app.command("compass.cli.audit:app", name="audit", group=_PLANE)
+app.command("compass.cli.config:app", name="config", group=_PLANE)
+
+_OTHER_SIDE = Group("The other side", sort_key=5)
+app.command("compass.cli.pair:pair", name="pair", group=_OTHER_SIDE)
+app.command("compass.cli.agent:app", name="agent", group=_OTHER_SIDE)
+
+_HELP = Group("Help", sort_key=6)
+app.command("compass.cli.doctor:doctor", name="doctor", group=_HELP)
+app.command("compass.cli.explain:explain", name="explain", group=_HELP)
+app.command("compass.cli.completion:completion", name="completion", group=_HELP)
+app.command("compass.cli.version:version", name="version", group=_HELP)
 
 
 def main() -> None:
     """Run the command that the process was started with, and end the process."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without a letter for ✓ is no failure
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command. Returns its exit code; prints errors and hints on stderr."""
     try:
+        if not arguments or arguments[0] in {"--help", "-h"}:
+            for name in app:
+                app[name]  # imports it: only then the list of commands can say what each is for
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError as wrong:
@@ -50,7 +102,12 @@ def run(arguments: Sequence[str]) -> int:
         return _report("error", str(failed), failed.hint, failed.exit_code)
     except CompassError as refused:
         number = number_of(refused)
-        return _report(f"error[COMPASS-{number}]", str(refused), f"compass explain {number}", exit_of(refused))
+        _report(f"error[COMPASS-{number}]", str(refused), f"compass explain {number}", exit_of(refused))
+        if request := getattr(refused, "request_id", ""):
+            say(f"request: {printable(request)}")
+        return exit_of(refused)
+    except Rehearsed:
+        return Exit.OK
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
@@ -59,9 +116,9 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _report(label: str, message: str, hint: str | None, exit_code: Exit) -> int:
-    say(f"{coloured(label, 'red', sys.stderr)}: {message}")
+    say(f"{coloured(label, 'red', sys.stderr)}: {printable(message)}")
     if hint is not None:
-        say(f"hint: {hint}")
+        say(f"hint: {printable(hint)}")
     return exit_code
 
 

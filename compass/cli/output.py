@@ -2,49 +2,161 @@
 
 import json
 import os
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import TextIO
+from typing import Annotated, Any, Final, NamedTuple, TextIO
+
+from cyclopts import Parameter
+
+from compass.cli.jsonpath import JsonPath, as_text
 
 
 class Format(StrEnum):
     """The form of the data on stdout."""
 
     TABLE = "table"
+    WIDE = "wide"
     JSON = "json"
     YAML = "yaml"
     NAME = "name"
+    CSV = "csv"
 
 
-def show(rows: Sequence[Mapping[str, object]], form: Format) -> None:
-    """Print rows that share their keys. `name` prints the first column only, one a line."""
-    match form:
-        case Format.JSON:
-            emit(json.dumps(rows, indent=2, ensure_ascii=False))
-        case Format.YAML:
-            import yaml
+def form(_: object, tokens: Sequence[Any]) -> Format | JsonPath:
+    """What was said after `-o`: one of the forms, or `jsonpath=` with a path. Raises ValueError, CommandFailed."""
+    text = str(tokens[0].value)
+    if text.startswith("jsonpath="):
+        return JsonPath.of(text.removeprefix("jsonpath="))
+    if text not in list(Format):
+        raise ValueError(f"{text!r} is none of {', '.join(Format)}, jsonpath=…")
+    return Format(text)
 
-            emit(yaml.safe_dump(list(map(dict, rows)), sort_keys=False, allow_unicode=True).rstrip())
+
+Output = Annotated[
+    Format | JsonPath,
+    Parameter(
+        alias="-o",
+        converter=form,
+        n_tokens=1,
+        accepts_keys=False,
+        completer=lambda _: [*Format, "jsonpath="],
+        metavar="FORM",
+        show_choices=False,
+        help="table, wide, json, yaml, name, csv or jsonpath=….",
+    ),
+]
+"""The flag `-o` of every command that prints data."""
+
+
+class Column(NamedTuple):
+    """A column of a table."""
+
+    title: str
+    at: str | Callable[[Mapping[str, Any]], object]
+    """Where the value stands, by names with dots between, or what makes it of the row."""
+    wide: bool = False
+    """Whether it is left out of `-o table`."""
+
+    def of(self, row: Mapping[str, Any]) -> object:
+        """The value of this column; None where there is none."""
+        if not isinstance(self.at, str):
+            return self.at(row)
+        value: Any = row
+        for name in self.at.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        return value
+
+
+def show(rows: Sequence[Mapping[str, Any]], how: Format | JsonPath, columns: Sequence[Column] | None = None) -> None:
+    """Print rows: as they are in JSON, YAML and jsonpath, by `columns` otherwise, which are all keys unless given.
+
+    `name` prints the first column only, one a line. `csv` has every column, `table` those that are not wide.
+    """
+    if columns is None:
+        columns = [Column(key, key) for key in (rows[0] if rows else ())]
+    match how:
         case Format.NAME:
             for row in rows:
-                emit(_text(next(iter(row.values()))))
+                emit(_text(columns[0].of(row)))
+        case Format.CSV:
+            import csv
+
+            writer = csv.writer(sys.stdout, lineterminator="\n")
+            writer.writerow(column.title for column in columns)
+            writer.writerows([_plain(column.of(row)) for column in columns] for row in rows)
         case Format.TABLE:
-            _table(rows)
+            # Nothing is cut off for a program that reads it, nor for a person who wants it wide.
+            most = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+            _table(rows, [column for column in columns if not column.wide], most=most)
+        case Format.WIDE:
+            _table(rows, columns, most=None)
+        case _:
+            _document(list(map(dict, rows)), how)
 
 
-def _table(rows: Sequence[Mapping[str, object]]) -> None:
+def detail(one: Mapping[str, Any], how: Format | JsonPath, columns: Sequence[Column]) -> None:
+    """Print one object: whole in JSON, YAML and jsonpath, else each of its columns that has a value, one a line."""
+    match how:
+        case Format.TABLE | Format.WIDE:
+            shown = [(column.title.lower(), _text(column.of(one))) for column in columns]
+            width = max(len(title) for title, _ in shown)
+            for title, text in shown:
+                if text:
+                    emit(f"{title.ljust(width)}  {text}")
+        case Format.NAME | Format.CSV:
+            show([one], how, columns)
+        case _:
+            _document(dict(one), how)
+
+
+def _document(document: Any, how: Format | JsonPath) -> None:
+    if how is Format.JSON:
+        emit(json.dumps(document, indent=2, ensure_ascii=False))
+    elif how is Format.YAML:
+        import yaml
+
+        emit(yaml.safe_dump(document, sort_keys=False, allow_unicode=True).rstrip())
+    elif not isinstance(how, Format):
+        for value in how.values(document):
+            emit(as_text(value))
+
+
+def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, most: int | None) -> None:
     if not rows:
+        if sys.stdout.isatty():
+            say("nothing is there")
         return
-    lines = [[key.upper() for key in rows[0]], *([_text(value) for value in row.values()] for row in rows)]
+    titles = [column.title.upper() for column in columns]
+    lines = [titles, *([_text(column.of(row)) for column in columns] for row in rows)]
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     for line in lines:
-        emit("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        emit(text if most is None or len(text) <= most else f"{text[: most - 1]}…")
+
+
+def _plain(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case list() | tuple():
+            return ",".join(map(_plain, value))
+        case Mapping():
+            return ",".join(f"{key}={_plain(inner)}" for key, inner in value.items())
+        case _:
+            return str(value)
 
 
 def _text(value: object) -> str:
     # One row is one line, whatever a name or a message holds; control characters would also steer the terminal.
-    text = "" if value is None else str(value)
+    return printable(_plain(value))
+
+
+def printable(text: str) -> str:
+    """The text on one line, without anything that steers a terminal: it may come from anybody."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
@@ -59,9 +171,16 @@ def say(line: str = "") -> None:
     sys.stderr.flush()
 
 
+def done(line: str) -> None:
+    """One line that says that something was done."""
+    say(f"{coloured('✓', 'green', sys.stderr)} {printable(line)}")
+
+
+_COLOURS: Final = {"red": 31, "green": 32, "yellow": 33}
+
+
 def coloured(text: str, colour: str, stream: TextIO) -> str:
     """`text` in `red`, `yellow` or `green`, when `stream` is a terminal that wants colours."""
     if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
-    number = {"red": 31, "green": 32, "yellow": 33}[colour]
-    return f"\x1b[{number}m{text}\x1b[0m"
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from compass.cli.failures import CommandFailed, Exit
-from compass.cli.output import emit, say
+from compass.cli.output import done, emit, say
 from compass.cli.secret_input import over_tls, secret
 
 if TYPE_CHECKING:
     from compass.agent.pair import Connection
+    from compass.client.protocol import Trust
 
 
 def pair(
@@ -22,13 +23,18 @@ def pair(
     token: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     token_file: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     folder: Path = Path("compass"),
-) -> None:
-    """Spend a one-time token: check the plane's identity, make a key, get its certificate, store both.
+) -> int:
+    """Spend a one-time token: check the plane's identity, make a key, get its certificate, and call with it.
+
+    For example:
+
+        compass pair --server https://localhost:8443 --ca-pin sha256:0d7d… --token-file token
+        compass pair --server https://localhost:8443 --ca-pin sha256:0d7d… --token - <<< "$TOKEN"
 
     The key never leaves this machine. An interrupted run may be repeated with the same token. Prints the folder.
 
-    Exit codes: 0 paired, 8 plane not reached, 9 it is not the plane with that pin (nothing was sent), 10 the token is
-    unknown, expired or used.
+    Exit codes: 0 paired, 3 paired, and the first call with the certificate failed, 8 plane not reached, 9 it is not the
+    plane with that pin (nothing was sent), 10 the token is unknown, expired or used.
 
     Parameters
     ----------
@@ -49,13 +55,29 @@ def pair(
         raise CommandFailed("give --server or --connector-url, one of them", exit_code=Exit.USAGE)
     address = over_tls(connector_url or f"{(server or '').rstrip('/')}/connector/graphql")
     value = secret("one-time token", flag="--token", typed=token, file=token_file, variable="COMPASS_TOKEN")
-    connection = asyncio.run(_pair(address, ca_pin, value, folder))
-    say(f"paired as {connection.client_id}, certificate valid until {connection.not_after:%Y-%m-%d %H:%M} UTC")
-    say(f"director {connection.director_url}")
+    return asyncio.run(_paired(address, ca_pin, value, folder))
+
+
+async def _paired(connector_url: str, pin: str, token: str, folder: Path) -> Exit:
+    from compass.errors import CompassError
+
+    trust, connection = await _pair(connector_url, pin, token, folder)
+    done("server identity matches the pin")
+    done(f"key created  {folder / 'client.key'} (0600, it never leaves this machine)")
+    done(f"certificate  {folder / 'client.crt'}, valid until {connection.not_after:%Y-%m-%d %H:%M} UTC")
     emit(str(folder))
+    try:
+        async with connection.plane(trust) as plane:
+            viewer = (await plane.send("Viewer"))["viewer"]
+    except CompassError as problem:
+        say(f"! connection   {connection.director_url}: {problem}")
+        say("hint: the certificate is good; check the way to that address, then compass doctor")
+        return Exit.DEGRADED
+    done(f"connection   {connection.director_url}  you are {viewer['type'].lower()} {viewer['id']}")
+    return Exit.OK
 
 
-async def _pair(connector_url: str, pin: str, token: str, folder: Path) -> "Connection":
+async def _pair(connector_url: str, pin: str, token: str, folder: Path) -> "tuple[Trust, Connection]":
     from urllib.parse import urlsplit
 
     from compass.agent import pair as pairing
@@ -64,6 +86,6 @@ async def _pair(connector_url: str, pin: str, token: str, folder: Path) -> "Conn
     base = urlsplit(connector_url)
     trust = await fetch_anchor(f"{base.scheme}://{base.netloc}", pin)
     try:
-        return await pairing.pair(folder, connector_url=connector_url, token=token, trust=trust)
+        return trust, await pairing.pair(folder, connector_url=connector_url, token=token, trust=trust)
     except OSError as problem:
         raise CommandFailed(f"key and certificate cannot be kept in {folder}: {problem}") from None

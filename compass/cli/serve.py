@@ -19,8 +19,10 @@ def serve(*, flags: PlaneFlags = NO_FLAGS) -> int:
     refused.
     """
     from compass.log import write_as
+    from compass.starting import refuse_unsafe
 
     settings = flags.settings()
+    refuse_unsafe(settings)
     write_as(settings.log)
     return until_stopped(_serve(settings))
 

@@ -1,20 +1,21 @@
 """Turning a context into a connection: trust from its stored anchor, a bearer from its client credentials."""
 
-import asyncio
 import base64
 import http.client
 import json
 import os
 import ssl
+from datetime import timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
 from compass.cli.context import Context
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.secret_input import over_tls, read_text
-from compass.client.graphql import Bearer, Plane, PlaneNotTrusted, PlaneUnreachable, Trust
+from compass.client.blocking import BlockingPlane
+from compass.client.protocol import Bearer, PlaneNotTrusted, PlaneUnreachable, Trust
 
-_TIMEOUT_SECONDS: Final = 10
+_TIMEOUT: Final = timedelta(seconds=30)
 _MAX_ANSWER_BYTES: Final = 64 * 1024
 
 
@@ -23,30 +24,29 @@ def trust_of(context: Context) -> Trust:
     return Trust.to(read_text(context.anchor_file), pin=context.ca_pin)
 
 
-async def plane_of(context: Context, *, tenant: str | None = None) -> Plane:
+def plane_of(context: Context, *, tenant: str | None = None, timeout: timedelta = _TIMEOUT) -> BlockingPlane:
     """A connection as the context's client, or with the bearer in `COMPASS_TOKEN`.
+
+    `timeout` covers each step of each call.
 
     Raises CommandFailed when the credentials are refused, PlaneUnreachable, PlaneNotTrusted.
     """
     trust, url = trust_of(context), over_tls(context.url)
-    token = os.environ.get("COMPASS_TOKEN") or await bearer(
-        url, trust, client_id=context.client_id, secret=read_text(context.secret_file).strip()
+    token = os.environ.get("COMPASS_TOKEN") or bearer(
+        url, trust, client_id=context.client_id, secret=read_text(context.secret_file).strip(), timeout=timeout
     )
-    return Plane(url, trust=trust, credentials=Bearer(token), tenant=tenant or context.tenant or None)
+    named = tenant or context.tenant or None
+    return BlockingPlane(url, trust=trust, credentials=Bearer(token), tenant=named, timeout=timeout)
 
 
-async def bearer(url: str, trust: Trust, *, client_id: str, secret: str) -> str:
+def bearer(url: str, trust: Trust, *, client_id: str, secret: str, timeout: timedelta = _TIMEOUT) -> str:
     """An access token for client credentials. Raises CommandFailed, PlaneUnreachable, PlaneNotTrusted."""
-    return await asyncio.to_thread(_bearer, url, trust, client_id, secret)
-
-
-def _bearer(url: str, trust: Trust, client_id: str, secret: str) -> str:
     target = urlsplit(url)
     address = f"{url.rstrip('/')}/oauth2/token"
     basic = base64.b64encode(f"{client_id}:{secret}".encode()).decode()
     headers = {"Authorization": f"Basic {basic}", "Content-Type": "application/x-www-form-urlencoded"}
     connection = http.client.HTTPSConnection(
-        target.hostname or "", target.port, timeout=_TIMEOUT_SECONDS, context=trust.context()
+        target.hostname or "", target.port, timeout=timeout.total_seconds(), context=trust.context()
     )
     try:
         connection.request("POST", f"{target.path.rstrip('/')}/oauth2/token", "grant_type=client_credentials", headers)

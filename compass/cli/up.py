@@ -25,8 +25,10 @@ def up(*, flags: PlaneFlags = NO_FLAGS) -> int:
     Exit codes: 0 stopped on request, 1 could not start, 2 a setting was refused.
     """
     from compass.log import write_as
+    from compass.starting import refuse_unsafe
 
     settings = flags.settings()
+    refuse_unsafe(settings)
     write_as(settings.log)
     return until_stopped(_up(settings))
 
@@ -51,9 +53,11 @@ def report(started: "Started", settings: Settings) -> None:
         _sign_in(started, started.admin_secret)
     else:
         _stay_signed_in(started)
+    say(f"  {tick} console    {started.console_link()}   (signs in once, within 10 minutes)")
     say()
-    say("  Next   compass graphql -q '{ viewer { id type } }'")
-    say("         compass doctor")
+    say("  Next   compass app create shop-crm --group retail")
+    say("         compass app connect shop-crm --wait     pairs it, and shows each step")
+    say("         compass status")
     say(f"  Stop with Ctrl-C. Ready in {started.elapsed_seconds:.1f} s")
 
 

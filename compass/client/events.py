@@ -15,18 +15,30 @@ class Happened:
     data: str
 
 
-async def events(lines: AsyncIterable[bytes]) -> AsyncGenerator[Happened, None]:
-    """The events of a stream; a comment is one without a name. One that was cut off in the middle is left out."""
-    fields: dict[str, str] = {}
-    async for line in lines:
+class Reader:
+    """Puts the lines of a stream together. An event that was cut off in the middle is left out."""
+
+    def __init__(self) -> None:
+        self._fields: dict[str, str] = {}
+
+    def take(self, line: bytes) -> Happened | None:
+        """What this line completes, if it does; a comment completes one without a name."""
         text = line.decode("utf-8", "replace").rstrip("\r\n")
         if text:
             name, _, value = text.partition(":")
             value = value.removeprefix(" ")
-            fields[name] = f"{fields[name]}\n{value}" if name == "data" and "data" in fields else value
-        elif "data" in fields:
-            yield Happened(fields.get("id", ""), fields.get("event", "message"), fields["data"])
-            fields = {}
-        else:
-            yield Happened("", "", "")
-            fields = {}
+            known = self._fields.get("data") if name == "data" else None
+            self._fields[name] = value if known is None else f"{known}\n{value}"
+            return None
+        fields, self._fields = self._fields, {}
+        if "data" in fields:
+            return Happened(fields.get("id", ""), fields.get("event", "message"), fields["data"])
+        return Happened("", "", "")
+
+
+async def events(lines: AsyncIterable[bytes]) -> AsyncGenerator[Happened, None]:
+    """The events of a stream, as `Reader` has them."""
+    reader = Reader()
+    async for line in lines:
+        if (happened := reader.take(line)) is not None:
+            yield happened

@@ -1,22 +1,24 @@
 """What every test of the command line needs: a home of its own, and a server that signs people in.
 
 The server stands for any plane, so that a command's own answers to refusals, wrong pins, wrong clocks and silence
-can be seen without one; the commands against the real plane are in tests/e2e.
+can be seen without one. `tenant` is a part of a real one, for the commands that read and change the landscape.
 """
 
 import json
 import ssl
 import threading
+import uuid
 from base64 import b64decode
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from cryptography import x509
@@ -25,6 +27,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from compass.cli import context as contexts
+from compass.cli.context import Context
+from compass.cli.main import run
+from tests.e2e.plane import DEFAULT_TENANT, Plane
+
+if TYPE_CHECKING:
+    import asyncpg
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -32,7 +42,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NO_COLOR", "1")
-    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "COMPASS_TOKEN", "COMPASS_SECRET", "COMPASS_CONTEXT"):
+    for name in (
+        "XDG_CACHE_HOME",
+        "XDG_CONFIG_HOME",
+        "XDG_DATA_HOME",
+        "COMPASS_TOKEN",
+        "COMPASS_SECRET",
+        "COMPASS_CONTEXT",
+    ):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 
@@ -129,3 +146,62 @@ def _certificates() -> tuple[str, bytes]:
     )
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return authority.public_bytes(Encoding.PEM).decode(), leaf.public_bytes(Encoding.PEM) + private
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Its data, when it succeeded."""
+        assert self.code == 0, self
+        return json.loads(self.out)
+
+
+Cli = Callable[..., Ended]
+"""Runs a command in this process: `cli("app", "list")`."""
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    """The command line, as this test's home has it."""
+
+    def call(*arguments: str) -> Ended:
+        capsys.readouterr()
+        code = run(list(arguments))
+        shown = capsys.readouterr()
+        return Ended(int(code), shown.out, shown.err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+async def running_plane(
+    cluster: "asyncpg.Connection[asyncpg.Record]", cluster_dsn: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Plane]:
+    """A real plane as a process, for all tests of the command line in this test process."""
+    await cluster.execute("CREATE DATABASE plane_of_cli")
+    dsn = urlunsplit(urlsplit(cluster_dsn)._replace(path="/plane_of_cli"))
+    async with Plane(tmp_path_factory.mktemp("plane"), settings={"COMPASS_DATABASE__DSN": dsn}) as plane:
+        yield plane
+    assert "Traceback" not in plane.log, plane.log[-4000:]
+    await cluster.execute("DROP DATABASE plane_of_cli WITH (FORCE)")
+
+
+@pytest.fixture
+def tenant(running_plane: Plane, cli: Cli) -> str:
+    """A tenant of this test's own in the real plane, in which `cli` is signed in as the administrator."""
+    anchor = running_plane.anchor.read_text()
+    pin = f"sha256:{sha256(ssl.PEM_cert_to_DER_cert(anchor)).hexdigest()}"
+    secret = running_plane.anchor.with_name("local.secret").read_text().strip()
+    name = f"tenant-{uuid.uuid4().hex[:12]}"
+    local = Context(name="local", url=running_plane.token_url, ca_pin=pin, client_id="admin", tenant=DEFAULT_TENANT)
+    contexts.keep(local, secret=secret, anchor=anchor)
+    assert cli("tenant", "create", name).code == 0
+    contexts.keep(replace(local, tenant=name), secret=secret, anchor=anchor)
+    return name

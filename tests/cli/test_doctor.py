@@ -8,6 +8,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from compass.cli import context, doctor
 from compass.cli.context import Context
@@ -137,7 +141,7 @@ def test_the_plane_of_the_context_is_asked(plane: Answering, capsys: pytest.Capt
     assert code == 0
     assert found["plane local"]["detail"] == f"{plane.url} answers and is {plane.pin}"
     assert found["clock skew"]["state"] == "ok"
-    assert [path for path, _, _ in plane.heard] == ["/livez"]
+    assert [path for path, _, _ in plane.heard] == ["/livez", "/issuing.pem"]
 
 
 @pytest.mark.parametrize("ahead", [timedelta(minutes=2), timedelta(minutes=-2)])
@@ -176,3 +180,23 @@ def test_a_context_asked_for_by_name_must_exist(plane: Answering) -> None:
     keep(plane)
 
     assert run(["doctor", *FREE_PORTS, "--context", "none"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("days", "state"), [(10, State.OK), (79, State.OK), (81, State.DEGRADED), (120, State.DEGRADED)]
+)
+def test_an_authority_with_less_than_a_fifth_of_its_life_is_told(days: int, state: State) -> None:
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(7).not_valid_before(begin).not_valid_after(begin + timedelta(days=100))
+    pem = made.sign(key, SHA256()).public_bytes(Encoding.PEM)
+
+    [check] = doctor._authority(pem * 2, begin + timedelta(days=days))
+
+    assert (check.check, check.state, bool(check.fix)) == ("authority", state, state is State.DEGRADED)
+    assert check.detail.startswith("signs until 2026-04-11")
+
+
+def test_a_plane_that_shows_no_authority_is_not_judged_for_it() -> None:
+    assert list(doctor._authority(b"{}", datetime.now(UTC))) == []

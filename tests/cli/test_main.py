@@ -1,39 +1,70 @@
 """The command as a whole: exit codes, what goes where, and how failures read."""
 
+import io
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cyclopts import App
+from rich.console import Console
 
 from compass.cli.main import app, run
 
-COMMANDS = {
-    "account",
-    "agent",
-    "config",
-    "context",
-    "demo",
-    "doctor",
-    "explain",
-    "graphql",
-    "login",
-    "migrate",
-    "pair",
-    "serve",
-    "up",
-    "version",
-}
+HELP = Path(__file__).parent / "help.txt"
+"""The help of every command, as a terminal of 100 columns shows it."""
 
 
-def test_every_command_can_be_found_and_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    assert {name for name in app if not name.startswith("-")} == COMMANDS
-    for name in sorted(COMMANDS):
-        assert run([name, "--help"]) == 0
-        shown = capsys.readouterr()
-        assert f"Usage: compass {name}" in shown.out
-        assert shown.err == ""
+def helps(command: App, *words: str) -> Iterator[str]:
+    """The help of a command and of those below it."""
+    console = Console(width=100, file=io.StringIO(), color_system=None)
+    app.help_print(words, console=console)
+    assert isinstance(console.file, io.StringIO)
+    shown = "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
+    yield f"$ {' '.join(('compass', *words, '--help'))}\n{shown.strip()}\n"
+    below: dict[int, str] = {}
+    for name in command:
+        if not name.startswith("-"):
+            below.setdefault(id(command[name]), name)  # an alias comes after the name
+    for name in sorted(below.values()):
+        yield from helps(command[name], *words, name)
+
+
+@pytest.fixture(scope="module")
+def every_help() -> list[str]:
+    """The help of every command; it takes seconds to write."""
+    for name in app:
+        app[name]  # as `compass --help` does: the list of commands then says what each is for
+    return list(helps(app))
+
+
+def test_the_help_of_every_command_is_as_it_was_looked_at(every_help: list[str]) -> None:
+    """After a change: `UPDATE_HELP=1 pytest tests/cli/test_main.py`, then read the difference."""
+    now = "\n".join(every_help)
+    if os.environ.get("UPDATE_HELP"):
+        HELP.write_text(now, encoding="utf-8")
+
+    assert HELP.read_text(encoding="utf-8") == now
+
+
+def test_every_command_says_how_it_ends(every_help: list[str]) -> None:
+    commands = [text for text in every_help if " COMMAND\n" not in text]
+
+    assert len(commands) > 90
+    # These can only fail as every command can.
+    assert [text.splitlines()[0] for text in commands if "Exit codes:" not in text] == [
+        f"$ compass {name} --help" for name in ("config show", "context list", "version")
+    ]
+
+
+def test_the_list_of_commands_says_what_each_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["--help"]):
+        assert run(arguments) == 0
+        shown = capsys.readouterr().out
+        assert "The landscape as files" in shown
+        assert "Applications: systems that offer APIs and events." in shown
 
 
 def test_an_unknown_command_is_a_usage_error_with_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,8 @@ import io
 
 import pytest
 
-from compass.cli.output import Format, coloured, show
+from compass.cli.jsonpath import JsonPath
+from compass.cli.output import Column, Format, coloured, detail, form, show
 
 
 class Terminal(io.StringIO):
@@ -36,3 +37,53 @@ def test_a_terminal_that_wants_no_colours_gets_none(variable: str, value: str, m
     monkeypatch.setenv(variable, value)
 
     assert coloured("error", "red", Terminal()) == "error"
+
+
+ROWS = [{"name": "a", "status": {"condition": "OK"}, "labels": {"k": ["v", True]}, "text": 'x,\n"y"'}]
+COLUMNS = (Column("name", "name"), Column("status", "status.condition"), Column("text", "text", wide=True))
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        (Format.TABLE, "NAME  STATUS\na     OK\n"),
+        (Format.WIDE, 'NAME  STATUS  TEXT\na     OK      x, "y"\n'),
+        (Format.CSV, 'name,status,text\na,OK,"x,\n""y"""\n'),
+        (Format.NAME, "a\n"),
+        (JsonPath.of("[*].labels.k"), '["v", true]\n'),
+    ],
+)
+def test_columns_are_for_people_and_the_whole_row_for_programs(
+    how: Format | JsonPath, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show(ROWS, how, COLUMNS)
+
+    assert capsys.readouterr().out == expected
+
+
+def test_one_object_is_one_line_for_each_value_that_it_has(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = Column("nothing", "not.there")
+    detail(ROWS[0], Format.TABLE, (*COLUMNS, nothing, Column("labels", "labels")))
+
+    assert capsys.readouterr().out == 'name     a\nstatus   OK\ntext     x, "y"\nlabels   k=v,yes\n'
+
+
+def test_lines_are_cut_to_the_width_of_a_terminal_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    rows = [{"name": "n" * 50}]
+    terminal, wide, pipe = Terminal(), Terminal(), io.StringIO()
+
+    for stream, how in ((terminal, Format.TABLE), (wide, Format.WIDE), (pipe, Format.TABLE)):
+        monkeypatch.setattr("sys.stdout", stream)
+        show(rows, how)
+
+    assert terminal.getvalue() == f"NAME\n{'n' * 19}…\n"
+    assert wide.getvalue() == pipe.getvalue() == f"NAME\n{'n' * 50}\n"
+
+
+def test_an_unknown_form_is_refused_with_those_there_are() -> None:
+    class Token:
+        value = "xml"
+
+    with pytest.raises(ValueError, match=r"'xml' is none of table, wide, json, yaml, name, csv, jsonpath=…"):
+        form(None, [Token()])

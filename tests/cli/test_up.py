@@ -77,3 +77,9 @@ def test_without_the_secret_of_the_first_start_the_way_in_is_named(
     assert "! signed in  no" in shown
     assert "compass login https://localhost:8443 --ca-pin sha256:aa --client-id admin-id" in shown
     assert context.find("local") == before
+
+
+def test_it_prints_a_link_to_the_console(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = said(replace(LATER, console_link=lambda: "https://localhost:8443/console/sign-in?code=abc"), capsys)
+
+    assert "✓ console    https://localhost:8443/console/sign-in?code=abc   (signs in once, within 10 minutes)" in shown

@@ -32,6 +32,7 @@ def test_asking_for_the_version_loads_nothing_of_the_server() -> None:
         "compass",
         "compass.cli",
         "compass.cli.failures",
+        "compass.cli.jsonpath",
         "compass.cli.main",
         "compass.cli.output",
         "compass.cli.version",

@@ -1,5 +1,6 @@
 import logging
 import re
+import time
 from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
@@ -91,6 +92,25 @@ async def test_an_answer_that_is_no_graphql_answer_is_told_apart(plane: FakePlan
     async with Plane(plane.token_url, trust=Trust.to(plane.authority.pem)) as asked:
         with pytest.raises(PlaneAnswerUnreadable, match=why):
             await asked.send("Configuration")
+
+
+async def test_a_plane_that_asks_for_patience_is_asked_again_when_it_said(plane: FakePlane) -> None:
+    plane.fault, plane.busy_for = "busy", 2
+    async with Plane(plane.token_url, trust=Trust.to(plane.authority.pem), credentials=OneTimeToken("x")) as asked:
+        began = time.monotonic()
+        with pytest.raises(PlaneRefused) as refusal:
+            await asked.send("Configuration")
+    assert refusal.value.error_code == 26  # the plane's own answer
+    assert len(plane.seen) == 3
+    assert time.monotonic() - began >= 2
+
+
+async def test_patience_ends_with_the_time_of_the_call(plane: FakePlane) -> None:
+    plane.fault, plane.busy_for = "busy", 100
+    async with Plane(plane.token_url, trust=Trust.to(plane.authority.pem), timeout=timedelta(seconds=0.9)) as asked:
+        with pytest.raises(PlaneRefused, match="too many"):
+            await asked.send("Configuration")
+    assert len(plane.seen) == 1
 
 
 async def test_a_slow_plane_is_unreachable_after_the_time_allowed(plane: FakePlane) -> None:

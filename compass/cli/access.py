@@ -1,0 +1,175 @@
+"""`compass access`: requests of runtimes for credentials, and the answers to them."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from compass.cli import find
+from compass.cli.completion import Application
+from compass.cli.confirm import Yes, confirm
+from compass.cli.definition import checked
+from compass.cli.failures import CommandFailed, Exit
+from compass.cli.output import Column, Format, Output, done, show
+from compass.cli.secret_input import read_text
+from compass.cli.speaking import HERE, DryRun, Json, Speaking, Where, speaking
+
+app = App(name="access", help="Credential requests: who asked for which bundle, and the answer.")
+
+COLUMNS = (
+    Column("application", "application"),
+    Column("bundle", "bundle"),
+    Column("state", "status.condition"),
+    Column("runtime", "runtimeID"),
+    Column("message", "status.message", wide=True),
+    Column("since", "status.timestamp", wide=True),
+    Column("context", "context", wide=True),
+    Column("input", "inputParams", wide=True),
+    Column("id", "id"),
+)
+
+
+@app.command(name="list", alias="ls")
+def list_requests(
+    *, app: Application | None = None, pending: bool = False, output: Output = Format.TABLE, where: Where = HERE
+) -> None:
+    """List who asked for credentials, and what the answer was.
+
+    For example:
+
+        compass access list --pending
+        compass access list --app shop-crm -o wide
+
+    Exit codes: 0 listed, 4 there is no such application.
+
+    Parameters
+    ----------
+    app
+        Only those for this application, by name or id.
+    pending
+        Only those that wait for an answer.
+    """
+    with speaking(where) as plane:
+        found = _all(plane, app)
+    show([each for each in found if not pending or each["status"]["condition"] == "PENDING"], output, COLUMNS)
+
+
+@app.command
+def approve(
+    request: str,
+    *,
+    file: Annotated[Path, Parameter(alias="-f", allow_leading_hyphen=True)],
+    dry_run: DryRun = False,
+    where: Where = HERE,
+) -> None:
+    """Give the credentials that were asked for, as a file or standard input has them.
+
+    For example:
+
+        compass access approve 7f0c -f credentials.yaml
+        vault read shop | compass access approve 7f0c -f -
+
+    Exit codes: 0 given, 2 the file cannot be read, 4 there is no such request, 1 it was answered already.
+
+    Parameters
+    ----------
+    request
+        The id of the request, or the beginning of it.
+    file
+        YAML or JSON with the members of the API's `AuthInput`: `credential: {basic: {username: …, password: …}}`.
+    """
+    auth = checked(read_text(file), "YAML", str(file))
+    if not isinstance(auth, dict):
+        raise CommandFailed(f"{file} is no object", exit_code=Exit.USAGE, hint="compass access approve --help")
+    with speaking(where, dry_run=dry_run) as plane:
+        found = _one(plane, request)
+        if dry_run:
+            done(f"would give credentials for {found['bundle']} of {found['application']}")
+            return
+        plane.change("AnswerCredentialRequest", {"id": found["id"], "in": {"auth": auth}})
+    done(f"credentials for {found['bundle']} of {found['application']} given")
+
+
+@app.command
+def reject(
+    request: str, *, reason: str, message: str = "refused", dry_run: DryRun = False, where: Where = HERE
+) -> None:
+    """Refuse the credentials that were asked for.
+
+    For example:
+
+        compass access reject 7f0c --reason NotContracted --message "ask your account team"
+
+    Exit codes: 0 refused, 4 there is no such request, 1 it was answered already.
+
+    Parameters
+    ----------
+    request
+        The id of the request, or the beginning of it.
+    reason
+        A word for programs.
+    message
+        A sentence for people.
+    """
+    status = {"condition": "FAILED", "reason": reason, "message": message}
+    with speaking(where, dry_run=dry_run) as plane:
+        found = _one(plane, request)
+        plane.change("AnswerCredentialRequest", {"id": found["id"], "in": {"status": status}})
+    done(f"the request for {found['bundle']} of {found['application']} is refused")
+
+
+@app.command
+def revoke(request: str, *, yes: Yes = False, dry_run: DryRun = False, where: Where = HERE) -> None:
+    """Take a runtime's credentials away.
+
+    For example:
+
+        compass access revoke 7f0c --yes
+
+    Exit codes: 0 taken away, 2 there is no terminal to ask at, 4 there is no such request.
+
+    Parameters
+    ----------
+    request
+        The id of the request, or the beginning of it.
+    """
+    with speaking(where, dry_run=dry_run) as plane:
+        found = _one(plane, request)
+        if not dry_run:
+            effects = ["the runtime can ask anew"]
+            confirm(f"Take away credentials for {found['bundle']} of {found['application']}", effects, yes=yes)
+        plane.change("DeleteCredentials", {"id": found["id"]})
+    done(f"credentials for {found['bundle']} of {found['application']} are gone")
+
+
+def _all(plane: Speaking, application: str | None) -> list[Json]:
+    if application is not None:
+        owner = find.one(plane, find.APPLICATION, application)
+        return _requests(owner, _bundles(plane, owner))
+    return [
+        request
+        for owner in plane.all("AllCredentialRequests")
+        for page in (owner["bundles"],)
+        for request in _requests(owner, _bundles(plane, owner) if page["pageInfo"]["hasNextPage"] else page["data"])
+    ]
+
+
+def _bundles(plane: Speaking, owner: Json) -> list[Json]:
+    return plane.all("CredentialRequests", {"application": owner["id"]}, inside="bundles")
+
+
+def _requests(owner: Json, bundles: list[Json]) -> list[Json]:
+    return [
+        {"application": owner["name"], "bundle": bundle["name"], **request}
+        for bundle in bundles
+        for request in bundle["instanceAuths"] or []
+    ]
+
+
+def _one(plane: Speaking, beginning: str) -> Json:
+    found = [each for each in _all(plane, None) if each["id"].startswith(beginning.rstrip("…"))]
+    if len(found) == 1:
+        return found[0]
+    problem = f"{len(found)} requests begin with" if found else "there is no request"
+    code = Exit.CONFLICT if found else Exit.NOT_FOUND
+    raise CommandFailed(f"{problem} {beginning!r}", exit_code=code, hint="compass access list shows what there is")

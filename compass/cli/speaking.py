@@ -1,0 +1,120 @@
+"""A command's conversation with the plane: as whom, by documents, lists read to their end, and rehearsals."""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
+
+from cyclopts import Parameter
+
+from compass.cli.context import Context, chosen
+from compass.cli.failures import Rehearsed
+from compass.cli.output import printable, say
+
+if TYPE_CHECKING:
+    from compass.client.blocking import BlockingPlane
+
+Json = dict[str, Any]
+
+PAGE_SIZE: Final = 200
+"""What every list of the plane admits."""
+
+DryRun = Annotated[bool, Parameter(name="--dry-run", help="Only say what would be sent; change nothing.")]
+Limit = Annotated[int | None, Parameter(help="At most this many; all unless given.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Where:
+    """Which plane is spoken to, and in which tenant."""
+
+    context: str | None = None
+    """The context to use, instead of the current one."""
+    tenant: str | None = None
+    """The external id of a tenant, instead of the context's."""
+
+
+HERE: Final = Where()
+
+
+class Speaking:
+    """One plane, spoken to as one caller. Use it as a context manager."""
+
+    def __init__(self, plane: "BlockingPlane", context: Context, *, dry_run: bool = False) -> None:
+        self.context = context
+        self._plane = plane
+        self._dry_run = dry_run
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._plane.close()
+
+    def ask(self, name: str, variables: Mapping[str, Any] | None = None) -> Any:
+        """The answer to the document of that name, without the name of its one operation."""
+        (answer,) = self._plane.send(name, variables).values()
+        return answer
+
+    def change(self, name: str, variables: Mapping[str, Any]) -> Any:
+        """As `ask`, for a mutation. Raises Rehearsed when nothing is to be changed, after saying what would be sent."""
+        if self._dry_run:
+            say(f"would send {name} {printable(json.dumps(_unset(variables), ensure_ascii=False))}")
+            raise Rehearsed
+        return self.ask(name, variables)
+
+    def all(
+        self,
+        name: str,
+        variables: Mapping[str, Any] | None = None,
+        *,
+        inside: str | None = None,
+        limit: int | None = None,
+    ) -> list[Json]:
+        """The objects of a list, read page by page, by their names if they have some.
+
+        `inside` is the member of the answer that is the list. Empty when the answer is null: the object that would
+        have the list is not there.
+        """
+        found: list[Json] = []
+        after: str | None = None
+        counted = sys.stderr.isatty()
+        while True:
+            first = PAGE_SIZE if limit is None else min(PAGE_SIZE, limit - len(found))
+            page = self.ask(name, {**(variables or {}), "first": first, "after": after})
+            if inside is not None and page is not None:
+                page = page[inside]
+            if page is None:
+                return []
+            found += page["data"]
+            more = page["pageInfo"]["hasNextPage"] and (limit is None or len(found) < limit)
+            if counted and (more or after):
+                end = "\r" if more else "\r\x1b[K"
+                sys.stderr.write(f"read {len(found):,} of {page['totalCount']:,}{end}" if more else end)
+                sys.stderr.flush()
+            if not more:
+                return sorted(found, key=lambda one: str(one["name"])) if found and "name" in found[0] else found
+            after = page["pageInfo"]["endCursor"]
+
+    @property
+    def plane(self) -> "BlockingPlane":
+        """The connection itself."""
+        return self._plane
+
+
+def speaking(where: Where, *, dry_run: bool = False) -> Speaking:
+    """A conversation with the plane of the context. Raises CommandFailed, PlaneUnreachable, PlaneNotTrusted."""
+    from compass.cli.sign_in import plane_of
+
+    context = chosen(where.context)
+    return Speaking(plane_of(context, tenant=where.tenant), context, dry_run=dry_run)
+
+
+def given(**members: Any) -> Json:
+    """The members that were given, as an input object: what is None or empty is left to the plane."""
+    return {name: value for name, value in members.items() if value is not None and value not in ((), {}, [])}
+
+
+def _unset(variables: Mapping[str, Any]) -> Json:
+    return {name: value for name, value in variables.items() if value is not None}

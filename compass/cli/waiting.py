@@ -1,0 +1,87 @@
+"""Waiting for something in front of whoever is waiting: a line that lives on a terminal, quiet lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Annotated, Final
+
+from cyclopts import Parameter
+
+from compass.cli.failures import CommandFailed, Exit
+from compass.cli.output import coloured, printable, say
+
+Wait = Annotated[bool, Parameter(name="--wait", help="Wait for it, and say how far it is on stderr.")]
+Timeout = Annotated[timedelta, Parameter(name="--timeout", help="How long to wait, such as 30s or 5m.")]
+
+FIVE_MINUTES: Final = timedelta(minutes=5)
+_PERIOD_SECONDS: Final = 0.3
+_FRAMES: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+
+
+class Progress:
+    """What is waited for, and what of it has happened. Steps are told once each, in the order in which they happen."""
+
+    def __init__(self, what: str, *, timeout: timedelta) -> None:
+        self._what = what
+        self._ends_at = time.monotonic() + timeout.total_seconds()
+        self._told: set[str] = set()
+        self._alive = sys.stderr.isatty()
+        self._frame = 0
+        self.note = ""
+        """Beside what is waited for, on a terminal."""
+        if not self._alive:
+            say(f"waiting for {printable(what)}, at most {timeout.total_seconds():.0f} s")
+
+    def step(self, text: str) -> None:
+        """Say once that this has happened."""
+        if text not in self._told:
+            self._told.add(text)
+            self.clear()
+            say(f"{coloured('✓', 'green', sys.stderr)} {printable(text)}")
+
+    def draw(self) -> None:
+        """Show that something is still waited for, and for how long."""
+        if self._alive:
+            left = max(0, round(self._ends_at - time.monotonic()))
+            self._frame += 1
+            note = f"  {printable(self.note)}" if self.note else ""
+            frame = _FRAMES[self._frame % len(_FRAMES)]
+            sys.stderr.write(
+                f"\r\x1b[K{frame} waiting for {printable(self._what)}{note} … {left // 60}:{left % 60:02} left"
+            )
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Take the living line away."""
+        if self._alive:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is over."""
+        return time.monotonic() >= self._ends_at
+
+
+@contextmanager
+def progress(what: str, *, timeout: timedelta) -> Iterator[Progress]:
+    """A progress whose line is taken away, however the waiting ends."""
+    shown = Progress(what, timeout=timeout)
+    try:
+        yield shown
+    finally:
+        shown.clear()
+
+
+def until(what: str, look: Callable[[Progress], bool], *, timeout: timedelta, hint: str | None = None) -> None:
+    """Look again and again until it is so. Raises CommandFailed, exit code 124, when the time is over before."""
+    with progress(what, timeout=timeout) as shown:
+        while not look(shown):
+            if shown.is_over:
+                message = f"waited {timeout.total_seconds():.0f} s for {what} in vain"
+                raise CommandFailed(message, exit_code=Exit.WAITED_TOO_LONG, hint=hint)
+            for _ in range(3):
+                shown.draw()
+                time.sleep(_PERIOD_SECONDS / 3)

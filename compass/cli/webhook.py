@@ -1,0 +1,374 @@
+"""`compass webhook`: where applications and runtimes are told of changes, and what became of each notification."""
+
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+from cyclopts import App, Parameter
+
+from compass.cli import find
+from compass.cli.completion import Application, Runtime, Template
+from compass.cli.confirm import Yes, confirm
+from compass.cli.failures import CommandFailed, Exit
+from compass.cli.output import Column, Format, Output, detail, done, emit, say, show
+from compass.cli.secret_input import read_text
+from compass.cli.speaking import HERE, DryRun, Json, Limit, Speaking, Where, given, speaking
+
+app = App(name="webhook", help="Webhooks: where applications and runtimes are told of changes.")
+
+COLUMNS = (
+    Column("id", "id"),
+    Column("type", "type"),
+    Column("owner", "owner"),
+    Column("mode", "mode", wide=True),
+    Column("url", lambda row: row.get("url") or "(template)"),
+    Column("created", "createdAt", wide=True),
+)
+_DETAILS = (
+    *COLUMNS,
+    Column("URL template", "urlTemplate"),
+    Column("input template", "inputTemplate"),
+    Column("header template", "headerTemplate"),
+    Column("output template", "outputTemplate"),
+    Column("status template", "statusTemplate"),
+    Column("timeout", "timeout"),
+    Column("retry interval", "retryInterval"),
+)
+_DELIVERIES = (
+    Column("id", "id"),
+    Column("state", "state"),
+    Column("operation", "operation"),
+    Column("attempts", lambda row: len(row["attempts"])),
+    Column("last status", lambda row: row["attempts"][-1]["status"] if row["attempts"] else None),
+    Column("url", "url"),
+    Column("error", "error"),
+    Column("created", "createdAt", wide=True),
+    Column("next attempt", "nextAttemptAt", wide=True),
+    Column("webhook", "webhookID", wide=True),
+)
+KEPT: Final = (
+    "type", "url", "mode", "correlationIdKey", "retryInterval", "timeout", "urlTemplate", "inputTemplate",
+    "headerTemplate", "outputTemplate", "statusTemplate",
+)  # fmt: skip
+"""What an update has to say again, because it replaces everything."""
+
+
+class State(StrEnum):
+    """Where a notification stands."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+
+
+@app.command(name="list", alias="ls")
+def list_webhooks(
+    *,
+    app: Application | None = None,
+    runtime: Runtime | None = None,
+    output: Output = Format.TABLE,
+    where: Where = HERE,
+) -> None:
+    """List the webhooks of an application or a runtime, or of all of them.
+
+    For example:
+
+        compass webhook list
+        compass webhook list --app billing -o json
+
+    Exit codes: 0 listed, 4 there is no such application or runtime.
+
+    Parameters
+    ----------
+    app
+        The name or id of an application.
+    runtime
+        The name or id of a runtime.
+    """
+    with speaking(where) as plane:
+        show(_all(plane, application=app, runtime=runtime), output, COLUMNS)
+
+
+@app.command
+def get(webhook: str, *, output: Output = Format.TABLE, where: Where = HERE) -> None:
+    """Show one webhook.
+
+    For example:
+
+        compass webhook get 7f0c…
+
+    Exit codes: 0 shown, 4 there is none.
+
+    Parameters
+    ----------
+    webhook
+        The webhook's id, or the beginning of it.
+    """
+    with speaking(where) as plane:
+        detail(_one(plane, webhook), output, _DETAILS)
+
+
+@app.command
+def create(
+    url: str | None = None,
+    *,
+    app: Application | None = None,
+    runtime: Runtime | None = None,
+    template: Template | None = None,
+    type_: Annotated[str, Parameter(name="--type")] = "CONFIGURATION_CHANGED",
+    mode: str | None = None,
+    file: Annotated[Path | None, Parameter(alias="-f", allow_leading_hyphen=True)] = None,
+    dry_run: DryRun = False,
+    output: Output = Format.TABLE,
+    where: Where = HERE,
+) -> None:
+    """Add a webhook to an application, a runtime or an application template, and print its id.
+
+    For example:
+
+        compass webhook create https://billing.example/compass --app billing
+        compass webhook create --app billing -f webhook.yaml
+
+    The secret of its signatures is in the answer: -o jsonpath=.signingSecret.
+
+    Exit codes: 0 added, 2 not exactly one owner, 4 there is no such owner, 1 refused otherwise.
+
+    Parameters
+    ----------
+    url
+        Where it is told; http or https.
+    app
+        The name or id of the application that it belongs to.
+    runtime
+        The name or id of the runtime that it belongs to.
+    template
+        The name or id of the application template that it belongs to.
+    type_
+        What it is told of: CONFIGURATION_CHANGED, APPLICATION_TENANT_MAPPING and others.
+    mode
+        SYNC, ASYNC or ASYNC_CALLBACK.
+    file
+        YAML or JSON with the members of the API's `WebhookInput`, templates and credentials among them.
+    """
+    if sum(owner is not None for owner in (app, runtime, template)) != 1:
+        raise CommandFailed("name one owner", exit_code=Exit.USAGE, hint="--app, --runtime or --template")
+    new = {"type": type_, **_read(file), **given(url=url, mode=mode)}
+    with speaking(where, dry_run=dry_run) as plane:
+        owner = {
+            "application": app and find.id_of(plane, find.APPLICATION, app),
+            "runtime": runtime and find.id_of(plane, find.RUNTIME, runtime),
+            "template": template and find.id_of(plane, find.TEMPLATE, template),
+        }
+        made = plane.change("AddWebhook", {**owner, "in": new})
+    done(f"webhook for {made['url'] or 'a template'} added")
+    if output is Format.TABLE:
+        emit(made["id"])
+    else:
+        detail(made, output, COLUMNS)
+
+
+@app.command
+def edit(
+    webhook: str,
+    *,
+    url: str | None = None,
+    mode: str | None = None,
+    file: Annotated[Path | None, Parameter(alias="-f", allow_leading_hyphen=True)] = None,
+    dry_run: DryRun = False,
+    where: Where = HERE,
+) -> None:
+    """Change a webhook; what is not given stays, except for credentials, which have to be in the file again.
+
+    For example:
+
+        compass webhook edit 7f0c… --url https://billing.example/v2
+
+    What waits for a plain URL is sent to the new one at once.
+
+    Exit codes: 0 changed, 2 nothing was given, 4 there is none, 1 refused otherwise.
+
+    Parameters
+    ----------
+    webhook
+        The webhook's id, or the beginning of it.
+    url
+        Where it is told.
+    mode
+        SYNC, ASYNC or ASYNC_CALLBACK.
+    file
+        YAML or JSON with members of the API's `WebhookInput`.
+    """
+    changes = {**_read(file), **given(url=url, mode=mode)}
+    if not changes:
+        raise CommandFailed("nothing to change was given", exit_code=Exit.USAGE, hint="compass webhook edit --help")
+    with speaking(where, dry_run=dry_run) as plane:
+        found = _one(plane, webhook)
+        kept = {member: found[member] for member in KEPT if found[member] is not None}
+        plane.change("UpdateWebhook", {"id": found["id"], "in": {**kept, **changes}})
+    done(f"webhook {found['id']} changed")
+
+
+@app.command
+def delete(webhook: str, *, yes: Yes = False, dry_run: DryRun = False, where: Where = HERE) -> None:
+    """Remove a webhook. What it was still to be told is cancelled.
+
+    For example:
+
+        compass webhook delete 7f0c… --yes
+
+    Exit codes: 0 removed, 2 there is no terminal to ask at, 4 there is none.
+
+    Parameters
+    ----------
+    webhook
+        The webhook's id, or the beginning of it.
+    """
+    with speaking(where, dry_run=dry_run) as plane:
+        found = _one(plane, webhook)
+        if not dry_run:
+            waiting = plane.all("WebhookDeliveries", {"webhook": found["id"], "state": "PENDING"})
+            effects = [f"{len(waiting)} notifications that wait are cancelled"] if waiting else []
+            confirm(f"Delete webhook {found['url'] or found['id']} of {found['owner']}", effects, yes=yes)
+        plane.change("DeleteWebhook", {"id": found["id"]})
+    done(f"webhook {found['id']} deleted")
+
+
+@app.command
+def deliveries(
+    webhook: str | None = None,
+    *,
+    state: State | None = None,
+    limit: Limit = 100,
+    output: Output = Format.TABLE,
+    where: Where = HERE,
+) -> None:
+    """List what webhooks were or are to be told, newest first, with every attempt.
+
+    For example:
+
+        compass webhook deliveries --state dead
+        compass webhook deliveries 7f0c… -o json
+
+    Exit codes: 0 listed, 4 there is no such webhook.
+
+    Parameters
+    ----------
+    webhook
+        The id of a webhook, or the beginning of it; all webhooks unless given.
+    state
+        Only those that stand there.
+    """
+    with speaking(where) as plane:
+        chosen = _one(plane, webhook)["id"] if webhook is not None else None
+        wanted = {"webhook": chosen, "state": state and state.name}
+        show(plane.all("WebhookDeliveries", wanted, limit=limit), output, _DELIVERIES)
+
+
+@app.command
+def resend(delivery: str, *, dry_run: DryRun = False, where: Where = HERE) -> None:
+    """Try a notification again that was given up.
+
+    For example:
+
+        compass webhook resend 41cd…
+
+    Exit codes: 0 it is tried again, 4 there is none, 1 a later one about the same object arrived.
+
+    Parameters
+    ----------
+    delivery
+        The notification's id.
+    """
+    with speaking(where, dry_run=dry_run) as plane:
+        plane.change("ResendWebhookDelivery", {"id": delivery})
+    done(f"notification {delivery} is tried again")
+
+
+@app.command
+def recover(webhook: str, *, since: str = "2d", dry_run: DryRun = False, where: Where = HERE) -> None:
+    """Try again what was given up for a webhook, but what is outdated, and print how many that are.
+
+    For example:
+
+        compass webhook recover 7f0c… --since 6h
+        compass webhook recover 7f0c… --since 2026-11-23T08:00:00Z
+
+    Exit codes: 0 they are tried again, 2 `since` is no time, 4 there is no such webhook.
+
+    Parameters
+    ----------
+    webhook
+        The webhook's id, or the beginning of it.
+    since
+        A time in RFC 3339, or how long ago: 30m, 6h, 2d.
+    """
+    with speaking(where, dry_run=dry_run) as plane:
+        found = _one(plane, webhook)
+        count = plane.change("RecoverWebhookDeliveries", {"webhook": found["id"], "since": _time(since)})
+    emit(str(count))
+    say(f"{count} notifications are tried again")
+
+
+def owned(row: Json, kind: str) -> list[Json]:
+    """The webhooks of an application or runtime that are its own, not its template's, with `owner` beside them."""
+    key = f"{kind}ID"
+    return [
+        {**webhook, "owner": f"{kind} {row['name']}"} for webhook in row["webhooks"] or [] if webhook[key] == row["id"]
+    ]
+
+
+def _all(plane: Speaking, *, application: str | None = None, runtime: str | None = None) -> list[Json]:
+    found: list[Json] = []
+    if application is not None:
+        found += owned(_got(plane, "Application", find.APPLICATION, application), "application")
+    if runtime is not None:
+        found += owned(_got(plane, "Runtime", find.RUNTIME, runtime), "runtime")
+    if application is None and runtime is None:
+        for row in plane.all("ApplicationWebhooks"):
+            found += owned(row, "application")
+        for row in plane.all("RuntimeWebhooks"):
+            found += owned(row, "runtime")
+    return found
+
+
+def _got(plane: Speaking, document: str, kind: find.Kind, name: str) -> Json:
+    found: Json | None = plane.ask(document, {"id": find.id_of(plane, kind, name)})
+    if found is None:
+        raise CommandFailed(f"there is no {kind.word} {name!r}", exit_code=Exit.NOT_FOUND, hint=kind.listing)
+    return found
+
+
+def _one(plane: Speaking, beginning: str) -> Json:
+    found = [each for each in _all(plane) if each["id"].startswith(beginning.rstrip("…"))]
+    if len(found) == 1:
+        return found[0]
+    problem = f"{len(found)} webhooks begin with" if found else "there is no webhook"
+    code = Exit.CONFLICT if found else Exit.NOT_FOUND
+    raise CommandFailed(f"{problem} {beginning!r}", exit_code=code, hint="compass webhook list shows what there is")
+
+
+def _read(file: Path | None) -> Json:
+    if file is None:
+        return {}
+    import yaml
+
+    try:
+        read = yaml.safe_load(read_text(file))
+    except yaml.YAMLError as problem:
+        raise CommandFailed(f"{file} is no YAML: {problem}", exit_code=Exit.USAGE) from None
+    if not isinstance(read, dict):
+        raise CommandFailed(f"{file} is no object", exit_code=Exit.USAGE)
+    return read
+
+
+def _time(text: str) -> str:
+    units = {"m": "minutes", "h": "hours", "d": "days"}
+    if text[:-1].isdigit() and text[-1:] in units:
+        return (datetime.now(UTC) - timedelta(**{units[text[-1]]: int(text[:-1])})).strftime("%Y-%m-%dT%H:%M:%SZ")
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except ValueError:
+        message = f"--since {text!r} is no time"
+        raise CommandFailed(message, exit_code=Exit.USAGE, hint="2026-11-23T08:00:00Z, 30m, 6h or 2d") from None

@@ -1,0 +1,22 @@
+"""`compass bundle` against a real plane."""
+
+import pytest
+
+from tests.cli.conftest import Cli
+
+
+@pytest.mark.usefixtures("tenant")
+def test_a_bundle_is_added_listed_and_deleted_with_what_is_in_it(cli: Cli) -> None:
+    cli("app", "create", "shop")
+    cli("bundle", "create", "orders", "--app", "shop", "--description", "all of it")
+    cli("api", "add", "v1", "--app", "shop", "--bundle", "orders", "--url", "https://a.example")
+
+    header, line = cli("bundle", "list", "shop").out.splitlines()
+    assert header.split() == ["NAME", "APIS", "EVENTS", "DOCUMENTS", "ID"]
+    assert line.split()[:4] == ["orders", "1", "0", "0"]
+    assert cli("bundle", "get", "orders", "--app", "shop", "-o", "jsonpath=.description").out == "all of it\n"
+    assert cli("bundle", "list", "00000000-0000-4000-8000-000000000000").code == 4
+
+    assert cli("bundle", "delete", "orders", "--app", "shop").code == 2
+    assert cli("bundle", "delete", "orders", "--app", "shop", "--yes").code == 0
+    assert cli("api", "list", "shop", "-o", "json").json == []

@@ -1,0 +1,44 @@
+"""Completion: scripts that a shell takes, and live names."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Answering, Cli
+
+SHELLS = ["bash", "zsh", "fish"] if os.environ.get("COMPASS_PROOF") else ["bash"]
+"""Writing each script takes a second or two."""
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_script_names_commands_and_is_accepted_by_the_shell(shell: str, cli: Cli, home: Path) -> None:
+    script = cli("completion", shell).out
+
+    assert "from-template" in script
+    if shell == "bash":
+        assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+
+
+def test_names_of_objects_are_suggested_and_kept_for_a_moment(cli: Cli, tenant: str, home: Path) -> None:
+    cli("app", "create", "shop-crm")
+    cli("app", "create", "billing")
+
+    assert cli("__complete", "app", "get", "s").out.split()[1:] == ["shop-crm"]
+
+    (kept,) = (home / ".cache/compass").glob("*.json")
+    assert kept.stat().st_mode & 0o77 == 0
+    before = time.time()
+    cli("app", "create", "sales")
+    if time.time() - before < 4:  # the first answer is still kept
+        assert cli("__complete", "app", "get", "s").out.split()[1:] == ["shop-crm"]
+    kept.unlink()
+    assert sorted(cli("__complete", "app", "get", "s").out.split()[1:]) == ["sales", "shop-crm"]
+
+
+def test_a_plane_that_does_not_answer_suggests_nothing_and_says_nothing(cli: Cli, plane: Answering) -> None:
+    ended = cli("__complete", "app", "get", "")
+
+    assert (ended.code, ended.out.split(), ended.err) == (0, ["begin"], "")

@@ -1,0 +1,42 @@
+"""Waiting: a living line on a terminal, quiet lines elsewhere, and an end."""
+
+from datetime import timedelta
+
+import pytest
+
+from compass.cli.failures import CommandFailed, Exit
+from compass.cli.waiting import Progress, until
+from tests.cli.test_output import Terminal
+
+
+def test_without_a_terminal_each_step_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    looks = iter([False, False, True])
+
+    def look(shown: Progress) -> bool:
+        shown.step("half of it")
+        return next(looks)
+
+    until("the end", look, timeout=timedelta(seconds=60))
+
+    assert capsys.readouterr().err == "waiting for the end, at most 60 s\n✓ half of it\n"
+
+
+def test_the_end_of_the_time_has_its_exit_code_and_hint() -> None:
+    with pytest.raises(CommandFailed, match="waited 0 s for the end in vain") as refused:
+        until("the end", lambda _: False, timeout=timedelta(0), hint="look there")
+
+    assert (refused.value.exit_code, refused.value.hint) == (Exit.WAITED_TOO_LONG, "look there")
+
+
+def test_on_a_terminal_the_line_lives_and_is_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    looks = iter([False, True])
+
+    until("a\x1b[2Jb", lambda _: next(looks), timeout=timedelta(seconds=61))
+
+    shown = terminal.getvalue()
+    assert "waiting for a [2Jb … 1:0" in shown
+    assert "\x1b[2J" not in shown
+    assert shown.endswith("\r\x1b[K")
+    assert "\n" not in shown
