@@ -8,6 +8,7 @@ import random
 import time
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -45,7 +46,7 @@ def table_of_cuts(moments: random.Random) -> list[Table]:
 
 @pytest.mark.timeout(1800)
 async def test_whatever_answer_is_lost_every_client_ends_with_one_certificate(
-    tmp_path: Path, shared_dsn: str, moments: random.Random, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shared_dsn: str, moments: random.Random, monkeypatch: pytest.MonkeyPatch, record_property: Any
 ) -> None:
     monkeypatch.setattr(pair, "_ASK_AGAIN_AFTER", (0.0, 0.01, 0.05))
     began, cuts = time.monotonic(), table_of_cuts(moments)
@@ -88,5 +89,6 @@ async def test_whatever_answer_is_lost_every_client_ends_with_one_certificate(
         async with paired[-1].plane(plane.trust) as speaking:
             assert (await speaking.ask(Endpoint.DIRECTOR, "{ viewer { type } }"))["viewer"]["type"] == "APPLICATION"
         assert "Traceback" not in plane.log, plane.log
+    record_property("cases", made)
     took = time.monotonic() - began
     print(f"{made} cuts, {len(paired)} clients, {len(known)} certificates, 0 failures, {took:.0f} s")  # noqa: T201
