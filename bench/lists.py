@@ -133,6 +133,23 @@ LISTS: Final = (
             SELECT md5('tenant 1')::uuid, md5('webhook 1')::uuid, n::text, 'webhook', 'POST', 'https://example.com', '{}', '{}', '{}', 'DELIVERED', NULL, now() FROM generate_series(1, %(rows)s::int) n""",
         ),
     ),
+    List(
+        "pairings",
+        (
+            """INSERT INTO system_auth (id, tenant_id, application_id)
+            SELECT md5('client ' || n)::uuid, md5('tenant 1')::uuid, md5('application 1 ' || n)::uuid FROM generate_series(1, %(rows)s::int) n""",
+            """INSERT INTO one_time_token (digest, system_auth_id, purpose, created_at, expires_at)
+            SELECT sha256(n::text::bytea), md5('client ' || n)::uuid, 'application', now(), now() + '1 hour' FROM generate_series(1, %(rows)s::int) n""",
+        ),
+        node="clientID",
+    ),
+    List(
+        "auditRecords",
+        (
+            """INSERT INTO audit_record (id, tenant_id, body, mac)
+            SELECT gen_random_uuid(), md5('tenant 1')::uuid, '{"operation": "registerApplication"}', sha256('') FROM generate_series(1, %(rows)s::int) n""",
+        ),
+    ),
 )
 """Those that have pages and rows of their own: the others have a fixed number of rows, or none ever."""
 

@@ -422,6 +422,9 @@ def command_line() -> str:
     started_as = sys.argv
     # Cyclopts shows the program that it runs in, unless that is called like the documented one.
     sys.argv = ["compass"]
+    for name in app:
+        # What all commands inherit, as their help shows it; the pages are made without looking that far up.
+        app[name].default_parameter = app.default_parameter
     try:
         text = app.generate_docs(output_format="markdown", heading_level=2)
     finally:

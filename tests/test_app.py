@@ -29,6 +29,7 @@ from compass.connector import use
 from compass.postgres.embedded import FolderNotWritable, PostgresFailed, running
 from compass.postgres.migrate import MIGRATIONS, migrate, needed, pending
 from compass.postgres.pool import Database
+from compass.postgres.row_security import Unprotected
 from compass.settings import (
     DatabaseSettings,
     LandscapeSettings,
@@ -685,7 +686,7 @@ async def test_what_goes_wrong_while_it_is_up_is_raised_as_itself(dsn: str, tmp_
 
 
 async def test_the_tables_of_an_external_database_are_left_to_its_operator(empty_dsn: str, tmp_path: Path) -> None:
-    with pytest.raises(asyncpg.UndefinedTableError):
+    with pytest.raises(Unprotected, match="run compass migrate"):
         async with plane(settings(tmp_path, empty_dsn)):
             pytest.fail("it came up")
 

@@ -25,9 +25,11 @@ from compass.access.caller import Caller, Consumer, Flow
 from compass.access.scopes import BY_CONSUMER
 from compass.api.request import Endpoint
 from compass.app import director_surface
+from compass.audit.keys import Keys
+from compass.audit.record import Log
 from compass.ids import TenantId
 from compass.outbound.door import Door, DoorSettings
-from compass.postgres.pool import Database, Tx
+from compass.postgres.pool import Confined, Database, Tx
 from compass.vault import Vault
 from tests.director.conftest import PARTS
 from tests.model.model import Tenant, World, cursor
@@ -247,9 +249,9 @@ class Counted(Database):
     statements = 0
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Tx]:
+    async def transaction(self, confined: Confined | None = None) -> AsyncIterator[Tx]:
         """As the plane's own, counted."""
-        async with super().transaction() as tx:
+        async with super().transaction(confined) as tx:
             yield _CountedTx(tx, self)
 
     async def read(self, sql: str, parameters: Sequence[Any], *, searches: bool = False) -> Any:
@@ -277,7 +279,9 @@ class Stage:
         self.database = await self._stack.enter_async_context(Counted.open(dsn))
         door = await self._stack.enter_async_context(Door(DoorSettings(allowed_networks=(ip_network("127.0.0.1/32"),))))
         vault = Vault.at(folder / "vault.keys")
-        self.offered = director_surface({**PARTS, Vault: vault, Door: door, Database: self.database})
+        async with self.database.transaction() as tx:
+            log = Log(await Keys.open(tx, vault))
+        self.offered = director_surface({**PARTS, Vault: vault, Door: door, Database: self.database, Log: log})
         self.endpoint = Endpoint(self.offered, self.database)
         async with self.database.transaction() as tx:
             tables = [row["name"] for row in await tx.rows(_TABLES)]
@@ -314,6 +318,14 @@ class Stage:
         """How many events the outbox holds."""
         return self.run(self._announced())
 
+    async def _recorded(self) -> int:
+        async with self.database.transaction() as tx:
+            return int(await tx.value("SELECT count(*) FROM audit_record"))
+
+    def recorded(self) -> int:
+        """How many records the audit log holds."""
+        return self.run(self._recorded())
+
     def answer(self, who: Who, text: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         """One request and its decoded answer."""
         # As over the wire: the Director remembers what it was given, and the model goes on changing what it gave.
@@ -344,6 +356,7 @@ class Play(RuleBasedStateMachine):
         self.stage.clear()
         self.world = World(self.stage.default_template)
         self.outbox = self.stage.announced()
+        self.records = self.stage.recorded()
         self.was_answered = False
         """Whether the last operation was not refused."""
         self.history: list[str] = []
@@ -401,11 +414,15 @@ class Play(RuleBasedStateMachine):
         Play.asked += 1
         Play.used[name] = Play.used.get(name, 0) + (refusal is None)
         self.history.append(f"{who}: {name} {_short(arguments)} -> {_short(answer)}")
-        most = 1 if name in self.stage.offered.queries else MOST_STATEMENTS.get(name, _FEW)
+        # One more writes the audit record.
+        most = 1 if name in self.stage.offered.queries else MOST_STATEMENTS.get(name, _FEW) + 1
         assert self.stage.statements <= most, (
             f"{name} took {self.stage.statements} statements, at most {most} are wanted"
         )
         before, self.outbox = self.outbox, self.stage.announced() if changes else self.outbox
+        records, self.records = self.records, self.stage.recorded() if changes else self.records
+        wanted = 1 if changes and refusal is None else 0
+        assert self.records - records == wanted, f"{name} left {self.records - records} audit records, not {wanted}"
         if refusal is not None:
             assert "errors" in answer, f"{name} must be refused: {refusal}; it answered {_short(answer)}"
             error = answer["errors"][0]

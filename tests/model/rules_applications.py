@@ -631,7 +631,7 @@ class ApplicationRules(Play):
         tenant = who.in_tenant()
         page([], arguments, largest=None)  # wrong arguments are refused first
         ours = self.world.runtimes.get(runtime)
-        if ours is None or not self.world.sees(tenant, ours):
+        if ours is None or not self.world.sees(tenant, ours) or who.runtime not in (None, runtime):
             raise invalid("runtime does not exist")
         rows = [
             {**self.world.application(who, one), "name": self.world.called(one.id, ours)}
