@@ -1,18 +1,15 @@
 """`compass app`: applications."""
 
-from typing import Annotated
-
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from compass.cli import find, labels
 from compass.cli.completion import Application, Template
 from compass.cli.confirm import Yes, confirm
-from compass.cli.connect import APPLICATION_SIDE, DEFAULT_TIMEOUT, Show, connect
+from compass.cli.connect import APPLICATION_SIDE, DEFAULT_TIMEOUT, HowShown, Show, connect
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.group import join
-from compass.cli.jsonpath import JsonPath
 from compass.cli.labels import NewLabels, Selector
-from compass.cli.output import Column, Format, Output, detail, done, emit, say, show
+from compass.cli.output import Column, Format, Output, detail, done, show, show_made
 from compass.cli.speaking import HERE, DryRun, Json, Limit, Where, given, speaking
 from compass.cli.waiting import Timeout, Wait
 
@@ -141,7 +138,7 @@ def create(
         made: Json = plane.change("RegisterApplication", {"in": new})
         done(f"application {name} created")
         join(plane, group, made["id"], "APPLICATION")
-    _made(made, output, hint=f"compass app connect {name}")
+    show_made(made, output, COLUMNS, next_command=f"compass app connect {name}")
 
 
 @app.command(name="from-template")
@@ -180,7 +177,7 @@ def from_template(
         new = given(id=found["id"], templateName=found["name"], labels=labels.new(label)) | {"values": values}
         made: Json = plane.change("RegisterApplicationFromTemplate", {"in": new})
     done(f"application {made['name']} created")
-    _made(made, output, hint=f"compass app connect {made['name']}")
+    show_made(made, output, COLUMNS, next_command=f"compass app connect {made['name']}")
 
 
 @app.command
@@ -325,7 +322,7 @@ def connect_application(
     *,
     wait: Wait = False,
     timeout: Timeout = DEFAULT_TIMEOUT,
-    show: Annotated[Show, Parameter(name="--show")] = Show.COMPASS,
+    show: HowShown = Show.COMPASS,
     output: Output = Format.TABLE,
     where: Where = HERE,
 ) -> None:
@@ -347,8 +344,6 @@ def connect_application(
     ----------
     name
         The application's name or id.
-    show
-        What the other side runs: compass, or curl with openssl where our command line is not at hand.
     """
     with speaking(where) as plane:
         found = find.one(plane, find.APPLICATION, name)
@@ -374,11 +369,3 @@ def _effects(found: Json) -> list[str]:
 
 def _names(page: Json | None) -> list[str]:
     return [each["name"] for each in (page or {}).get("data", [])]
-
-
-def _made(made: Json, output: Format | JsonPath, *, hint: str) -> None:
-    if output is Format.TABLE:
-        emit(made["id"])
-        say(f"→ {hint}")
-    else:
-        detail(made, output, COLUMNS)

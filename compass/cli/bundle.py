@@ -1,19 +1,17 @@
 """`compass bundle`: what an application offers together, under one set of credentials."""
 
-from typing import Annotated
-
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from compass.cli import find
-from compass.cli.completion import Application
+from compass.cli.completion import Application, Owner
 from compass.cli.confirm import Yes, confirm
 from compass.cli.failures import CommandFailed, Exit
-from compass.cli.output import Column, Format, Output, detail, done, emit, show
+from compass.cli.find import Name
+from compass.cli.output import Column, Format, Output, detail, done, show, show_made
 from compass.cli.speaking import HERE, DryRun, Json, Speaking, Where, given, speaking
 
 app = App(name="bundle", help="Bundles: APIs and events that are offered together.")
 
-Owner = Annotated[Application, Parameter(name="--app")]
 COLUMNS = (
     Column("name", "name"),
     Column("APIs", "apiDefinitions.totalCount"),
@@ -44,7 +42,7 @@ def list_bundles(app: Application, *, output: Output = Format.TABLE, where: Wher
 
 
 @app.command
-def get(name: str, *, app: Owner, output: Output = Format.TABLE, where: Where = HERE) -> None:
+def get(name: Name, *, app: Owner, output: Output = Format.TABLE, where: Where = HERE) -> None:
     """Show one bundle.
 
     For example:
@@ -52,13 +50,6 @@ def get(name: str, *, app: Owner, output: Output = Format.TABLE, where: Where = 
         compass bundle get orders --app shop-crm
 
     Exit codes: 0 shown, 4 there is none.
-
-    Parameters
-    ----------
-    name
-        Its name or id.
-    app
-        The application's name or id.
     """
     with speaking(where) as plane:
         detail(_one(plane, app, name), output, COLUMNS)
@@ -87,8 +78,6 @@ def create(
     ----------
     name
         1 to 100 printable ASCII characters.
-    app
-        The application's name or id.
     description
         What people read.
     """
@@ -96,14 +85,11 @@ def create(
         owner = find.id_of(plane, find.APPLICATION, app)
         made = plane.change("AddBundle", {"application": owner, "in": given(name=name, description=description)})
     done(f"bundle {name} added to {app}")
-    if output is Format.TABLE:
-        emit(made["id"])
-    else:
-        detail(made, output, COLUMNS)
+    show_made(made, output, COLUMNS)
 
 
 @app.command
-def delete(name: str, *, app: Owner, yes: Yes = False, dry_run: DryRun = False, where: Where = HERE) -> None:
+def delete(name: Name, *, app: Owner, yes: Yes = False, dry_run: DryRun = False, where: Where = HERE) -> None:
     """Remove a bundle with everything in it.
 
     For example:
@@ -111,13 +97,6 @@ def delete(name: str, *, app: Owner, yes: Yes = False, dry_run: DryRun = False, 
         compass bundle delete orders --app shop-crm --yes
 
     Exit codes: 0 removed, 2 there is no terminal to ask at, 4 there is none.
-
-    Parameters
-    ----------
-    name
-        Its name or id.
-    app
-        The application's name or id.
     """
     with speaking(where, dry_run=dry_run) as plane:
         found = _one(plane, app, name)

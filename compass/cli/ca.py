@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import App, Parameter
 
+from compass.cli import plane_database
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.output import Format, say, show
 from compass.cli.start import NO_FLAGS, PlaneFlags
@@ -15,8 +16,6 @@ from compass.settings import Settings
 if TYPE_CHECKING:
     from compass.connector.rotation import Standing
     from compass.postgres.pool import Database
-
-Result = TypeVar("Result")
 
 app = App(name="ca", help="Show and replace the certificate authority of a plane, while it is up.")
 
@@ -82,7 +81,7 @@ def status(*, flags: PlaneFlags = NO_FLAGS, output: Annotated[Format, Parameter(
     output
         table, json, yaml or name.
     """
-    now = asyncio.run(_opened(flags.settings(), _standing))
+    now = asyncio.run(_status(flags.settings()))
     show(
         [
             {
@@ -106,37 +105,36 @@ def status(*, flags: PlaneFlags = NO_FLAGS, output: Annotated[Format, Parameter(
     return Exit.DEGRADED if ending or behind else Exit.OK
 
 
+async def _status(settings: Settings) -> "Standing":
+    async with plane_database.opened(settings) as database:
+        return await _standing(database)
+
+
 async def _rotate(settings: Settings, phase: Phase, *, force: bool) -> "Standing":
     from compass.audit.keys import Keys
     from compass.audit.record import IF_CHANGED, Log
     from compass.connector import rotation
-    from compass.vault import Vault
 
-    keys = settings.data_folder / "vault.keys"
-    if not keys.exists():  # they would be made, and could not open what the plane sealed
-        raise CommandFailed(f"there is no {keys}", hint="use the plane's own settings and data folder")
-    vault = Vault.at(keys)
+    vault = plane_database.vault(settings)
 
-    async def work(database: "Database") -> "Standing":
-        async def change(tx: Any) -> None:
-            match phase:
-                case Phase.PREPARE:
-                    await rotation.prepare(tx, vault, settings.authority)
-                case Phase.DISTRIBUTE:
-                    await rotation.distribute(tx)
-                case Phase.ACTIVATE:
-                    await rotation.activate(tx)
-                case Phase.RETIRE:
-                    await rotation.retire(tx, force=force)
-                case Phase.ABORT:
-                    await rotation.abort(tx)
-            log = Log(await Keys.open(tx, vault))
-            await log.record(tx, rotation.made(phase.value, force=force), statement=IF_CHANGED)
+    async def change(tx: Any) -> None:
+        match phase:
+            case Phase.PREPARE:
+                await rotation.prepare(tx, vault, settings.authority)
+            case Phase.DISTRIBUTE:
+                await rotation.distribute(tx)
+            case Phase.ACTIVATE:
+                await rotation.activate(tx)
+            case Phase.RETIRE:
+                await rotation.retire(tx, force=force)
+            case Phase.ABORT:
+                await rotation.abort(tx)
+        log = Log(await Keys.open(tx, vault))
+        await log.record(tx, rotation.made(phase.value, force=force), statement=IF_CHANGED)
 
+    async with plane_database.opened(settings) as database:
         await _followed(database, change)
         return await _all_following(database)
-
-    return await _opened(settings, work)
 
 
 async def _followed(database: "Database", change: Callable[[Any], Awaitable[None]]) -> None:
@@ -172,29 +170,3 @@ async def _standing(database: "Database") -> "Standing":
     from compass.connector.rotation import standing
 
     return await database.run(standing)
-
-
-async def _opened(settings: Settings, work: "Callable[[Database], Awaitable[Result]]") -> Result:
-    """Work on the plane's database, whether the plane is up or not. Raises CommandFailed."""
-    from compass.postgres import embedded
-
-    if settings.database.dsn is not None:
-        return await _migrated(settings.database.dsn, work)
-    folder = settings.data_folder / "postgres"
-    if not (folder / "data").exists():
-        raise CommandFailed(
-            f"there is no plane in {settings.data_folder}",
-            hint="--data-folder names another folder; COMPASS_DATABASE__DSN names a database",
-        )
-    async with embedded.reached(folder) as dsn:
-        return await _migrated(dsn, work)
-
-
-async def _migrated(dsn: str, work: "Callable[[Database], Awaitable[Result]]") -> Result:
-    from compass.postgres.migrate import pending
-    from compass.postgres.pool import Database
-
-    if missing := await pending(dsn):
-        raise CommandFailed(f"the database misses {len(missing)} migrations", hint="compass migrate applies them")
-    async with Database.open(dsn, connections=1) as database:
-        return await work(database)

@@ -59,6 +59,8 @@ def names(document: str) -> Callable[[Any], Iterable[str]]:
 
 
 Application = Annotated[str, Parameter(completer=names("ApplicationNames"))]
+Owner = Annotated[Application, Parameter(name="--app", help="The application's name or id.")]
+"""The application of the object that a command is about."""
 Runtime = Annotated[str, Parameter(completer=names("RuntimeNames"))]
 Group = Annotated[str, Parameter(completer=names("Groups"))]
 Template = Annotated[str, Parameter(completer=names("Templates"))]

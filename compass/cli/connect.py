@@ -4,7 +4,9 @@ import sys
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
+
+from cyclopts import Parameter
 
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.jsonpath import JsonPath
@@ -21,6 +23,16 @@ class Show(StrEnum):
 
     COMPASS = "compass"
     CURL = "curl"
+
+
+HowShown = Annotated[
+    Show,
+    Parameter(
+        name="--show",
+        help="What the other side runs: compass, or curl with openssl where our command line is not at hand.",
+    ),
+]
+"""The flag of the commands that hand out a token."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -11,37 +11,20 @@ from typing import Annotated, Any, Final
 from cyclopts import Parameter
 
 from compass.cli import find
+from compass.cli.confirm import confirm
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.output import Column, done, emit
 from compass.cli.secret_input import read_text
 from compass.cli.speaking import Json, Speaking, given
 
 SpecFile = Annotated[Path | None, Parameter(name="--spec", alias="-f", allow_leading_hyphen=True)]
+Bundle = Annotated[str | None, Parameter(help="A bundle of the application, by name or id; in no bundle unless given.")]
+Description = Annotated[str | None, Parameter(help="What people read.")]
+Version = Annotated[str | None, Parameter(help="A semantic version, such as 1.2.3.")]
+Group = Annotated[str | None, Parameter(help="What it is sorted by.")]
 
 _FORMATS: Final = {".json": "JSON", ".yaml": "YAML", ".yml": "YAML", ".xml": "XML", ".edmx": "XML"}
 _METHODS: Final = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One of the two kinds of definitions, by the documents that speak of it."""
-
-    word: str
-    member: str
-    """Of `Application` and of `Bundle`."""
-    listing: str
-    document: str
-    """What the names of its documents end with."""
-    type: str
-    """Of its specifications, unless they are XML."""
-    unit: str
-    """What is counted in a specification."""
-
-
-API: Final = Kind("API", "apiDefinition", "Apis", "Api", "OPEN_API", "operations")
-EVENT: Final = Kind(
-    "event definition", "eventDefinition", "EventDefinitions", "EventDefinition", "ASYNC_API", "channels"
-)
 
 COLUMNS: Final = (
     Column("name", "name"),
@@ -61,6 +44,79 @@ DETAILS: Final = (
 )
 
 
+def _operations(document: Json) -> int:
+    """Of an OpenAPI document."""
+    paths = document.get("paths")
+    items = paths.values() if isinstance(paths, dict) else ()
+    return sum(method in _METHODS for item in items if isinstance(item, dict) for method in item)
+
+
+def _channels(document: Json) -> int:
+    """Of an AsyncAPI document."""
+    channels = document.get("channels")
+    return len(channels) if isinstance(channels, dict) else 0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One of the two kinds of definitions: what it is called, and where."""
+
+    word: str
+    command: str
+    member: str
+    """Of `Application` and of `Bundle`."""
+    listing: str
+    """The document that lists them."""
+    document: str
+    """What the names of its other documents end with."""
+    columns: Sequence[Column]
+    """Of its list."""
+    type: str
+    """Of its specifications, unless they are XML."""
+    xml_type: str
+    unit: str
+    """What is counted in a specification."""
+    count: Callable[[Json], int]
+
+    def type_of(self, form: str) -> str:
+        """The type of a specification in that format."""
+        return self.xml_type if form == "XML" else self.type
+
+
+API: Final = Kind(
+    word="API",
+    command="compass api",
+    member="apiDefinition",
+    listing="Apis",
+    document="Api",
+    columns=COLUMNS,
+    type="OPEN_API",
+    xml_type="ODATA",
+    unit="operations",
+    count=_operations,
+)
+EVENT: Final = Kind(
+    word="event definition",
+    command="compass event",
+    member="eventDefinition",
+    listing="EventDefinitions",
+    document="EventDefinition",
+    columns=tuple(column for column in COLUMNS if column.title != "target"),
+    type="ASYNC_API",
+    xml_type="ASYNC_API",
+    unit="channels",
+    count=_channels,
+)
+
+
+def members(
+    *, name: str | None = None, description: str | None, group: str | None, version: str | None, url: str | None = None
+) -> Json:
+    """What was given of a definition, its specification aside, as an input object."""
+    whole = version and {"value": version}
+    return given(name=name, description=description, group=group, version=whole, targetURL=url)
+
+
 def listed(plane: Speaking, kind: Kind, application: str) -> list[Json]:
     """The definitions of an application, in bundles or not. Raises CommandFailed."""
     return plane.all(kind.listing, {"application": find.id_of(plane, find.APPLICATION, application)})
@@ -68,7 +124,7 @@ def listed(plane: Speaking, kind: Kind, application: str) -> list[Json]:
 
 def one(plane: Speaking, kind: Kind, application: str, name: str) -> Json:
     """A definition by name or id, as the list has it. Raises CommandFailed."""
-    named = find.Kind(kind.word, kind.listing, f"compass {_command(kind)} list --app {application}")
+    named = find.Kind(kind.word, kind.listing, f"{kind.command} list --app {application}")
     return find.pick(listed(plane, kind, application), named, name, field="id" if find.is_id(name) else "name")
 
 
@@ -78,6 +134,16 @@ def with_specification(plane: Speaking, kind: Kind, application: str, name: str)
     owner = find.id_of(plane, find.APPLICATION, application)
     answer = plane.ask(f"{kind.document}Specification", {"application": owner, "id": found["id"]})
     return {**found, **answer[kind.member]}
+
+
+def specification_text(plane: Speaking, kind: Kind, application: str, name: str) -> str:
+    """The text of its specification alone, without the last end of line. Raises CommandFailed when it has none."""
+    found = with_specification(plane, kind, application, name)
+    whole: str | None = (found["spec"] or {}).get("data")
+    if whole is None:
+        hint = f"{kind.command} update {name} --app {application} --spec FILE"
+        raise CommandFailed(f"{name} has no specification", exit_code=Exit.NOT_FOUND, hint=hint)
+    return whole.removesuffix("\n")
 
 
 def add(
@@ -99,6 +165,12 @@ def add(
     return made
 
 
+def require_changes(kind: Kind, changes: Json, *, file: Path | None, url: str | None) -> None:
+    """Raises CommandFailed when an update was given nothing to change."""
+    if not changes and file is None and url is None:
+        raise CommandFailed("nothing to change was given", exit_code=Exit.USAGE, hint=f"{kind.command} update --help")
+
+
 def update(
     plane: Speaking, kind: Kind, application: str, name: str, changes: Json, *, file: Path | None, url: str | None
 ) -> None:
@@ -117,11 +189,26 @@ def update(
     _fetched(made["spec"])
 
 
+def delete(plane: Speaking, kind: Kind, application: str, name: str, *, yes: bool) -> None:
+    """Remove a definition, after asking. Raises CommandFailed."""
+    found = one(plane, kind, application, name)
+    confirm(f"Delete {found['name']} of {application}", ["runtimes see it no more"], yes=yes)
+    plane.change(f"Delete{kind.document}", {"id": found["id"]})
+    done(f"{kind.word} {found['name']} deleted")
+
+
 def refetch(plane: Speaking, kind: Kind, application: str, name: str) -> None:
     """Fetch the specification of a definition again. Raises CommandFailed when that fails."""
     found = one(plane, kind, application, name)
     _fetched(plane.change(f"Refetch{kind.document}Specification", {"id": found["id"]}))
     done(f"{kind.word} {found['name']} fetched")
+
+
+def required(file: Path | None) -> Path:
+    """The file to compare with. Raises CommandFailed when there is none."""
+    if file is None:
+        raise CommandFailed("there is no file to compare with", exit_code=Exit.USAGE, hint="--spec FILE")
+    return file
 
 
 def differences(plane: Speaking, kind: Kind, application: str, name: str, file: Path) -> Exit:
@@ -140,17 +227,14 @@ def _specification(kind: Kind, file: Path | None, url: str | None) -> tuple[Json
         raise CommandFailed("--spec and --spec-url exclude each other", exit_code=Exit.USAGE)
     if url is not None:
         form = _FORMATS.get(Path(url.partition("?")[0]).suffix.lower(), "JSON")
-        return {"type": _type(kind, form), "format": form, "fetchRequest": {"url": url}}, ""
+        return {"type": kind.type_of(form), "format": form, "fetchRequest": {"url": url}}, ""
     if file is None:
         return None, ""
     text = read_text(file)
     form = _FORMATS.get(file.suffix.lower()) or _form_of(text)
-    count = _counted(kind, checked(text, form, str(file)))
-    return {"type": _type(kind, form), "format": form, "data": text}, f" ({count} {kind.unit})" if count else ""
-
-
-def _type(kind: Kind, form: str) -> str:
-    return "ODATA" if form == "XML" and kind is API else kind.type
+    document = checked(text, form, str(file))
+    count = kind.count(document) if isinstance(document, dict) else 0
+    return {"type": kind.type_of(form), "format": form, "data": text}, f" ({count} {kind.unit})" if count else ""
 
 
 def _form_of(text: str) -> str:
@@ -179,21 +263,6 @@ def checked(text: str, form: str, where: str) -> Any:
     return None
 
 
-def _counted(kind: Kind, document: Any) -> int:
-    """Operations of an OpenAPI document, channels of an AsyncAPI one."""
-    if not isinstance(document, dict):
-        return 0
-    if kind is EVENT:
-        channels = document.get("channels")
-        return len(channels) if isinstance(channels, dict) else 0
-    return len(list(_operations(document.get("paths"))))
-
-
-def _operations(paths: Any) -> Iterator[str]:
-    for path, item in paths.items() if isinstance(paths, dict) else ():
-        yield from (f"{method} {path}" for method in item if method in _METHODS) if isinstance(item, dict) else ()
-
-
 def _fetched(spec: Json | None) -> None:
     """Raises CommandFailed when the plane has tried to fetch the specification in vain."""
     request = (spec or {}).get("fetchRequest")
@@ -201,12 +270,3 @@ def _fetched(spec: Json | None) -> None:
         why = request["status"]["message"] or "without a reason"
         message = f"{request['url']} could not be fetched: {why}"
         raise CommandFailed(message, hint="the definition is there, without it; refetch tries again")
-
-
-def _command(kind: Kind) -> str:
-    return "api" if kind is API else "event"
-
-
-def columns(kind: Kind) -> Sequence[Column]:
-    """The columns of a list of that kind."""
-    return COLUMNS if kind is API else tuple(column for column in COLUMNS if column.title != "target")

@@ -1,20 +1,16 @@
 """`compass event`: event definitions of applications."""
 
-from typing import Annotated, Any
-
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from compass.cli import definition
-from compass.cli.completion import Application
-from compass.cli.confirm import Yes, confirm
-from compass.cli.definition import DETAILS, EVENT, SpecFile
-from compass.cli.failures import CommandFailed, Exit
-from compass.cli.output import Format, Output, detail, done, emit, show
-from compass.cli.speaking import HERE, DryRun, Where, given, speaking
+from compass.cli.completion import Application, Owner
+from compass.cli.confirm import Yes
+from compass.cli.definition import DETAILS, EVENT, Bundle, Description, Group, SpecFile, Version, members
+from compass.cli.find import Name
+from compass.cli.output import Format, Output, detail, emit, show, show_made
+from compass.cli.speaking import HERE, DryRun, Where, speaking
 
 app = App(name="event", help="Event definitions: what applications tell of.")
-
-Owner = Annotated[Application, Parameter(name="--app")]
 
 
 @app.command(name="list", alias="ls")
@@ -33,11 +29,11 @@ def list_events(app: Application, *, output: Output = Format.TABLE, where: Where
         The application's name or id.
     """
     with speaking(where) as plane:
-        show(definition.listed(plane, EVENT, app), output, definition.columns(EVENT))
+        show(definition.listed(plane, EVENT, app), output, EVENT.columns)
 
 
 @app.command
-def get(name: str, *, app: Owner, spec: bool = False, output: Output = Format.TABLE, where: Where = HERE) -> None:
+def get(name: Name, *, app: Owner, spec: bool = False, output: Output = Format.TABLE, where: Where = HERE) -> None:
     """Show one event definition, or its specification as it is.
 
     For example:
@@ -49,25 +45,14 @@ def get(name: str, *, app: Owner, spec: bool = False, output: Output = Format.TA
 
     Parameters
     ----------
-    name
-        Its name or id.
-    app
-        The application's name or id.
     spec
         Print the specification alone.
     """
     with speaking(where) as plane:
-        found = definition.with_specification(plane, EVENT, app, name)
-    if not spec:
-        detail(found, output, DETAILS)
-        return
-    text = (found["spec"] or {}).get("data")
-    if text is None:
-        message = f"{name} has no specification"
-        raise CommandFailed(
-            message, exit_code=Exit.NOT_FOUND, hint=f"compass event update {name} --app {app} --spec FILE"
-        )
-    emit(text.removesuffix("\n"))
+        if spec:
+            emit(definition.specification_text(plane, EVENT, app, name))
+        else:
+            detail(definition.with_specification(plane, EVENT, app, name), output, DETAILS)
 
 
 @app.command
@@ -77,10 +62,10 @@ def add(
     app: Owner,
     spec: SpecFile = None,
     spec_url: str | None = None,
-    bundle: str | None = None,
-    description: str | None = None,
-    version: str | None = None,
-    group: str | None = None,
+    bundle: Bundle = None,
+    description: Description = None,
+    version: Version = None,
+    group: Group = None,
     dry_run: DryRun = False,
     output: Output = Format.TABLE,
     where: Where = HERE,
@@ -98,40 +83,27 @@ def add(
     ----------
     name
         1 to 100 printable ASCII characters.
-    app
-        The application's name or id.
     spec
         A file with the specification; `-` reads standard input.
     spec_url
         From where the plane fetches the specification.
-    bundle
-        A bundle of the application, by name or id; in no bundle unless given.
-    description
-        What people read.
-    version
-        A semantic version, such as 1.2.3.
-    group
-        What it is sorted by.
     """
-    new = given(name=name, description=description, group=group, version=version and {"value": version})
+    new = members(name=name, description=description, group=group, version=version)
     with speaking(where, dry_run=dry_run) as plane:
         made = definition.add(plane, EVENT, app, new, bundle=bundle, file=spec, url=spec_url)
-    if output is Format.TABLE:
-        emit(made["id"])
-    else:
-        detail(made, output, DETAILS)
+    show_made(made, output, DETAILS)
 
 
 @app.command
 def update(
-    name: str,
+    name: Name,
     *,
     app: Owner,
     spec: SpecFile = None,
     spec_url: str | None = None,
-    description: str | None = None,
-    version: str | None = None,
-    group: str | None = None,
+    description: Description = None,
+    version: Version = None,
+    group: Group = None,
     dry_run: DryRun = False,
     where: Where = HERE,
 ) -> None:
@@ -145,30 +117,19 @@ def update(
 
     Parameters
     ----------
-    name
-        Its name or id.
-    app
-        The application's name or id.
     spec
         A file with the new specification; `-` reads standard input.
     spec_url
         From where the plane fetches the new specification.
-    description
-        What people read.
-    version
-        A semantic version, such as 1.2.3.
-    group
-        What it is sorted by.
     """
-    changes: dict[str, Any] = given(description=description, group=group, version=version and {"value": version})
-    if not changes and spec is None and spec_url is None:
-        raise CommandFailed("nothing to change was given", exit_code=Exit.USAGE, hint="compass event update --help")
+    changes = members(description=description, group=group, version=version)
+    definition.require_changes(EVENT, changes, file=spec, url=spec_url)
     with speaking(where, dry_run=dry_run) as plane:
         definition.update(plane, EVENT, app, name, changes, file=spec, url=spec_url)
 
 
 @app.command
-def delete(name: str, *, app: Owner, yes: Yes = False, dry_run: DryRun = False, where: Where = HERE) -> None:
+def delete(name: Name, *, app: Owner, yes: Yes = False, dry_run: DryRun = False, where: Where = HERE) -> None:
     """Remove an event definition. Runtimes see it no more.
 
     For example:
@@ -176,24 +137,13 @@ def delete(name: str, *, app: Owner, yes: Yes = False, dry_run: DryRun = False, 
         compass event delete order-events --app shop-crm --yes
 
     Exit codes: 0 removed, 2 there is no terminal to ask at, 4 there is none.
-
-    Parameters
-    ----------
-    name
-        Its name or id.
-    app
-        The application's name or id.
     """
     with speaking(where, dry_run=dry_run) as plane:
-        found = definition.one(plane, EVENT, app, name)
-        if not dry_run:
-            confirm(f"Delete {found['name']} of {app}", ["runtimes see it no more"], yes=yes)
-        plane.change("DeleteEventDefinition", {"id": found["id"]})
-    done(f"event definition {found['name']} deleted")
+        definition.delete(plane, EVENT, app, name, yes=yes or dry_run)
 
 
 @app.command
-def refetch(name: str, *, app: Owner, dry_run: DryRun = False, where: Where = HERE) -> None:
+def refetch(name: Name, *, app: Owner, dry_run: DryRun = False, where: Where = HERE) -> None:
     """Have the plane fetch the specification again. When that fails, the last good one stays.
 
     For example:
@@ -201,20 +151,13 @@ def refetch(name: str, *, app: Owner, dry_run: DryRun = False, where: Where = HE
         compass event refetch order-events --app shop-crm
 
     Exit codes: 0 fetched, 4 there is none, 1 it could not be fetched.
-
-    Parameters
-    ----------
-    name
-        Its name or id.
-    app
-        The application's name or id.
     """
     with speaking(where, dry_run=dry_run) as plane:
         definition.refetch(plane, EVENT, app, name)
 
 
 @app.command
-def diff(name: str, *, app: Owner, spec: SpecFile, where: Where = HERE) -> int:
+def diff(name: Name, *, app: Owner, spec: SpecFile, where: Where = HERE) -> int:
     """Print how a file differs from the specification that is there.
 
     For example:
@@ -225,14 +168,9 @@ def diff(name: str, *, app: Owner, spec: SpecFile, where: Where = HERE) -> int:
 
     Parameters
     ----------
-    name
-        Its name or id.
-    app
-        The application's name or id.
     spec
         A file with a specification; `-` reads standard input.
     """
-    if spec is None:
-        raise CommandFailed("there is no file to compare with", exit_code=Exit.USAGE, hint="--spec FILE")
+    file = definition.required(spec)
     with speaking(where) as plane:
-        return definition.differences(plane, EVENT, app, name, spec)
+        return definition.differences(plane, EVENT, app, name, file)

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from cyclopts import Parameter
 
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.speaking import Json, Speaking
@@ -11,6 +13,8 @@ from compass.cli.speaking import Json, Speaking
 _ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _ENOUGH: Final = 5000
 """Names that are looked through for what was meant."""
+
+Name = Annotated[str, Parameter(help="Its name or id.")]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from compass.cli import find
 from compass.cli.completion import Application, Group, Runtime
 from compass.cli.confirm import Yes, confirm
 from compass.cli.failures import CommandFailed, Exit, exit_of
-from compass.cli.output import Column, Format, Output, detail, done, emit, show
+from compass.cli.output import Column, Format, Output, detail, done, show, show_made
 from compass.cli.speaking import HERE, DryRun, Json, Limit, Speaking, Where, given, speaking
 from compass.cli.waiting import FIVE_MINUTES, Progress, Timeout, Wait, until
 
@@ -144,10 +144,7 @@ def create(
     with speaking(where, dry_run=dry_run) as plane:
         made = plane.change("CreateGroup", {"in": new})
     done(f"group {name} created")
-    if output is Format.TABLE:
-        emit(made["id"])
-    else:
-        detail(made, output, COLUMNS)
+    show_made(made, output, COLUMNS)
 
 
 @app.command

@@ -5,7 +5,7 @@ from cyclopts import App
 from compass.cli import find
 from compass.cli.completion import Integration
 from compass.cli.confirm import Yes, confirm
-from compass.cli.output import Column, Format, Output, detail, done, emit, say, show
+from compass.cli.output import Column, Format, Output, detail, done, say, show, show_made
 from compass.cli.speaking import HERE, DryRun, Where, given, speaking
 
 app = App(name="integration", help="Integration systems: programs that manage applications or runtimes.")
@@ -83,11 +83,7 @@ def create(
     with speaking(where, dry_run=dry_run) as plane:
         made = plane.change("RegisterIntegrationSystem", {"in": given(name=name, description=description)})
     done(f"integration system {name} added")
-    if output is Format.TABLE:
-        emit(made["id"])
-        say(f"→ compass integration credentials {name}")
-    else:
-        detail(made, output, COLUMNS)
+    show_made(made, output, COLUMNS, next_command=f"compass integration credentials {name}")
 
 
 @app.command

@@ -111,6 +111,18 @@ def detail(one: Mapping[str, Any], how: Format | JsonPath, columns: Sequence[Col
             _document(dict(one), how)
 
 
+def show_made(
+    made: Mapping[str, Any], how: Format | JsonPath, columns: Sequence[Column], *, next_command: str | None = None
+) -> None:
+    """Print what was made: its id and, for people, the command that comes next; in the other forms as `detail` does."""
+    if how is not Format.TABLE:
+        detail(made, how, columns)
+        return
+    emit(made["id"])
+    if next_command is not None:
+        say(f"→ {next_command}")
+
+
 def _document(document: Any, how: Format | JsonPath) -> None:
     if how is Format.JSON:
         emit(json.dumps(document, indent=2, ensure_ascii=False))

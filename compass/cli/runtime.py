@@ -1,18 +1,18 @@
 """`compass runtime`: runtimes, those that the Provisioner makes and others."""
 
 from datetime import timedelta
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from compass.cli import find, labels
 from compass.cli.completion import Runtime
 from compass.cli.confirm import Yes, confirm
-from compass.cli.connect import RUNTIME_SIDE, Show, connect
+from compass.cli.connect import RUNTIME_SIDE, HowShown, Show, connect
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.group import join
 from compass.cli.labels import NewLabels, Selector
-from compass.cli.output import Column, Format, Output, detail, done, emit, say, show
+from compass.cli.output import Column, Format, Output, detail, done, emit, say, show, show_made
 from compass.cli.speaking import HERE, DryRun, Json, Limit, Speaking, Where, given, speaking
 from compass.cli.waiting import FIVE_MINUTES, Progress, Timeout, Wait, until
 
@@ -133,11 +133,7 @@ def register(
         made = plane.change("RegisterRuntime", {"in": new})
         done(f"runtime {name} registered")
         join(plane, group, made["id"], "RUNTIME")
-    if output is Format.TABLE:
-        emit(made["id"])
-        say(f"→ compass runtime connect {name}")
-    else:
-        detail(made, output, COLUMNS)
+    show_made(made, output, COLUMNS, next_command=f"compass runtime connect {name}")
 
 
 @app.command(name="connect")
@@ -146,7 +142,7 @@ def connect_runtime(
     *,
     wait: Wait = False,
     timeout: Timeout = FIVE_MINUTES,
-    show: Annotated[Show, Parameter(name="--show")] = Show.COMPASS,
+    show: HowShown = Show.COMPASS,
     output: Output = Format.TABLE,
     where: Where = HERE,
 ) -> None:
@@ -165,8 +161,6 @@ def connect_runtime(
     ----------
     name
         The runtime's name or id.
-    show
-        What the other side runs: compass, or curl with openssl where our command line is not at hand.
     """
     with speaking(where) as plane:
         found = find.one(plane, find.RUNTIME, name)

@@ -11,7 +11,7 @@ from compass.cli.confirm import Yes, confirm
 from compass.cli.definition import checked
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.labels import Selector, filters, shown
-from compass.cli.output import Column, Format, Output, detail, done, emit, show
+from compass.cli.output import Column, Format, Output, detail, done, show, show_made
 from compass.cli.secret_input import read_text
 from compass.cli.speaking import HERE, DryRun, Json, Where, speaking
 
@@ -81,10 +81,7 @@ def create(*, file: File, dry_run: DryRun = False, output: Output = Format.TABLE
     with speaking(where, dry_run=dry_run) as plane:
         made = plane.change("CreateTemplate", {"in": new})
     done(f"template {made['name']} added")
-    if output is Format.TABLE:
-        emit(made["id"])
-    else:
-        detail(made, output, COLUMNS[:1] + COLUMNS[-1:])
+    show_made(made, output, COLUMNS[:1] + COLUMNS[-1:])
 
 
 @app.command

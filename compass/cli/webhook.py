@@ -11,7 +11,7 @@ from compass.cli import find
 from compass.cli.completion import Application, Runtime, Template
 from compass.cli.confirm import Yes, confirm
 from compass.cli.failures import CommandFailed, Exit
-from compass.cli.output import Column, Format, Output, detail, done, emit, say, show
+from compass.cli.output import Column, Format, Output, detail, done, emit, say, show, show_made
 from compass.cli.secret_input import read_text
 from compass.cli.speaking import HERE, DryRun, Json, Limit, Speaking, Where, given, speaking
 
@@ -163,10 +163,7 @@ def create(
         }
         made = plane.change("AddWebhook", {**owner, "in": new})
     done(f"webhook for {made['url'] or 'a template'} added")
-    if output is Format.TABLE:
-        emit(made["id"])
-    else:
-        detail(made, output, COLUMNS)
+    show_made(made, output, COLUMNS)
 
 
 @app.command

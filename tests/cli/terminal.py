@@ -57,7 +57,9 @@ class Session:
 def terminal(home: Path, *arguments: str) -> Iterator[Session]:
     """`compass` with these arguments on a terminal; killed afterwards, if it still runs."""
     keyboard, screen = pty.openpty()
-    program = "from compass.cli.main import main; main()"
+    # A terminal's processes heed Ctrl-C, also when whoever started these tests ignored it.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{heed}; from compass.cli.main import main; main()"
     environment = {
         "PATH": "/usr/bin:/bin",
         "PYTHONPATH": str(Path(__file__).parent.parent.parent),

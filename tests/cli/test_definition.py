@@ -1,4 +1,4 @@
-"""What is read of a specification before it is sent. Sending it: test_api.py, test_event.py."""
+"""What is read of a specification before it is sent, and what is refused. Sending it: test_api.py, test_event.py."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import pytest
 
 from compass.cli.definition import API, EVENT, Kind, _specification, checked
 from compass.cli.failures import CommandFailed, Exit
+from tests.cli.conftest import Cli
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,21 @@ def test_what_is_no_document_is_refused_with_its_place(form: str, text: str, pla
 
     assert refused.value.exit_code is Exit.USAGE
     assert str(refused.value).startswith(f"{place}: ")
+
+
+@pytest.mark.usefixtures("tenant")
+@pytest.mark.parametrize(("command", "more"), [("api", ("--url", "https://shop.example")), ("event", ())])
+def test_what_cannot_be_done_to_a_definition_is_told_with_the_command_that_helps(
+    command: str, more: tuple[str, ...], cli: Cli
+) -> None:
+    cli("app", "create", "shop")
+    cli(command, "add", "orders", "--app", "shop", *more)
+
+    nothing = cli(command, "update", "orders", "--app", "shop")
+    assert (nothing.code, f"compass {command} update --help" in nothing.err) == (2, True)
+    without = cli(command, "get", "orders", "--app", "shop", "--spec")
+    assert (without.code, without.out) == (4, "")
+    assert f"compass {command} update orders --app shop --spec FILE" in without.err
+    rehearsed = cli(command, "delete", "orders", "--app", "shop", "--dry-run")
+    assert (rehearsed.code, "would send Delete" in rehearsed.err) == (0, True)
+    assert cli(command, "list", "shop", "-o", "name").out == "orders\n"

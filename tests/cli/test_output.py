@@ -5,7 +5,7 @@ import io
 import pytest
 
 from compass.cli.jsonpath import JsonPath
-from compass.cli.output import Column, Format, coloured, detail, form, show
+from compass.cli.output import Column, Format, coloured, detail, form, show, show_made
 
 
 class Terminal(io.StringIO):
@@ -87,3 +87,16 @@ def test_an_unknown_form_is_refused_with_those_there_are() -> None:
 
     with pytest.raises(ValueError, match=r"'xml' is none of table, wide, json, yaml, name, csv, jsonpath=…"):
         form(None, [Token()])
+
+
+def test_of_what_was_made_people_get_the_id_and_the_next_command_and_programs_what_they_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made, columns = {"id": "1", "name": "shop"}, [Column("name", "name")]
+
+    show_made(made, Format.TABLE, columns, next_command="compass app connect shop")
+    assert capsys.readouterr() == ("1\n", "→ compass app connect shop\n")
+    show_made(made, Format.TABLE, columns)
+    assert capsys.readouterr() == ("1\n", "")
+    show_made(made, Format.NAME, columns, next_command="compass app connect shop")
+    assert capsys.readouterr() == ("shop\n", "")
