@@ -189,11 +189,11 @@ async def _browser(started: Started) -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def running_plane(
     cluster: "asyncpg.Connection[asyncpg.Record]", cluster_dsn: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Started]:
-    """A plane on a database of its own."""
+    """A plane on a database of its own. In this process, so not longer than these tests: others count statements."""
     await cluster.execute("CREATE DATABASE console TEMPLATE template STRATEGY file_copy")
     folder: Path = tmp_path_factory.mktemp("console")
     settings = Settings(
@@ -207,7 +207,7 @@ async def running_plane(
     await cluster.execute("DROP DATABASE console WITH (FORCE)")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def site(running_plane: Started) -> AsyncIterator[Site]:
     """A browser that is signed in."""
     secret = running_plane.admin_secret

@@ -170,15 +170,18 @@ async def test_a_used_token_is_refused_at_either_step_and_with_any_other_key(
         assert (stolen.status, stolen.body) == (200, {"errors": [TOKEN_REFUSED], "data": None})
 
     after = await tables.contents()
-    # That another key was shown is announced, once; nothing else changed.
-    assert {name for name in before if before[name] != after[name]} == {"one_time_token", "outbox_event"}
+    # That another key was shown is announced and recorded, once; nothing else changed.
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"one_time_token", "outbox_event", "audit_record"}
     told = "SELECT count(*) FROM outbox_event WHERE name = 'OneTimeTokenMisused'"
     assert await tables.value(told) == 1
-    # A client whose reply was lost asks again, and strands nowhere.
+    # A client whose reply was lost asks again, and strands nowhere. That it asked is recorded.
     await tables.settled()
     before = await tables.contents()
     assert (await agent.call(SIGN % agent.csr(subject), token=second)).data["result"] == signed
-    assert await tables.contents() == before
+    after = await tables.contents()
+    assert {name for name in before if before[name] != after[name]} == {"audit_record"}
+    assert len(after["audit_record"]) == len(before["audit_record"]) + 1
 
 
 async def test_the_token_may_come_in_the_query_of_the_url(
