@@ -189,7 +189,7 @@ async def _browser(started: Started) -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 async def running_plane(
     cluster: "asyncpg.Connection[asyncpg.Record]", cluster_dsn: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Started]:
@@ -207,7 +207,7 @@ async def running_plane(
     await cluster.execute("DROP DATABASE console WITH (FORCE)")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 async def site(running_plane: Started) -> AsyncIterator[Site]:
     """A browser that is signed in."""
     secret = running_plane.admin_secret
