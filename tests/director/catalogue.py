@@ -1,6 +1,6 @@
 """What the tests of the catalogue's nouns share: documents, and ways to an application with something to offer."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -105,16 +105,25 @@ def without(caller: Caller, scope: str) -> Caller:
 @contextmanager
 def counted(monkeypatch: Any) -> Iterator[list[str]]:
     """The SQL of every statement that is run in a transaction while the block runs."""
+    with monkeypatch.context() as patch:
+        yield _noted(patch, lambda sql: sql)
+
+
+def named(monkeypatch: Any) -> list[str]:
+    """The name of every statement that is run in a transaction from now on, until the test ends."""
+    return _noted(monkeypatch, lambda sql: sql.strip().splitlines()[0])
+
+
+def _noted(patch: Any, noted: Callable[[str], str]) -> list[str]:
     ran: list[str] = []
 
     def counting(original: Any) -> Any:
         async def run(self: Tx, sql: str, *arguments: Any, **parameters: Any) -> Any:
-            ran.append(sql)
+            ran.append(noted(sql))
             return await original(self, sql, *arguments, **parameters)
 
         return run
 
-    with monkeypatch.context() as patch:
-        for name in ("row", "rows", "value", "run", "read"):
-            patch.setattr(Tx, name, counting(getattr(Tx, name)))
-        yield ran
+    for name in ("row", "rows", "value", "run", "read"):
+        patch.setattr(Tx, name, counting(getattr(Tx, name)))
+    return ran

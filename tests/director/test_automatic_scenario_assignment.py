@@ -9,7 +9,7 @@ import pytest
 from compass.director import runtime as director_runtime
 from compass.director import tenant
 from compass.director.runtime import NewRuntime
-from compass.postgres.pool import Tx
+from tests.director.catalogue import named
 from tests.director.groups import (
     ASSIGN,
     CREATE_FORMATION,
@@ -855,15 +855,7 @@ async def test_the_number_of_statements_does_not_grow_with_the_subaccount(
         await runtime(director, f"r-{number}", caller=child)
         await context(director, await runtime(director, f"c-{number}", caller=child))
     await group(director, "g", applications=[await application(director, "app")])
-    counted: list[str] = []
-    for name in ("row", "rows", "value", "run", "read"):
-        original = getattr(Tx, name)
-
-        async def counting(self: Tx, text: str, *args: Any, _original: Any = original, **parameters: Any) -> Any:
-            counted.append(text.strip().splitlines()[0])
-            return await _original(self, text, *args, **parameters)
-
-        monkeypatch.setattr(Tx, name, counting)
+    counted = named(monkeypatch)
 
     await assign_subaccount(director, "g", "sub")
     assigning = [*counted]

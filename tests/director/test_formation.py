@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from compass.director.formation_template import DEFAULT
-from compass.postgres.pool import Tx
+from tests.director.catalogue import named
 from tests.director.groups import (
     ASSIGN,
     CREATE_FORMATION,
@@ -409,15 +409,7 @@ async def test_the_number_of_statements_does_not_grow_with_the_group(
     app = await application(director, "one")
     clusters = [await runtime(director, f"cluster-{number}") for number in range(size)]
     await group(director, "g", runtimes=clusters)
-    counted: list[str] = []
-    for name in ("row", "rows", "value", "run", "read"):
-        original = getattr(Tx, name)
-
-        async def counting(self: Tx, text: str, *args: Any, _original: Any = original, **parameters: Any) -> Any:
-            counted.append(text.strip().splitlines()[0])
-            return await _original(self, text, *args, **parameters)
-
-        monkeypatch.setattr(Tx, name, counting)
+    counted = named(monkeypatch)
 
     await assign(director, "g", application=app)
     assigning = [*counted]

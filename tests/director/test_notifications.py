@@ -25,6 +25,7 @@ from compass.outbox.append import append
 from compass.outbox.relay import Relay
 from compass.postgres.pool import Tx
 from tests.delivery.receiver import Call, Receiver, answer, hangs, receiving, takes_it
+from tests.director.catalogue import named
 from tests.director.groups import (
     DELETE_FORMATION,
     PLANE,
@@ -749,15 +750,7 @@ async def test_the_number_of_statements_of_a_reaction_does_not_grow_with_the_gro
     formation = await group(director, "g", applications=apps)
     await relayed(director)
     await assign(director, "g", runtime=cluster)
-    counted: list[str] = []
-    for name in ("row", "rows", "value", "run"):
-        original = getattr(Tx, name)
-
-        async def counting(self: Tx, text: str, *args: Any, _original: Any = original, **parameters: Any) -> Any:
-            counted.append(text.strip().splitlines()[0])
-            return await _original(self, text, *args, **parameters)
-
-        monkeypatch.setattr(Tx, name, counting)
+    counted = named(monkeypatch)
     relay_s = ["-- outbox.alone", "-- outbox.next"]
 
     await relayed(director)
@@ -1275,15 +1268,7 @@ async def test_the_number_of_statements_of_a_mapping_does_not_grow_with_the_grou
     last, _ = await mapped(director, receiver, "last")
     await relayed(director)
     before = await total(director)
-    counted: list[str] = []
-    for name in ("row", "rows", "value", "run"):
-        original = getattr(Tx, name)
-
-        async def counting(self: Tx, text: str, *args: Any, _original: Any = original, **parameters: Any) -> Any:
-            counted.append(text.strip().splitlines()[0])
-            return await _original(self, text, *args, **parameters)
-
-        monkeypatch.setattr(Tx, name, counting)
+    counted = named(monkeypatch)
     relay_s = ["-- outbox.alone", "-- outbox.next"]
 
     await assign(director, "g", application=last)
