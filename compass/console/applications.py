@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from compass.client.protocol import PlaneRefused
+from compass.console.groups import joining, leaving
 from compass.console.http import Answer
 from compass.console.page import PAGE_SIZE, Page
 from compass.console.plane import Gone
@@ -153,18 +154,6 @@ async def delete_label(visit: Visit) -> Answer:
     return visit.done(f"Label {visit.form('key')} is gone", f"/applications/{visit['id']}?tab=labels")
 
 
-async def join(visit: Visit) -> Answer:
-    """Add it to a group."""
-    await visit.ask("Assign", id=visit["id"], type="APPLICATION", group=visit.form("group"))
-    return visit.done(f"It is in {visit.form('group')} now", f"/applications/{visit['id']}?tab=groups")
-
-
-async def leave(visit: Visit) -> Answer:
-    """Take it out of a group."""
-    await visit.ask("Unassign", id=visit["id"], type="APPLICATION", group=visit.form("group"))
-    return visit.done(f"It leaves {visit.form('group')}", f"/applications/{visit['id']}?tab=groups")
-
-
 ROUTES: Final[Mapping[tuple[str, str], View]] = {
     ("GET", "/applications"): index,
     ("GET", "/applications/new"): new,
@@ -174,6 +163,6 @@ ROUTES: Final[Mapping[tuple[str, str], View]] = {
     ("POST", "/applications/{id}/unregister"): unregister,
     ("POST", "/applications/{id}/label"): set_label,
     ("POST", "/applications/{id}/unlabel"): delete_label,
-    ("POST", "/applications/{id}/join"): join,
-    ("POST", "/applications/{id}/leave"): leave,
+    ("POST", "/applications/{id}/join"): joining("/applications", "APPLICATION"),
+    ("POST", "/applications/{id}/leave"): leaving("/applications", "APPLICATION"),
 }

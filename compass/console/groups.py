@@ -113,6 +113,26 @@ async def delete(visit: Visit) -> Answer:
     return visit.done(f"{visit.form('group')} is gone", "/groups")
 
 
+def joining(path: str, kind: str) -> View:
+    """What adds to a group an object of this kind, whose page is below `path`."""
+
+    async def join(visit: Visit) -> Answer:
+        await visit.ask("Assign", id=visit["id"], type=kind, group=visit.form("group"))
+        return visit.done(f"It is in {visit.form('group')} now", f"{path}/{visit['id']}?tab=groups")
+
+    return join
+
+
+def leaving(path: str, kind: str) -> View:
+    """What takes it out of a group."""
+
+    async def leave(visit: Visit) -> Answer:
+        await visit.ask("Unassign", id=visit["id"], type=kind, group=visit.form("group"))
+        return visit.done(f"It leaves {visit.form('group')}", f"{path}/{visit['id']}?tab=groups")
+
+    return leave
+
+
 ROUTES: Final[Mapping[tuple[str, str], View]] = {
     ("GET", "/groups"): index,
     ("POST", "/groups"): create,

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from compass.client.protocol import PlaneRefused
 from compass.console.applications import label_value
+from compass.console.groups import joining, leaving
 from compass.console.http import Answer
 from compass.console.page import PAGE_SIZE, Page
 from compass.console.plane import Gone
@@ -170,18 +171,6 @@ async def delete_label(visit: Visit) -> Answer:
     return visit.done(f"Label {visit.form('key')} is gone", f"/runtimes/{visit['id']}?tab=labels")
 
 
-async def join(visit: Visit) -> Answer:
-    """Add it to a group."""
-    await visit.ask("Assign", id=visit["id"], type="RUNTIME", group=visit.form("group"))
-    return visit.done(f"It is in {visit.form('group')} now", f"/runtimes/{visit['id']}?tab=groups")
-
-
-async def leave(visit: Visit) -> Answer:
-    """Take it out of a group."""
-    await visit.ask("Unassign", id=visit["id"], type="RUNTIME", group=visit.form("group"))
-    return visit.done(f"It leaves {visit.form('group')}", f"/runtimes/{visit['id']}?tab=groups")
-
-
 ROUTES: Final[Mapping[tuple[str, str], View]] = {
     ("GET", "/runtimes"): index,
     ("GET", "/runtimes/new"): new,
@@ -191,6 +180,6 @@ ROUTES: Final[Mapping[tuple[str, str], View]] = {
     ("POST", "/runtimes/{id}/reconnect"): reconnect,
     ("POST", "/runtimes/{id}/label"): set_label,
     ("POST", "/runtimes/{id}/unlabel"): delete_label,
-    ("POST", "/runtimes/{id}/join"): join,
-    ("POST", "/runtimes/{id}/leave"): leave,
+    ("POST", "/runtimes/{id}/join"): joining("/runtimes", "RUNTIME"),
+    ("POST", "/runtimes/{id}/leave"): leaving("/runtimes", "RUNTIME"),
 }
