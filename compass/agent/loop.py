@@ -178,7 +178,7 @@ class Status:
 
     state: State = State.STARTING
     last_sync: datetime | None = None
-    """Start of the last pass."""
+    """Start of the last pass that ended, however it did."""
     last_success: datetime | None = None
     """Start of the last pass that ended `Synchronized`."""
     revision: int = 0
@@ -339,7 +339,7 @@ class Agent:
 
     async def once(self) -> Status:
         """One pass. Raises nothing; the status tells how far it came."""
-        self.status = replace(self.status, last_sync=self._clock())
+        begun = self._clock()
         stage = State.CONNECTION_FAILED
         try:
             told = Injected.read(self.folder)
@@ -357,11 +357,11 @@ class Agent:
             if reconciled.failed:
                 raise ApplicationsFailed(which="; ".join(f"{name}: {why}" for name, why in reconciled.failed.items()))
         except Exception as error:  # noqa: BLE001 - the edge of the process: whatever it is, the loop goes on
-            self._failed(stage, error)
+            self._failed(stage, error, begun)
         else:
             if self.status.state is not State.SYNCHRONIZED:
                 log.info("synchronized, revision %d", self.configuration.revision)
-            self._changed(state=State.SYNCHRONIZED, last_success=self.status.last_sync, error=None, trouble=None)
+            self._changed(state=State.SYNCHRONIZED, last_sync=begun, last_success=begun, error=None, trouble=None)
         return self.status
 
     async def _paired(self, told: Injected) -> Connection:
@@ -486,13 +486,13 @@ class Agent:
         file = self.folder / "plane_ca.pem"
         return Trust.to(file.read_text(encoding="ascii")) if file.exists() else Trust()
 
-    def _failed(self, stage: State, error: Exception) -> None:
+    def _failed(self, stage: State, error: Exception, begun: datetime) -> None:
         trouble = _trouble(error)
         if trouble is Trouble.LOCAL and not isinstance(error, CompassError | OSError):
             log.error("unexpected %s while %s", type(error).__name__, stage, exc_info=error)
         elif (stage, str(error)) != (self.status.state, self.status.error):
             log.warning("%s: %s", stage, error)
-        self._changed(state=stage, error=str(error) or type(error).__name__, trouble=trouble)
+        self._changed(state=stage, last_sync=begun, error=str(error) or type(error).__name__, trouble=trouble)
 
     def _changed(self, **facts: Any) -> None:
         changed = replace(self.status, **facts)
