@@ -265,10 +265,7 @@ class Compiler:
         where = " AND ".join([where, *(self._text(condition, parent, child, selected) for condition in filters)])
         order = self._text(page.order, parent, child, selected)
         first = (
-            self._parameter(
-                (selected, "first"),
-                self._checked(selected, lambda given: paging.size(given.get("first"), page.largest)),
-            )
+            self._said((selected, "first"), selected, lambda given: paging.size(given.get("first"), page.largest))
             + "::bigint"
         )
         last, offset = first, ""
@@ -298,11 +295,13 @@ class Compiler:
             none = f"SELECT FROM {source} WHERE {where} ORDER BY {order} LIMIT 0 * {first}{offset}"
             rows = f"SELECT count(*) FROM ({none}) none"
             keep, more = "", "false"
-        total = (
-            self._text(page.count, parent, child, selected)
-            if page.count and not filters
-            else f"(SELECT count(*) FROM {source} WHERE {where})"
-        )
+        if page.count and not filters:
+            total = self._text(page.count, parent, child, selected)
+        else:
+            total = f"(SELECT count(*) FROM {source} WHERE {where})"
+            if not offset and keep:
+                # The rows that were read anyway are all there are: most nested lists are short.
+                total = f"CASE WHEN {more} THEN {total} ELSE count(*) END"
         pairs = []
         for part in parts:
             match part.name:
@@ -341,12 +340,10 @@ class Compiler:
                     after = self._argument(page, "after")
                     pairs.append((below.key, "''" if page.lacks("after") else f"coalesce({after}::text, '')"))
                 case "endCursor":
-                    end = self._parameter(
+                    end = self._said(
                         (page, "end"),
-                        self._checked(
-                            page,
-                            lambda given: paging.cursor(paging.offset(given.get("after")) + (given.get("first") or 0)),
-                        ),
+                        page,
+                        lambda given: paging.cursor(paging.offset(given.get("after")) + (given.get("first") or 0)),
                     )
                     pairs.append((below.key, f"CASE WHEN {more} THEN {end}::text ELSE '' END"))
                 case "hasNextPage":
@@ -431,6 +428,18 @@ class Compiler:
                 raise AtPath(selected.path, error) from None
 
         return made_per_request
+
+    def _said(self, key: object, page: Selected, value: Callable[[Mapping[str, Any]], int | str]) -> str:
+        """What is made of the arguments of a page: in the text of the statement where it is always the same.
+
+        The planner then knows it, and it is not sent each time. Not so for pages further on: clients that write their
+        cursors into their documents would have every page planned.
+        """
+        parameter = self._checked(page, value)
+        if not page.fixed or page.given("after"):
+            return self._parameter(key, parameter)
+        made = value(page.arguments(None))
+        return str(made) if isinstance(made, int) else _quoted(made)
 
     def _parameter(self, key: object, value: Parameter) -> str:
         if key not in self._numbers:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from compass.reads.paging import cursor
 from tests.reads.conftest import OTHER, SCOPES, Shop, line_id, order_id
 
 NOBODY = "00000000-0000-0000-0000-0000000000ff"
@@ -154,6 +155,26 @@ async def test_a_page_of_which_no_row_is_selected_still_checks_its_arguments(sho
     path, code, _ = await shop.refusal("query ($n: Int) { orders(first: $n) { totalCount } }", n=201)
 
     assert (path, code) == (["orders"], 22)
+
+
+@pytest.mark.parametrize("first", ["1", "2", "3", "4", "$n"])
+@pytest.mark.parametrize(
+    "after", ["", ', after: ""', f', after: "{cursor(1)}"', f', after: "{cursor(9)}"', ", after: $a"]
+)
+async def test_a_total_is_of_all_pages_whichever_is_read(shop: Shop, first: str, after: str) -> None:
+    for lines in (0, 2, 3):
+        await shop.add(lines, lines=lines)
+    text = f"""
+    query ($n: Int = 2, $a: PageCursor) {{
+      ignored: order(id: "") {{ lines(first: $n, after: $a) {{ totalCount }} }}
+      orders {{ data {{ title lines(first: {first}{after}) {{ data {{ id }} pageInfo {{ hasNextPage }} totalCount }} }} }}
+    }}"""
+
+    for given in ({}, {"n": 3}, {"n": 1, "a": cursor(1)}):
+        seen = await shop.data(text, **given)
+
+        totals = {order["title"]: order["lines"]["totalCount"] for order in seen["orders"]["data"]}
+        assert totals == {"order 0": 0, "order 2": 2, "order 3": 3}
 
 
 async def test_pages_lead_from_one_to_the_next_and_end(shop: Shop) -> None:
