@@ -57,6 +57,7 @@ MOST_STATEMENTS: Final = {
     # Access to everything below moves along.
     "writeTenant": 10,
     "writeTenants": 10,
+    "updateTenant": 10,
     "deleteTenants": 12,
 }
 """Those that take more. A query takes one."""

@@ -276,14 +276,21 @@ def _named_for(world: World, application: Row, runtime: str) -> str:
     return name if application["system_number"] is None else f"{name}-{application['system_number']}"
 
 
+def _for_runtime(asking: Asking, runtime: str) -> list[Row]:
+    return [
+        {**row, "name": _named_for(asking.world, row, runtime)}
+        for row in _visible(asking, "application")
+        if _share_a_group(asking.world, row["id"], runtime)
+    ]
+
+
 @field("Query.applications")
 def applications(
     _row: Row, asking: Asking, first: int | None, after: str | None = None, filter: Any = None
 ) -> Row:  # the schema's name
+    if asking.caller.runtime is not None:
+        return page(_for_runtime(asking, asking.caller.runtime), first, after, largest=None)
     rows = _visible(asking, "application")
-    if asking.caller.consumer is Consumer.RUNTIME:
-        shared = [row for row in rows if _share_a_group(asking.world, row["id"], asking.caller.consumer_id)]
-        return page(shared, first, after)
     return page(_filtered(rows, asking, "application_label", "application_id", filter), first, after)
 
 
@@ -302,12 +309,7 @@ def applications_for_runtime(
     _row: Row, asking: Asking, runtimeID: str, first: int | None, after: str | None = None
 ) -> Row:  # the schema's name
     runtime = _see(asking, "runtime", runtimeID)
-    shared = [
-        {**row, "name": _named_for(asking.world, row, str(_id(runtimeID)))}
-        for row in _visible(asking, "application")
-        if _share_a_group(asking.world, row["id"], runtimeID)
-    ]
-    found = page(shared, first, after, largest=None)
+    found = page(_for_runtime(asking, str(_id(runtimeID))), first, after, largest=None)
     if runtime is None or asking.caller.runtime not in (None, runtime["id"]):
         raise Refusal(22)
     return found

@@ -284,7 +284,7 @@ class Generator:
             case "first" if type_name == "Query" and name == "healthChecks":
                 return chance.choice((1, 200)), None
             case "first":
-                if faulty and name in _UNCAPPED:
+                if faulty and (name in _UNCAPPED or (self._runtime and name == "applications")):
                     return chance.choice((0, -1, None)), 22
                 if faulty and name == "certificateSubjectMappings":
                     return chance.choice((0, 301, -5, None)), 22
