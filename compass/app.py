@@ -22,11 +22,12 @@ from cryptography import x509
 from compass.access import account
 from compass.access.authenticate import Authenticator, Identified
 from compass.access.caller import Caller, Consumer, Flow
+from compass.access.code_flow import CodeFlow
 from compass.access.external import External, Origin, authorities
 from compass.access.scopes import BY_CONSUMER
 from compass.access.sign_on import SignOn
 from compass.access.tokens import AccessTokens, Bearer
-from compass.api.http import App, Handler, Request, Response, Sent, events, graphql, lookup, metered, patch
+from compass.api.http import App, Handler, Request, Response, Sent, events, graphql, lookup, metered, patch, post
 from compass.api.oauth import Shown, token_endpoint
 from compass.api.quota import Kind, Quotas
 from compass.api.reception import Patience
@@ -63,6 +64,8 @@ from compass.director import (
     bundle_instance_auth,
     certificate_subject_mapping,
     change,
+    connection_status,
+    credential_request,
     document,
     event_definition,
     eventing,
@@ -72,21 +75,27 @@ from compass.director import (
     formation_constraint,
     formation_status,
     formation_template,
+    heartbeat,
     integration_dependency,
     integration_system,
     label,
     label_definition,
     not_offered,
+    offered_operation,
+    pair_resynchronization,
     pairing_state,
     runtime,
     runtime_context,
     spec,
+    spec_revision,
     system_auth,
+    system_status,
     tenant,
     tenant_access,
     viewer,
     webhook,
     webhook_delivery,
+    webhook_trial,
 )
 from compass.director import pairing as director_pairing
 from compass.director.formation_lifecycle import FormationLifecycle
@@ -125,12 +134,15 @@ DIRECTOR_NOUNS: Final = (
     integration_dependency,
     not_offered,
     application,
+    connection_status,
     application_merge,
     application_template,
     bundle,
     api_definition,
     event_definition,
     spec,
+    spec_revision,
+    offered_operation,
     fetch_request,
     document,
     bundle_instance_auth,
@@ -143,14 +155,18 @@ DIRECTOR_NOUNS: Final = (
     director_pairing,
     pairing_state,
     viewer,
+    system_status,
     formation_template,
     formation_constraint,
     formation,
     formation_assignment,
+    pair_resynchronization,
     automatic_scenario_assignment,
     eventing,
     webhook,
     webhook_delivery,
+    webhook_trial,
+    credential_request,
     audit_record,
 )
 PROVISIONER_NOUNS: Final = (provision, deprovision, reconnect, status, upgrade)
@@ -176,7 +192,7 @@ class Started:
     tenant: str
     """The external id of the tenant that every plane has."""
     admin_client_id: str
-    admin_secret: str | None
+    admin_secret: str | None = field(repr=False)
     """Only on the very first start; never to be had again."""
     database: str
     elapsed_seconds: float
@@ -293,9 +309,16 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
         following = [metered(quotas, who, Kind.STREAM) for who in (callers.person, callers.paired)]
         revoked = RevocationList(database, authority, revocations)
         handed_out = anchors.Anchors(database, authority)
+        beats = heartbeat.Heartbeats(settings.heartbeat)
         feed = Feed(database, address=change.Changes(database).address, ended=authenticator.ended)
         limit = settings.limits.max_request_bytes
-        console = Console(token_app, Facts(urls.token_port, lambda: _fingerprint(authority.root_pem)))
+        facts = Facts(
+            urls.token_port,
+            lambda: _fingerprint(authority.root_pem),
+            tenant=tenant.DEFAULT_EXTERNAL_ID,
+            provider=_provider(settings, door, sign_on, urls.token_port),
+        )
+        console = Console(token_app, facts)
         token_app.mount(CONSOLE, console)
         token_app.open(
             {
@@ -339,6 +362,7 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
                 "/oauth2/token": token_endpoint(authenticator, quotas, callers.shown),
                 "/healthz": _fixed(b"ok", "text/plain"),
                 anchors.PATH: _trust(handed_out),
+                heartbeat.PATH: post(_beating(beats, callers), max_body_bytes=heartbeat.MOST_BYTES),
                 **_status(database, log, paired),
                 **_last_operation(database, paired),
                 change.PATH: events(_followed(feed), following[1]),
@@ -356,7 +380,9 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
             lambda: _tidy(database, relay, log, settings),
             Sealer(database, log.keys, settings.data_folder).run,
             lambda: uses.run(database),
+            lambda: beats.run(database),
             lambda: _operations(database, steps, settings).run(asyncio.Event()),
+            offered_operation.Index(database, settings.definitions).run,
             supervision.Supervision(database, drivers).run,
             lambda: _wait(failed),
         )
@@ -378,6 +404,13 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
                 elapsed_seconds=0.0,
                 console_link=lambda: urls.token_port + console.link(_administrator(tokens), tenant.DEFAULT_EXTERNAL_ID),
             )
+
+
+def _provider(settings: Settings, door: Door, sign_on: SignOn, token_url: str) -> CodeFlow | None:
+    """Where people sign in at the console who have no link."""
+    if settings.oidc.client_id is None:
+        return None
+    return CodeFlow(settings.oidc, door, sign_on, redirect_uri=f"{token_url}{CONSOLE}/sign-in/callback")
 
 
 def _fingerprint(pem: str) -> str:
@@ -657,6 +690,18 @@ def _last_operation(database: Database, identify: Callable[[Request], Awaitable[
     """How far operations in the background are. Published at either path, as `_status`."""
     handler = lookup(application_operation.LastOperations(database).look_up, identify)
     return {f"{prefix}{application_operation.PATH}": handler for prefix in ("", "/director")}
+
+
+def _beating(beats: heartbeat.Heartbeats, callers: Callers) -> Callable[[Request, bytes], Mapping[str, Any]]:
+    """Heartbeats of whoever shows a certificate of ours. Whose it is, and whether it is revoked, writing finds out."""
+
+    def beat(request: Request, body: bytes) -> Mapping[str, Any]:
+        shown = callers.shown(request)
+        if not shown.common_name:
+            raise Unauthorized(reason="a client certificate of this plane is required")
+        return beats.note(shown.fingerprint, body)
+
+    return beat
 
 
 def _followed(feed: Feed) -> Callable[[Caller, str | None], AsyncGenerator[Sent | None, None]]:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from compass.errors import InvalidInput
+from compass.secret import Secret
 
 LONGEST_LABEL_KEY: Final = 256
 _UPPER_RUN: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -135,7 +136,8 @@ class _Shape:
     item: type | None
     """The dataclass of the value, or of the items of a list of them."""
     is_list: bool
-    enum: type[StrEnum] | None
+    made: type[StrEnum] | type[Secret] | None
+    """What the value is turned into."""
 
 
 @cache  # one entry per input dataclass of the program
@@ -150,17 +152,17 @@ def _shape(hint: Any) -> _Shape:
         hint = hint.__origin__
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         inner = [_shape(option) for option in typing.get_args(hint) if option is not type(None)]
-        best = next((shape for shape in inner if shape.item or shape.enum), inner[0])
-        return _Shape((*rules, *best.rules), best.item, best.is_list, best.enum)
+        best = next((shape for shape in inner if shape.item or shape.made), inner[0])
+        return _Shape((*rules, *best.rules), best.item, best.is_list, best.made)
     origin = typing.get_origin(hint)
     if origin in (tuple, list, Sequence):
         inner_shape = _shape(typing.get_args(hint)[0])
-        return _Shape(rules, inner_shape.item, is_list=True, enum=None)
+        return _Shape(rules, inner_shape.item, is_list=True, made=None)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return _Shape(rules, hint, is_list=False, enum=None)
-    if isinstance(hint, type) and issubclass(hint, StrEnum):
-        return _Shape(rules, None, is_list=False, enum=hint)
-    return _Shape(rules, None, is_list=False, enum=None)
+        return _Shape(rules, hint, is_list=False, made=None)
+    if isinstance(hint, type) and issubclass(hint, StrEnum | Secret):
+        return _Shape(rules, None, is_list=False, made=hint)
+    return _Shape(rules, None, is_list=False, made=None)
 
 
 def _make(kind: type, given: Mapping[str, Any], prefix: str, problems: dict[str, str]) -> Any:
@@ -193,6 +195,6 @@ def _value(shape: _Shape, value: Any, place: str, problems: dict[str, str]) -> A
         return tuple(_make(shape.item, entry, f"{place}.{number}.", problems) for number, entry in enumerate(value))
     if shape.item is not None:
         return _make(shape.item, value, f"{place}.", problems)
-    if shape.enum is not None:
-        return shape.enum(value)
+    if shape.made is not None:
+        return shape.made(value)
     return value

@@ -153,6 +153,14 @@ class OidcSettings:
     answered for as if they did not exist, and scopes that lead beyond a tenant are not granted."""
     tenants_claim: str | None = None
     """A claim with external ids of tenants, a text or a list of them, that are added to those of `oidc.tenants`."""
+    client_id: str | None = None
+    """Who the console is to the first of `oidc.issuers`, where people then sign in; their redirect URI there is
+    `<URL of the token port>/console/sign-in/callback`. None: people sign in at the console with links only."""
+    client_secret: str | None = field(default=None, metadata=SECRET, repr=False)
+    """Of that client, best read from a file, with `client_secret_file`. None: the provider has it as a public client,
+    and PKCE alone shows that whoever brings a code is who asked for it."""
+    request_scopes: tuple[str, ...] = ("openid", "profile")
+    """What the console asks the provider for. Some providers tell groups only when asked for their scope of that."""
     leeway: timedelta = timedelta(seconds=30)
     """How far the provider's clock and ours may be apart. At most 5m."""
     keys_refresh: timedelta = timedelta(minutes=5)
@@ -348,6 +356,17 @@ class LimitSettings:
 
 
 @dataclass(frozen=True)
+class HeartbeatSettings:
+    """How often agents of runtimes say that they live, and when they are missed."""
+
+    every: timedelta = timedelta(seconds=5)
+    """What agents are told. Each costs a call without a statement; they are written together, once a second."""
+    missed_after: timedelta = timedelta(seconds=12)
+    """From the last one. Two that are due and the time to write one, so that a single one may be lost on its way.
+    At least twice `heartbeat.every` and a second."""
+
+
+@dataclass(frozen=True)
 class LogSettings:
     """What the process writes about itself."""
 
@@ -362,6 +381,16 @@ class AuditSettings:
     keep_for: timedelta = timedelta(days=400)
     """A year, and the time to look back on it. What is older is removed within the hour, as far as it is sealed; export
     it before (`compass audit export`) when it has to be kept."""
+
+
+@dataclass(frozen=True)
+class DefinitionSettings:
+    """Specifications of APIs and events, and what they said before."""
+
+    revisions: int = 20
+    """Texts that are kept of each specification, the present one with them: a year of changes by and large."""
+    revision_bytes: int = 20 * 1024 * 1024
+    """For all texts of one specification together, after which the oldest go before their time. Four of the largest."""
 
 
 @dataclass(frozen=True)
@@ -383,6 +412,8 @@ class Settings:
     landscape: LandscapeSettings = LandscapeSettings()
     limits: LimitSettings = LimitSettings()
     audit: AuditSettings = AuditSettings()
+    definitions: DefinitionSettings = DefinitionSettings()
+    heartbeat: HeartbeatSettings = HeartbeatSettings()
     log: LogSettings = LogSettings()
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     """Where each value that is not a default came from. Filled by `load`; not a setting."""
@@ -518,7 +549,7 @@ def _unknown(key: str) -> str:
 # --- where values come from ----------------------------------------------------------------------------------------
 
 _NOT_SETTINGS: Final = frozenset(
-    {"COMPASS_CONFIG", "COMPASS_CONTEXT", "COMPASS_TOKEN", "COMPASS_SECRET", "COMPASS_PROOF"}
+    {"COMPASS_CONFIG", "COMPASS_CONTEXT", "COMPASS_TOKEN", "COMPASS_SECRET", "COMPASS_PASSWORD", "COMPASS_PROOF"}
 )
 """Variables that belong to the command line and to the tests, not to the plane."""
 
@@ -722,6 +753,8 @@ def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
         ):
             yield "tokens.pairing_adapters", f"{entry!r} is not <id of an integration system>=<http or https URL>"
     yield from _landscape_problems(settings.landscape)
+    if settings.heartbeat.missed_after < 2 * settings.heartbeat.every + timedelta(seconds=1):
+        yield "heartbeat.missed_after", "at least twice heartbeat.every and a second, or one that is late is missed"
     if settings.authority.client_validity > _LONGEST_CERTIFICATE:
         yield "authority.client_validity", "a client certificate lives at most 397d; clients renew theirs by themselves"
     for name in _SUBJECT_PARTS:
@@ -852,7 +885,7 @@ _LARGEST_LEEWAY: Final = timedelta(minutes=5)
 
 def _oidc_problems(oidc: OidcSettings) -> Iterator[tuple[str, str]]:
     if not oidc.issuers:
-        for name in ("audience", "scopes", "tenants", "tenants_claim"):
+        for name in ("audience", "scopes", "tenants", "tenants_claim", "client_id", "client_secret"):
             if getattr(oidc, name):
                 yield f"oidc.{name}", "means nothing without oidc.issuers"
         return
@@ -872,6 +905,10 @@ def _oidc_problems(oidc: OidcSettings) -> Iterator[tuple[str, str]]:
     for name in ("user_claim", "groups_claim"):
         if not getattr(oidc, name).strip():
             yield f"oidc.{name}", "must name a claim"
+    if oidc.client_secret and not oidc.client_id:
+        yield "oidc.client_secret", "means nothing without oidc.client_id"
+    if "openid" not in oidc.request_scopes:
+        yield "oidc.request_scopes", "without openid the provider does not say who somebody is"
     if oidc.leeway > _LARGEST_LEEWAY:
         yield "oidc.leeway", "clocks differ by seconds; a token is over when it is over; at most 5m"
 

@@ -1,7 +1,7 @@
 """Who is asking: the one value that every read and command is decided by."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from compass.errors import InsufficientScopes, TenantNotFound, TenantRequired
@@ -61,7 +61,7 @@ class Caller:
     """Which certificate subject mapping decided, as it was then: `<id> <when it was last changed>`."""
     issuer: str = ""
     """The provider that vouches for a person."""
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """The request headers that the contract lets change an answer, by name in lower case."""
     request_id: str = ""
     address: str = ""

@@ -83,6 +83,7 @@ class Provider:
         self._settings = settings
         self._clock = clock
         self._keys: Sequence[Key] = ()
+        self._metadata: Mapping[str, Any] = {}
         self._fetched_at: float | None = None
         self._tried_at: float | None = None
         self._fetching = asyncio.Lock()
@@ -108,6 +109,14 @@ class Provider:
         if found is None and not self._is_known():
             raise ProviderAway
         return found
+
+    async def metadata(self) -> Mapping[str, Any]:
+        """What its discovery document says. Raises ProviderAway."""
+        if not self._metadata:
+            await self.refresh()
+        if not self._metadata:
+            raise ProviderAway
+        return self._metadata
 
     async def refresh(self) -> bool:
         """Fetch the keys, unless that was tried a moment ago; whoever comes meanwhile waits for the same answer.
@@ -146,6 +155,7 @@ class Provider:
         address = found.get("jwks_uri")
         if not isinstance(address, str) or not address.startswith("https://"):
             raise _Unusable("its discovery document names no jwks_uri of https")
+        self._metadata = found
         return usable((await self._get(address, _LARGEST_KEYS)).get("keys"))
 
     async def _get(self, url: str, most: int) -> Mapping[str, Any]:

@@ -41,6 +41,7 @@ _ADMINISTRATOR: Final = """
     label_definition:read label_definition:write operation:read operation:schedule runtime:read runtime:write
     runtime.auths:read runtime.webhooks:read tenant:read tenant:write tenant_access:write tenant_subscription:write
     webhook:write webhooks.auth:read provisioner:read provisioner:write certificate:read certificate:write audit:read
+    system:read
 """
 _EXTERNAL_CERTIFICATE: Final = """
     runtime:read runtime:write application:read application:write runtime.auths:read bundle.instance_auths:read
@@ -80,6 +81,8 @@ BEYOND_A_TENANT: Final = frozenset(
         # These are everybody's, and have webhooks and rules that others' objects are subject to.
         *("application_template:write", "application_template.labels:write"),
         *("formation_template:write", "formation_constraint:write"),
+        # The plane is nobody's alone.
+        "system:read",
     }
 )
 """What shows or changes other tenants than the one a caller named: not for people who may work in some only."""

@@ -45,6 +45,8 @@ class Person:
     scopes: frozenset[str]
     tenants: frozenset[str] | None
     """The external ids of the tenants where the person may work; None for all."""
+    groups: tuple[str, ...] = ()
+    """Those that the provider told."""
 
     def may_work_in(self, tenant: str) -> bool:
         """Whether the tenant of that external id is among them."""
@@ -92,6 +94,26 @@ class SignOn:
         except (NotStrict, NotBound, _Refused):
             raise Unauthorized(reason="invalid bearer token") from None
 
+    def provider(self, issuer: str) -> Provider:
+        """One of the providers of the settings."""
+        return self._providers[issuer]
+
+    async def unsafe_claims(self, text: str) -> Mapping[str, Any]:
+        """What a provider signed and whose time is right; whom it is for is the caller's to judge.
+
+        Raises Unauthorized, the same for every reason, and ProviderAway.
+        """
+        try:
+            token = unverified(text)
+            provider = self._provider(token)
+            if provider is None:
+                raise _Refused
+            await _verify(text, token, provider)
+            _check_time(token.unsafe_claims, self._settings.leeway.total_seconds())
+        except (NotStrict, _Refused):
+            raise Unauthorized(reason="invalid token") from None
+        return token.unsafe_claims
+
     def _provider(self, token: Unverified) -> Provider | None:
         issuer = token.unsafe_claims.get("iss")
         return self._providers.get(issuer) if isinstance(issuer, str) else None
@@ -111,7 +133,7 @@ class SignOn:
         tenants = self._tenants_of(claims, groups)
         if tenants is not None:
             scopes -= BEYOND_A_TENANT
-        return Person(f"{issuer}#{user}", issuer, scopes, tenants)
+        return Person(f"{issuer}#{user}", issuer, scopes, tenants, tuple(groups))
 
     def _tenants_of(self, claims: Mapping[str, Any], groups: Sequence[str]) -> frozenset[str] | None:
         named = frozenset[str]().union(*(self._tenants.get(group, frozenset()) for group in groups))

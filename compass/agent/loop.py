@@ -17,12 +17,14 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Self
 
 from compass.agent.anchors import Anchors, is_signed_by
 from compass.agent.fetch import Fetched, fetch
 from compass.agent.files import write_private_json
+from compass.agent.heartbeat import Heart
 from compass.agent.pair import Connection, ManagementPlane, NotPaired, TokenRefused, digest, pair, renew, renewal_due
 from compass.agent.reconcile import NOTHING, Configuration, Reconciled, reconcile
 from compass.client.graphql import (
@@ -38,6 +40,7 @@ from compass.errors import Code, CompassError
 
 log = logging.getLogger(__name__)
 
+VERSION: Final = version("compass-plane")
 EVENTS_LABEL: Final = "runtime_eventServiceUrl"
 CONSOLE_LABEL: Final = "runtime_consoleUrl"
 
@@ -47,6 +50,8 @@ _APART: Final = timedelta(milliseconds=100)
 """Between two passes, however much there is to be told: many changes become one pass."""
 _LONGEST_UNTOLD: Final = timedelta(minutes=1)
 """Between two tries to be told of changes; meanwhile every sync period looks for them."""
+_UNPAIRED_SECONDS: Final = 1.0
+"""Between two looks whether there is somebody to send heartbeats to."""
 
 
 class State(StrEnum):
@@ -187,6 +192,8 @@ class Status:
     error: str | None = None
     trouble: Trouble | None = None
     certificate_not_after: datetime | None = None
+    last_heartbeat: datetime | None = None
+    """When the plane last took one."""
 
 
 class Agent:
@@ -223,6 +230,8 @@ class Agent:
         self._position: str | None = None
         self._heard = 0
         self._follows: bool | None = None
+        self._heart = Heart(self._beat, randomness=randomness)
+        self._period = timedelta(seconds=1)
 
     def restore(self) -> None:
         """Put the last good configuration to use. Needs no plane. A file that cannot be read is set aside."""
@@ -247,7 +256,7 @@ class Agent:
         pause that doubles ("full jitter"), so that a thousand agents do not greet a plane that comes back all at once.
         """
         stopped = asyncio.ensure_future(stop.wait())
-        following = asyncio.ensure_future(self._follow())
+        beside = [asyncio.ensure_future(each) for each in (self._follow(), self._heart.run())]
         failures = 0
         try:
             while not stop.is_set():
@@ -262,8 +271,9 @@ class Agent:
                 await self._wait(stopped, self.pause(failures))
         finally:
             stopped.cancel()
-            following.cancel()
-            await asyncio.wait((following,))
+            for each in beside:
+                each.cancel()
+            await asyncio.wait(beside)
             await self.close()
 
     async def _wait(self, stopped: asyncio.Future[Any], pause: timedelta) -> None:
@@ -277,6 +287,27 @@ class Agent:
             )
         finally:
             told.cancel()
+
+    async def _beat(self) -> float | None:
+        """Say that the agent lives, and how it is doing. Seconds until the next is due; see `Plane.beat`."""
+        plane = self._plane
+        if plane is None:
+            return _UNPAIRED_SECONDS  # a pass opens it
+        now, status = self._clock(), self.status
+        looked = status.last_success
+        report = {
+            "version": VERSION,
+            "revision": status.revision,
+            "applications": status.applications,
+            "lookedSecondsAgo": None if looked is None else max(0.0, (now - looked).total_seconds()),
+            "looksEverySeconds": self._period.total_seconds(),
+            "trouble": status.trouble,
+            "error": status.error,
+        }
+        due = await plane.beat(report)
+        if due is not None:
+            self._changed(last_heartbeat=now)
+        return due
 
     async def _follow(self) -> None:
         """Hear what changes at the plane for as long as it tells, again and again."""
@@ -343,6 +374,7 @@ class Agent:
         stage = State.CONNECTION_FAILED
         try:
             told = Injected.read(self.folder)
+            self._period = told.sync_period
             connection = await self._paired(told)
             stage = State.CONNECTION_MAINTENANCE_FAILED
             plane = await self._maintained(told, connection)
@@ -498,6 +530,8 @@ class Agent:
         changed = replace(self.status, **facts)
         if changed != self.status:
             self.status = changed
+            if "last_heartbeat" not in facts:
+                self._heart.hurry()
             try:
                 self._report(changed)
             except OSError as error:

@@ -18,7 +18,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
@@ -163,7 +163,7 @@ class ManagementPlane:
     subject: str
     director_url: str
     connector_url: str
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     """For the signing request; only a caller with a one-time token gets one."""
 
     def __repr__(self) -> str:

@@ -57,7 +57,7 @@ class Request:
     method: str
     path: str
     query: Mapping[str, list[str]]
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     """By lower-case name; repeated ones joined by a comma."""
     peer_der: bytes | None
     """The verified client certificate, on the mTLS port."""
@@ -91,10 +91,10 @@ class Request:
 class Response:
     """One answer."""
 
-    body: bytes
+    body: bytes = field(repr=False)
     status: int = 200
     content_type: str = JSON
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -336,6 +336,24 @@ def patch(change: Change, identify: Callable[[Request], Awaitable[Caller]], *, m
         except Exception as error:  # noqa: BLE001  # the edge: this path has its own form of an error
             return _refused_outside(request, translated(error), allowed="PATCH")
         return Response(b"")
+
+    return answer
+
+
+Say = Callable[[Request, bytes], Mapping[str, Any]]
+"""Takes what a body says, and gives what is answered."""
+
+
+def post(say: Say, *, max_body_bytes: int) -> Handler:
+    """A handler for POST with a JSON body that answers in JSON; who says it, `say` finds out."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            if request.method != "POST":
+                raise WrongMethod(reason=f"{request.method} is not understood here; send a POST")
+            return Response(orjson.dumps(say(request, await _json_body(request, max_body_bytes))))
+        except Exception as error:  # noqa: BLE001  # the edge: as for a PATCH
+            return _refused_outside(request, translated(error), allowed="POST")
 
     return answer
 

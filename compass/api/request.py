@@ -8,7 +8,7 @@ import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -70,7 +70,7 @@ Extensions = Callable[[CompassError], Mapping[str, Any]]
 class Answer:
     """The bytes of a GraphQL answer and the HTTP status they go with."""
 
-    body: bytes
+    body: bytes = field(repr=False)
     status: int = 200
 
 

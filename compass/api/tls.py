@@ -13,7 +13,7 @@ import ssl
 import tempfile
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 import uvicorn
@@ -53,7 +53,7 @@ class Identity:
 
     chain_pem: str
     """Its certificate, followed by those that lead to the root."""
-    key_pem: str
+    key_pem: str = field(repr=False)
 
     def __repr__(self) -> str:
         return "Identity(…)"

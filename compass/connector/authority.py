@@ -54,13 +54,13 @@ class State(StrEnum):
 
 
 class Authority:
-    """The authorities that this process trusts, of which one signs.
+    """The authorities that this process trusts, of which one signs. `vault` opens their keys.
 
     Which one may change between two calls: whoever records and then signs takes `issuer` once, for both.
     """
 
     def __init__(self, vault: Vault, settings: AuthoritySettings, rows: Sequence[Any]) -> None:
-        self._vault = vault
+        self.vault = vault
         self._settings = settings
         self._take_over(rows)
 
@@ -113,7 +113,7 @@ class Authority:
 
     def _signer(self, row: Any, certificate: x509.Certificate) -> Signer | None:
         if row["sealed_key"] is not None:
-            return HeldKey(_opened(self._vault, certificate, row["sealed_key"]))
+            return HeldKey(_opened(self.vault, certificate, row["sealed_key"]))
         chosen = self._settings
         if not chosen.signer_command:
             return None
@@ -264,7 +264,7 @@ def _place(certificate: x509.Certificate) -> str:
 
 
 class Replica:
-    """One of the processes that serve: it follows the authorities, and says which of them it has taken over."""
+    """One of the processes that serve: it follows the authorities and the vault's keys, and says which it has."""
 
     def __init__(self, database: Database, authority: Authority, *, taken_over: Callable[[], Awaitable[None]]) -> None:
         """`taken_over` puts what `authority` holds to use at the listeners; it is called again until it succeeds."""
@@ -274,6 +274,7 @@ class Replica:
         self._id = str(uuid.uuid4())
         self._place = f"{socket.gethostname()}:{os.getpid()}"
         self._in_use = ""
+        self._keys = ""
         self._seen_at = self._warned_at = float("-inf")
         self._told = asyncio.Event()
 
@@ -303,14 +304,17 @@ class Replica:
         # Read by itself: nearly always nothing changed.
         if (await self._database.read(KNOWN, []))["known"] != self._authority.knows:
             await self._authority.reload(self._database)
+        self._authority.vault.look()
+        keys = " ".join(self._authority.vault.key_ids)
         changed = self._in_use != self._authority.knows
         if changed:
             knows = self._authority.knows
             await self._taken_over()
             self._in_use = knows
-        if changed or now - self._seen_at >= SEEN_EVERY_SECONDS:
-            await self._database.run(lambda tx: tx.run(SEEN, replica=self._id, place=self._place, knows=self._in_use))
-            self._seen_at = now
+        if changed or keys != self._keys or now - self._seen_at >= SEEN_EVERY_SECONDS:
+            said = {"place": self._place, "knows": self._in_use, "vault_keys": keys}
+            await self._database.run(lambda tx: tx.run(SEEN, replica=self._id, **said))
+            self._keys, self._seen_at = keys, now
         self._warn(now)
 
     async def _wait(self) -> None:
@@ -341,9 +345,10 @@ FROM authority WHERE kind = 'issuing' AND state IN ('distributed', 'active', 're
 SEEN = """
 -- authority.seen
 WITH gone AS (DELETE FROM authority_replica WHERE seen_at < clock_timestamp() - interval '1 day')
-INSERT INTO authority_replica (replica, place, knows, seen_at)
-VALUES (%(replica)s, %(place)s, %(knows)s, clock_timestamp())
-ON CONFLICT (replica) DO UPDATE SET knows = excluded.knows, seen_at = excluded.seen_at
+INSERT INTO authority_replica (replica, place, knows, vault_keys, seen_at)
+VALUES (%(replica)s, %(place)s, %(knows)s, %(vault_keys)s, clock_timestamp())
+ON CONFLICT (replica) DO UPDATE
+SET knows = excluded.knows, vault_keys = excluded.vault_keys, seen_at = excluded.seen_at
 """
 LEAVE = """
 -- authority.leave

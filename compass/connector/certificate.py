@@ -14,7 +14,7 @@ import math
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -125,7 +125,7 @@ class Issued:
 class ServerIdentity:
     """A key and its certificate, for a listener."""
 
-    key_pem: str
+    key_pem: str = field(repr=False)
     issued: Issued
     signed_by: str
     """Serial of the issuing certificate."""

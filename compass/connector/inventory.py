@@ -23,14 +23,14 @@ MOST_REASON: Final = 256
 
 # How it is read
 
-_EXPIRING: Final = (
+EXPIRING: Final = (
     "{row}.not_after < now() + interval '14 days' "
     "AND {row}.not_after - now() < ({row}.not_after - {row}.not_before) / 5"
 )
 """A client that renews in time, with three tenths of the life left, has only certificates here that it uses no more."""
 _STATES: Final[Mapping[str, str]] = {
-    "VALID": f"{{row}}.revoked_at IS NULL AND {{row}}.not_after > now() AND NOT ({_EXPIRING})",
-    "EXPIRING": f"{{row}}.revoked_at IS NULL AND {{row}}.not_after > now() AND {_EXPIRING}",
+    "VALID": f"{{row}}.revoked_at IS NULL AND {{row}}.not_after > now() AND NOT ({EXPIRING})",
+    "EXPIRING": f"{{row}}.revoked_at IS NULL AND {{row}}.not_after > now() AND {EXPIRING}",
     "REVOKED": "{row}.revoked_at IS NOT NULL",
     "EXPIRED": "{row}.revoked_at IS NULL AND {row}.not_after <= now()",
 }

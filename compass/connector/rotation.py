@@ -254,7 +254,7 @@ ORDER BY place
 """
 # In use: the certificate may still be shown, and no later one of its line was, that another authority signed. A client
 # that renewed has shown the new one; what it has of the former is of no interest any more.
-_IN_USE: Final = """
+IN_USE: Final = """
 held.kind = 'client' AND held.fingerprint IS NOT NULL AND held.revoked_at IS NULL AND held.not_after > now()
     AND NOT EXISTS (
         SELECT FROM certificate later
@@ -267,7 +267,7 @@ HANGING = f"""
 -- rotation.hanging
 SELECT held.owner_kind, held.owner_id, held.system_auth_id AS client, max(held.not_after)::date AS ends,
     count(*) OVER () AS all
-FROM certificate held WHERE held.signed_by = %(former)s AND {_IN_USE}
+FROM certificate held WHERE held.signed_by = %(former)s AND {IN_USE}
 GROUP BY held.owner_kind, held.owner_id, held.system_auth_id
 ORDER BY held.system_auth_id LIMIT %(most)s
 """
@@ -339,7 +339,7 @@ AUTHORITIES = f"""
 SELECT issuing.serial, issuing.state, issuing.certificate, issuing.signer_key, root.certificate AS root,
     (
         SELECT count(DISTINCT held.system_auth_id) FROM certificate held
-        WHERE held.signed_by = issuing.serial AND {_IN_USE}
+        WHERE held.signed_by = issuing.serial AND {IN_USE}
     ) AS clients
 FROM authority issuing JOIN authority root ON root.serial = issuing.signed_by
 WHERE issuing.kind = 'issuing' AND issuing.state IN ('prepared', 'distributed', 'active', 'replaced')
@@ -354,5 +354,5 @@ FOLLOWING = f"""
 -- rotation.following
 SELECT count(DISTINCT held.system_auth_id) AS all,
     count(DISTINCT held.system_auth_id) FILTER (WHERE held.knows_authorities <> %(version)s) AS behind
-FROM certificate held WHERE held.knows_authorities IS NOT NULL AND {_IN_USE}
+FROM certificate held WHERE held.knows_authorities IS NOT NULL AND {IN_USE}
 """

@@ -6,7 +6,7 @@ or cancelled. Lanes never wait for each other.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -45,8 +45,8 @@ class NewDelivery:
     kind: str
     method: str
     url: str
-    body: str
-    headers: Mapping[str, str]
+    body: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
     facts: Mapping[str, Any]
     """The domain's own, handed back at attempt and verdict."""
     tenant: str | None = None
@@ -65,8 +65,8 @@ class Delivery:
     kind: str
     method: str
     url: str
-    headers: Mapping[str, str]
-    body: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: str = field(repr=False)
     facts: Mapping[str, Any]
     attempt: int
     """The number of this attempt, 1 for the first. Counted before the call, so a crash leaves a gap."""

@@ -35,6 +35,9 @@ def free_port() -> int:
 class PlaneProcess:
     """One plane on one folder; stopping, killing and starting again keeps its data and its addresses."""
 
+    program = "compass"
+    """The module that is run as `compass`."""
+
     def __init__(self, folder: Path, *, applications_ca: Path, runtime_sync_period: timedelta) -> None:
         self._folder = folder
         self._ports = free_port(), free_port()
@@ -100,7 +103,7 @@ class PlaneProcess:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "compass",
+                self.program,
                 "up",
                 env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,

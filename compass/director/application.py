@@ -16,7 +16,7 @@ from compass.access.caller import Caller
 from compass.access.tenancy import application_refusal
 from compass.commands import Accepted, command
 from compass.connector.urls import PublicUrls
-from compass.director import account_access, application_operation, auth, bundle, label, webhook
+from compass.director import account_access, application_operation, auth, bundle, connection_status, label, webhook
 from compass.director.auth import NewAuth
 from compass.director.bundle import NewBundle
 from compass.director.catalogue import Draft
@@ -131,6 +131,7 @@ APPLICATION = Read(
         "applicationTemplate": One("ApplicationTemplate", on="{c}.id = {t}.application_template_id"),
         "labels": labels.shown("application_label", "application_id"),
         "status": Object({"condition": "status_condition", "timestamp": timestamp("status_timestamp")}),
+        "connection": connection_status.of("application"),
         "webhooks": Many(
             "Webhook", on=_OWN_OR_OF_TEMPLATE, order="{c}.created_at, {c}.id", exists=itself.alone("{t}.id")
         ),
@@ -254,14 +255,20 @@ _FOUND: Final = (
 _SEARCH: Final = Query(
     "searchApplications",
     scope="application:read",
-    read=Page("Application", source=_VISIBLE, on=_FOUND, order="lower({c}.name), {c}.id"),
+    read=Page(
+        "Application",
+        source=_VISIBLE,
+        on=f"{_FOUND} AND {connection_status.wanted('application')}",
+        order="lower({c}.name), {c}.id",
+    ),
     for_runtime=Query(
         "searchApplications",
         scope="application:read",
         read=Page(
             "Application",
             source=_VISIBLE,
-            on=f"{_FOUND}{_IN_GROUPS} AND {_NOT_HIDDEN}",
+            # How its neighbours are doing is none of a runtime's business.
+            on=f"{_FOUND}{_IN_GROUPS} AND {_NOT_HIDDEN} AND {{arg:attention}}::boolean IS NOT TRUE",
             order="lower({c}.name), {c}.id",
             instead={"name": _NAME_FOR_RUNTIME % "{runtime}"},
         ),

@@ -39,7 +39,9 @@ QUERIES = (
             on=(
                 "{c}.tenant_id = {tenant} "
                 "AND ({arg:operation}::text IS NULL OR {c}.operation = {arg:operation}::text) "
-                "AND ({arg:objectID}::text IS NULL OR {c}.object_id = {arg:objectID}::text)"
+                "AND ({arg:objectID}::text IS NULL OR {c}.object_id = {arg:objectID}::text) "
+                "AND ({arg:consumerID}::text IS NULL "
+                "OR {c}.body -> 'who' ->> 'consumerID' = {arg:consumerID}::text)"
             ),
             order="{c}.happened_at DESC, {c}.id DESC",
         ),

@@ -4,14 +4,14 @@ Always sealed: the value is opened only to be shown to whom the contract shows i
 Exactly one kind of credential at most. Source: contract/director.md §1.5, §10.
 """
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import orjson
 
 from compass.reads.plan import Filling, Hole
+from compass.secret import Secret
 from compass.vault import Vault
 
 # Inputs
@@ -22,7 +22,7 @@ class BasicCredential:
     """A user name and a password."""
 
     username: str
-    password: str
+    password: Secret
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class OAuthCredential:
     """An OAuth 2.0 client with a secret, and its token endpoint."""
 
     client_id: str
-    client_secret: str
+    client_secret: Secret
     url: str
 
 
@@ -39,7 +39,7 @@ class CertificateOAuthCredential:
     """An OAuth 2.0 client with a certificate, and its token endpoint."""
 
     client_id: str
-    certificate: str
+    certificate: Secret
     url: str
 
 
@@ -59,19 +59,23 @@ class Credential:
     def stored(self) -> dict[str, Any]:
         """In the form of the schema's union CredentialData."""
         if self.basic is not None:
-            return {"__typename": "BasicCredentialData", **dataclasses.asdict(self.basic)}
+            return {
+                "__typename": "BasicCredentialData",
+                "username": self.basic.username,
+                "password": self.basic.password.reveal(),
+            }
         if self.oauth is not None:
             return {
                 "__typename": "OAuthCredentialData",
                 "clientId": self.oauth.client_id,
-                "clientSecret": self.oauth.client_secret,
+                "clientSecret": self.oauth.client_secret.reveal(),
                 "url": self.oauth.url,
             }
         if self.certificate_oauth is not None:
             return {
                 "__typename": "CertificateOAuthCredentialData",
                 "clientId": self.certificate_oauth.client_id,
-                "certificate": self.certificate_oauth.certificate,
+                "certificate": self.certificate_oauth.certificate.reveal(),
                 "url": self.certificate_oauth.url,
             }
         raise AssertionError("problems() has seen to it that one kind is given")
@@ -83,10 +87,10 @@ class CsrfRequestAuth:
 
     token_endpoint_url: str
     credential: Credential | None = None
-    additional_headers: dict[str, list[str]] | None = None
-    additional_headers_serialized: str | None = None
-    additional_query_params: dict[str, list[str]] | None = None
-    additional_query_params_serialized: str | None = None
+    additional_headers: dict[str, list[str]] | None = field(default=None, repr=False)
+    additional_headers_serialized: str | None = field(default=None, repr=False)
+    additional_query_params: dict[str, list[str]] | None = field(default=None, repr=False)
+    additional_query_params_serialized: str | None = field(default=None, repr=False)
 
     def problems(self) -> dict[str, str]:
         """As of the Auth around it."""
@@ -104,14 +108,14 @@ class RequestAuth:
 class OneTimeTokenValue:
     """Accepted for the wire's sake; tokens are only ever made by the Connector."""
 
-    token: str
+    token: Secret
     used: bool
     expires_at: str
     created_at: str
     used_at: str
     connector_url: str | None = None
-    raw: str | None = None
-    raw_encoded: str | None = None
+    raw: Secret | None = None
+    raw_encoded: Secret | None = None
     type: str | None = None
 
 
@@ -121,10 +125,10 @@ class NewAuth:
 
     credential: Credential | None = None
     access_strategy: str | None = None
-    additional_headers: dict[str, list[str]] | None = None
-    additional_headers_serialized: str | None = None
-    additional_query_params: dict[str, list[str]] | None = None
-    additional_query_params_serialized: str | None = None
+    additional_headers: dict[str, list[str]] | None = field(default=None, repr=False)
+    additional_headers_serialized: str | None = field(default=None, repr=False)
+    additional_query_params: dict[str, list[str]] | None = field(default=None, repr=False)
+    additional_query_params_serialized: str | None = field(default=None, repr=False)
     request_auth: RequestAuth | None = None
     cert_common_name: str | None = None
     one_time_token: OneTimeTokenValue | None = None
@@ -238,7 +242,7 @@ def kept_from_neighbours(owner: str) -> str:
 class StoredAuth:
     """A stored Auth, opened to be used for a call. Never logged: its repr says nothing."""
 
-    value: Mapping[str, Any] = dataclasses.field(repr=False)
+    value: Mapping[str, Any] = field(repr=False)
 
     @classmethod
     def open(cls, vault: Vault, place: str, sealed: str | None) -> Self | None:

@@ -46,7 +46,58 @@ AUTOMATIC_SCENARIO_ASSIGNMENT = Read(
         ),
     },
 )
-READS = (AUTOMATIC_SCENARIO_ASSIGNMENT,)
+AUTOMATIC_SCENARIO_ASSIGNMENT_EFFECT = Read(
+    "AutomaticScenarioAssignmentEffect",
+    table="automatic_scenario_assignment",
+    fields={"objectID": "id", "objectType": "type", "name": "name"},
+)
+READS = (AUTOMATIC_SCENARIO_ASSIGNMENT, AUTOMATIC_SCENARIO_ASSIGNMENT_EFFECT)
+
+_ADMITTED: Final = """
+    (template.runtime_types && ARRAY['ANY', (
+        SELECT label.value #>> '{}' FROM runtime_label label
+        WHERE label.runtime_id = access.runtime_id AND label.key = 'runtimeType'
+    )])
+"""
+"""That a template admits the runtime of a row of access."""
+_GROUP: Final = "(SELECT id FROM formation WHERE tenant_id = {tenant} AND name = {arg:scenarioName}::text)"
+_SUBACCOUNT: Final = """(
+    SELECT id FROM tenant WHERE external_id = {arg:selector}::jsonb ->> 'value' AND status = 'Active'
+        AND {tenant} IN (SELECT tenant_and_ancestors_v1(tenant.id))
+)"""
+# Wherever in the tree the subaccount is by now, as when it ends.
+_RULE: Final = f"""
+    FROM automatic_scenario_assignment own JOIN tenant ON tenant.id = own.subaccount_id
+    WHERE own.formation_id = {_GROUP} AND tenant.external_id = {{arg:selector}}::jsonb ->> 'value'
+"""
+# As LOCK_COVERED and LOCK_CAUSED find them.
+_EFFECTS: Final = f"""(
+    WITH covered AS MATERIALIZED (
+        SELECT runtime.id, runtime.name
+        FROM formation
+        JOIN formation_template template ON template.id = formation.formation_template_id
+        JOIN runtime_tenant access ON access.tenant_id = {_SUBACCOUNT} AND access.owner
+        JOIN runtime ON runtime.id = access.runtime_id
+        WHERE formation.id = {_GROUP} AND {{arg:change}}::text = 'ASSIGN' AND {_ADMITTED}
+    ), contexts AS MATERIALIZED (
+        SELECT id, runtime_id, value FROM runtime_context WHERE runtime_id IN (SELECT id FROM covered)
+    ), joining AS (
+        SELECT id, 'RUNTIME_CONTEXT' AS type, value AS name FROM contexts
+        UNION ALL
+        SELECT id, 'RUNTIME', name FROM covered WHERE id NOT IN (SELECT runtime_id FROM contexts)
+    )
+    SELECT id, type, name FROM joining
+    WHERE id NOT IN (SELECT participant FROM formation_member_v1 WHERE formation_id = {_GROUP})
+        -- A group has one subaccount at most.
+        AND NOT EXISTS (SELECT FROM automatic_scenario_assignment own WHERE own.formation_id = {_GROUP})
+    UNION ALL
+    SELECT caused.source, caused.source_type, coalesce(runtime.name, context.value)
+    FROM formation_assignment caused
+    LEFT JOIN runtime ON runtime.id = caused.source
+    LEFT JOIN runtime_context context ON context.id = caused.source
+    WHERE {{arg:change}}::text = 'UNASSIGN' AND caused.caused_by = (SELECT own.id {_RULE})
+        AND caused.state NOT IN ('DELETING', 'DELETE_ERROR')
+)"""
 
 
 def _wrong_selector(arguments: Mapping[str, Any]) -> CompassError:
@@ -55,6 +106,19 @@ def _wrong_selector(arguments: Mapping[str, Any]) -> CompassError:
     if given["key"] != _SELECTOR:
         problems.setdefault("key", "must be a valid value")
     return InvalidInput(input_type="LabelSelectorInput", **problems)
+
+
+_SELECTED: Final = (
+    f"{{arg:selector}}::jsonb ->> 'key' = '{_SELECTOR}' "
+    "AND btrim({arg:selector}::jsonb ->> 'value', E' \\t\\n') <> ''"
+)
+
+
+def _not_to_be_had(arguments: Mapping[str, Any]) -> CompassError:
+    given = arguments["selector"]
+    if given["key"] != _SELECTOR or not given["value"].strip():
+        return _wrong_selector(arguments)
+    return NotFound(object="formation or tenant")
 
 
 QUERIES = (
@@ -81,12 +145,24 @@ QUERIES = (
             source="tenant JOIN automatic_scenario_assignment {c} ON {c}.subaccount_id = tenant.id",
             on="{c}.tenant_id = {tenant} AND tenant.external_id = {arg:selector}::jsonb ->> 'value'",
             order="{c}.id",
-            exists=(
-                f"{{arg:selector}}::jsonb ->> 'key' = '{_SELECTOR}' "
-                "AND btrim({arg:selector}::jsonb ->> 'value', E' \\t\\n') <> ''"
-            ),
+            exists=_SELECTED,
         ),
         absent=_wrong_selector,
+    ),
+    Query(
+        "automaticScenarioAssignmentEffects",
+        scope="automatic_scenario_assignment:read",
+        read=Page(
+            "AutomaticScenarioAssignmentEffect",
+            source=f"{_EFFECTS} {{c}}",
+            on="true",
+            order="{c}.type, {c}.name, {c}.id",
+            exists=(
+                f"{_GROUP} IS NOT NULL AND {_SELECTED} AND CASE {{arg:change}}::text "
+                f"WHEN 'UNASSIGN' THEN EXISTS (SELECT {_RULE}) ELSE {_SUBACCOUNT} IS NOT NULL END"
+            ),
+        ),
+        absent=_not_to_be_had,
     ),
 )
 
@@ -118,13 +194,6 @@ DELETE FROM automatic_scenario_assignment WHERE id = %(assignment)s
 
 # Who is a participant because of it
 
-_ADMITTED: Final = """
-    (template.runtime_types && ARRAY['ANY', (
-        SELECT label.value #>> '{}' FROM runtime_label label
-        WHERE label.runtime_id = access.runtime_id AND label.key = 'runtimeType'
-    )])
-"""
-"""That a template admits the runtime of a row of access."""
 LOCK_COVERED = f"""
 -- automatic_scenario_assignment.lock_covered
 WITH runtimes AS MATERIALIZED (

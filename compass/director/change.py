@@ -37,6 +37,7 @@ from compass.director.formation_template import FormationTemplatesChanged
 from compass.director.integration_system import IntegrationSystemsChanged
 from compass.director.label import ApplicationLabelled, RuntimeLabelled
 from compass.director.membership import FormationAssigned, FormationUnassigned
+from compass.director.pair_resynchronization import FormationAssignmentResynchronized
 from compass.director.runtime import RuntimeConnected, RuntimeRegistered, RuntimeUnregistered, RuntimeUpdated
 from compass.director.runtime_context import (
     RuntimeContextRegistered,
@@ -100,6 +101,7 @@ SHOWN: Final[Mapping[type[Event], Shown]] = {
     FormationResynchronized: _OF_FORMATION,
     FormationAssigned: _OF_MEMBER,
     FormationUnassigned: _OF_MEMBER,
+    FormationAssignmentResynchronized: Shown(("formation", "assignment"), "formation:read"),
     ConfigurationReceived: Shown(("assignment",), "formation:read"),
     ApplicationTemplatesChanged: Shown(("application_template",), "application_template:read"),
     FormationTemplatesChanged: Shown(("formation_template",), "formation_template:read"),

@@ -296,6 +296,7 @@ UPDATE assignment_operation SET triggered_by = 'RESYNC', started_at = now()
 WHERE finished_at IS NULL AND formation_assignment_id IN (
     SELECT id FROM formation_assignment
     WHERE formation_id = %(formation)s AND state IN ('INITIAL', 'CREATE_ERROR', 'DELETING', 'DELETE_ERROR')
+        AND (%(pair)s::uuid IS NULL OR id = %(pair)s)
 )
 """
 
@@ -400,9 +401,9 @@ async def reset(tx: Tx, formation: FormationId) -> None:
     await tx.run(RESET, formation=formation)
 
 
-async def resynchronized(tx: Tx, formation: FormationId) -> None:
-    """Note that what is under way in the group is told anew because somebody asked for it. One statement."""
-    await tx.run(RESYNCHRONIZED, formation=formation)
+async def resynchronized(tx: Tx, formation: FormationId, pair: str | None = None) -> None:
+    """Note that what is under way in the group, or in one pair, is told anew because somebody asked. One statement."""
+    await tx.run(RESYNCHRONIZED, formation=formation, pair=pair)
 
 
 # What notifications do to pairs

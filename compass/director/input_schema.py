@@ -5,6 +5,8 @@ JSON pointer, and never to itself around a loop; its patterns are matched in lin
 Source: contract/director.md §8, §9.
 """
 
+from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Final, NoReturn
 
 import jsonschema_rs
@@ -23,6 +25,7 @@ _ELSEWHERE: Final = frozenset({"$id", "$anchor", "$dynamicRef", "$dynamicAnchor"
 _OWN_NAME: Final = frozenset({"$id", "id"})
 """Allowed at the root, where they change nothing."""
 _LONGEST_REASON: Final = 300
+_MOST_MISFITS: Final = 100
 
 
 class _Unusable(ValueError):
@@ -57,6 +60,26 @@ def require(schema: str | None, parameters: str | None) -> None:
         _validator(schema).validate(orjson.loads(parameters))
     except ValueError as problem:
         raise Refused(f"input parameters do not satisfy the bundle's JSON schema: {_first_line(problem)}") from None
+
+
+def misfits(schema: str | None, parameters: str | None) -> list[tuple[str, str]]:
+    """How parameters do not fit a schema that was accepted: JSON pointers into them, and why; 100 at most."""
+    if schema is None:
+        return []
+    if parameters is None:
+        return [("", "no input parameters were given")]
+    try:
+        found = _validator(schema).iter_errors(orjson.loads(parameters))
+        return [(_pointer(each.instance_path), _first_line(each)) for each in islice(found, _MOST_MISFITS)]
+    except orjson.JSONDecodeError:
+        return [("", "the input parameters are no JSON")]
+    except ValueError as problem:
+        return [("", _first_line(problem))]
+
+
+def _pointer(path: Sequence[str | int]) -> str:
+    """Source: RFC 6901 §3."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
 
 
 def _validator(text: str) -> Any:

@@ -33,9 +33,11 @@ from compass.director.formation_assignment import BEGINNING, ENDING, LISTENING, 
 from compass.director.label import RuntimeLabelled
 from compass.director.membership import FormationAssigned, FormationUnassigned
 from compass.director.notification_constraint import Sending
+from compass.director.pair_resynchronization import FormationAssignmentResynchronized
 from compass.director.runtime import ANNOUNCED_LABELS, RuntimeConnected, RuntimeUnregistered, RuntimeUpdated
 from compass.director.runtime_context import RuntimeContextUnregistered
 from compass.gotemplate import Record
+from compass.ids import FormationId
 from compass.outbox.events import Event
 from compass.postgres.pool import Tx
 
@@ -146,6 +148,7 @@ _UNSETTLED_OF = f"""
 FROM formation_assignment pair JOIN formation ON formation.id = pair.formation_id
 WHERE formation.id = %(formation)s AND formation.state NOT IN {_NOT_BEGUN}
     AND pair.state IN ('INITIAL', 'CREATE_ERROR', 'DELETING', 'DELETE_ERROR')
+    AND (%(pair)s::uuid IS NULL OR pair.id = %(pair)s)
 ORDER BY pair.id
 """
 LOCK_UNSETTLED = f"""
@@ -267,6 +270,7 @@ class Notifications:
             (FormationAssigned, self.assigned),
             (FormationUnassigned, self.unassigned),
             (FormationResynchronized, self.resynchronized),
+            (FormationAssignmentResynchronized, self.pair_resynchronized),
             (ConfigurationReceived, self.configured),
         ]
 
@@ -316,22 +320,30 @@ class Notifications:
         await self._part(tx, event.formation, parted, event.name)
 
     async def resynchronized(self, tx: Tx, event: FormationResynchronized) -> None:
+        """Whoever of a group does not know yet is told."""
+        await self._tell_again(tx, event.formation, None)
+
+    async def pair_resynchronized(self, tx: Tx, event: FormationAssignmentResynchronized) -> None:
+        """Of one pair the target is, if it still does not know."""
+        await self._tell_again(tx, event.formation, event.assignment)
+
+    async def _tell_again(self, tx: Tx, formation: FormationId, assignment: str | None) -> None:
         """Every webhook that did not agree yet is told: what is on its way at once, all else anew, as it is now.
 
         The pairs are locked first: whoever says something about one, or ends it, comes before all of it or after.
         """
-        await tx.run(LOCK_UNSETTLED, formation=event.formation)
-        rows = await tx.rows(UNSETTLED, formation=event.formation)
+        await tx.run(LOCK_UNSETTLED, formation=formation, pair=assignment)
+        rows = await tx.rows(UNSETTLED, formation=formation, pair=assignment)
         await hurry(tx, sorted({receiver for row in rows for receiver in row["under_way"] or ()}))
         spared = {row["id"]: (*(row["under_way"] or ()), *row["agreed"]) for row in rows}
         beginning = [
-            replace(_pair(row, event.formation), spared=spared[row["id"]])
+            replace(_pair(row, formation), spared=spared[row["id"]])
             for row in rows
             if row["state"] in ("INITIAL", "CREATE_ERROR")
         ]
         await self._tell(tx, Operation.ASSIGN, beginning)
         ending = [_sides(row) for row in rows if row["state"] in ("DELETING", "DELETE_ERROR")]
-        await self._part(tx, event.formation, ending, None, spared)
+        await self._part(tx, formation, ending, None, spared)
 
     async def configured(self, tx: Tx, event: ConfigurationReceived) -> None:
         """One side of a pair has a new configuration for the other, which is told of it."""

@@ -12,7 +12,14 @@ from compass.access import itself
 from compass.access.caller import Caller, Consumer
 from compass.access.tenancy import Reach, runtime_refusal
 from compass.commands import command
-from compass.director import automatic_scenario_assignment, bundle_instance_auth, eventing, label, webhook
+from compass.director import (
+    automatic_scenario_assignment,
+    bundle_instance_auth,
+    connection_status,
+    eventing,
+    label,
+    webhook,
+)
 from compass.director.auth import NewAuth
 from compass.director.webhook import NewWebhook
 from compass.errors import InvalidData, InvalidOperation
@@ -111,6 +118,7 @@ RUNTIME = Read(
             exists=itself.alone("{t}.id"),
         ),
         "status": Object({"condition": "status_condition", "timestamp": timestamp("status_timestamp")}),
+        "connection": connection_status.of("runtime"),
         "auths": Many(
             "RuntimeSystemAuth",
             on="{c}.runtime_id = {t}.id",
@@ -162,7 +170,8 @@ QUERIES = (
                 "access.tenant_id = {tenant} "
                 "AND ({arg:term}::text IS NULL OR {c}.id::text = {arg:term}::text OR strpos("
                 "lower(concat_ws(' ', {c}.name, {c}.description)), lower({arg:term}::text)) > 0) "
-                "AND ({arg:condition}::text[] IS NULL OR {c}.status_condition = ANY({arg:condition}::text[]))"
+                "AND ({arg:condition}::text[] IS NULL OR {c}.status_condition = ANY({arg:condition}::text[])) "
+                f"AND {connection_status.wanted('runtime')}"
             ),
             order="lower({c}.name), {c}.id",
         ),

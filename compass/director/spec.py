@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 from compass.access import itself
 from compass.access.caller import Caller
+from compass.director import spec_revision
 from compass.director.auth import StoredAuth
 from compass.director.catalogue import Draft, Row, not_too_large
 from compass.director.fetch_request import Fetched, NewFetchRequest, Source, fetch_all
@@ -106,6 +107,8 @@ def _read(type_name: str, definition: str, scope: str) -> Read:
             "format": "format",
             "type": "type",
             "fetchRequest": One("FetchRequest", on=f"{{c}}.spec_id = {{t}}.id AND {own}"),
+            "revisions": spec_revision.all_of(f"{definition}_id"),
+            "revision": spec_revision.one_of(f"{definition}_id"),
         },
         sanitized={"fetchRequest": scope},
     )

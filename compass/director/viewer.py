@@ -19,11 +19,24 @@ def _viewer(filling: Filling, _payload: str) -> dict[str, str]:
     return {"id": caller.consumer_id, "type": _TYPES[caller.consumer]}
 
 
+def _signed_in(filling: Filling, _payload: str) -> dict[str, object]:
+    caller = filling.caller
+    return {
+        "id": caller.consumer_id,
+        "consumer": caller.consumer.value,
+        "flow": caller.flow.value,
+        "tenantID": caller.external_tenant,
+        "issuer": caller.issuer or None,
+        "scopes": sorted(caller.scopes),
+    }
+
+
 def _no_health_checks(_filling: Filling, _payload: str) -> dict[str, object]:
     return {"data": [], "pageInfo": {"startCursor": "", "endCursor": "", "hasNextPage": False}, "totalCount": 0}
 
 
 QUERIES = (
     Query("viewer", scope="", tenant=False, read=Hole("''", _viewer)),
+    Query("signedIn", scope="", tenant=False, read=Hole("''", _signed_in)),
     Query("healthChecks", scope="health_checks:read", tenant=False, read=Hole("''", _no_health_checks)),
 )

@@ -25,7 +25,7 @@ from compass.inputs import Length, Matches, input_from, web_address
 from compass.outbox.append import append
 from compass.outbox.events import Event
 from compass.postgres.pool import Tx
-from compass.reads.plan import Filling, Hole, Read, timestamp
+from compass.reads.plan import Filling, Hole, Object, Page, Query, Read, timestamp
 from compass.settings import LandscapeSettings
 from compass.vault import Vault
 
@@ -158,6 +158,23 @@ def signing_secret(vault: Vault, webhook: str, sealed: str) -> str:
     return vault.open(f"webhook-signing/{webhook}", sealed).decode()
 
 
+_RECENT: Final = (
+    "(SELECT delivery.id, delivery.state FROM delivery WHERE delivery.receiver = {t}.id "
+    "AND delivery.tenant_id = {tenant} ORDER BY delivery.sequence DESC LIMIT 100) AS recent"
+)
+
+
+def _recent(state: str) -> str:
+    return f"(SELECT count(*) FROM {_RECENT} WHERE recent.state = '{state}')"
+
+
+def _last(value: str) -> str:
+    return (
+        f"(SELECT {value} FROM {_RECENT} JOIN delivery_attempt attempt ON attempt.delivery_id = recent.id "
+        "ORDER BY attempt.started_at DESC LIMIT 1)"
+    )
+
+
 WEBHOOK = Read(
     "Webhook",
     table="webhook",
@@ -181,16 +198,52 @@ WEBHOOK = Read(
         "outputTemplate": "output_template",
         "statusTemplate": "status_template",
         "createdAt": timestamp("created_at"),
+        "ownerName": (
+            "coalesce((SELECT owner.name FROM application owner WHERE owner.id = {t}.application_id), "
+            "(SELECT owner.name FROM runtime owner WHERE owner.id = {t}.runtime_id))"
+        ),
         "signingSecret": Hole(
             "{t}.id || ' ' || coalesce({t}.application_id, {t}.runtime_id, {t}.id) || ' ' || "
             f"coalesce((SELECT coalesce(groups.tenant_id::text, '{_EVERYBODY}') FROM formation_template groups"
             f" WHERE groups.id = {{t}}.formation_template_id), '{_NO_GROUPS}') || ' ' || {{t}}.signing_secret_sealed",
             _own_secret,
         ),
+        "health": Object(
+            {
+                "delivered": _recent("DELIVERED"),
+                "dead": _recent("DEAD"),
+                "pending": _recent("PENDING"),
+                "lastAttemptAt": _last(timestamp("started_at").replace("{t}", "attempt")),
+                "lastStatus": _last("attempt.status"),
+                "lastError": _last("attempt.error"),
+            }
+        ),
     },
     sanitized={"auth": "webhooks.auth:read", "signingSecret": "webhook:write"},
 )
 READS = (WEBHOOK,)
+QUERIES = (
+    Query(
+        "webhooks",
+        # The rarer of the two that it takes elsewhere: who may see those of runtimes may see those of applications, or
+        # is a runtime and sees its own.
+        scope="runtime.webhooks:read",
+        read=Page(
+            "Webhook",
+            on=(
+                "({arg:id}::uuid IS NULL OR {c}.id = {arg:id}::uuid) "
+                "AND ({arg:ownerID}::uuid IS NULL OR {arg:ownerID}::uuid IN ({c}.application_id, {c}.runtime_id)) "
+                "AND ({itself} IS NULL OR {itself} IN ({c}.application_id, {c}.runtime_id)) "
+                # As values, not with EXISTS: of that the planner would read all of a tenant's access first.
+                "AND coalesce((SELECT access.tenant_id FROM application_tenant access "
+                "WHERE access.tenant_id = {tenant} AND access.application_id = {c}.application_id), "
+                "(SELECT access.tenant_id FROM runtime_tenant access "
+                "WHERE access.tenant_id = {tenant} AND access.runtime_id = {c}.runtime_id)) IS NOT NULL"
+            ),
+            order="{c}.created_at DESC, {c}.id",
+        ),
+    ),
+)
 
 # Commands
 

@@ -4,7 +4,7 @@ Also what the delivery engine asks of us: with which credentials to call, what a
 groups' assignments when it is settled. Source: contract/director.md §16; seeing and resending them is ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -36,18 +36,29 @@ from compass.director import (
 from compass.director.auth import StoredAuth
 from compass.director.formation_assignment import CLIENT, REPORTED, TECHNICAL
 from compass.director.formation_assignment import State as Assignment
+from compass.director.masked import without_secrets
 from compass.director.notification_constraint import Answered
-from compass.director.sign_in import AccessTokens, sign_in
+from compass.director.sign_in import AccessTokens, SignInFailed, sign_in
 from compass.director.webhook_template import Output
 from compass.errors import CompassError, InvalidData, InvalidOperation, NotFound
 from compass.ids import WebhookId
 from compass.outbound.door import Response
 from compass.postgres.pool import Tx
-from compass.reads.plan import Many, Page, Query, Read, timestamp
+from compass.reads.plan import Filling, Hole, Many, Object, Page, Query, Read, timestamp
 from compass.vault import Vault
+
+TEST: Final = "TEST"
+"""The kind of a delivery that only tries a webhook out: it is called once, and no group changes with the answer."""
 
 # How it is read
 
+
+def _shown_body(_filling: Filling, digits: str) -> str:
+    return without_secrets(bytes.fromhex(digits).decode())
+
+
+_READABLE_HEADERS: Final = "('content-type', 'compass-test')"
+"""A header that a template makes is a usual place for secrets."""
 WEBHOOK_DELIVERY = Read(
     "WebhookDelivery",
     table="delivery",
@@ -66,7 +77,21 @@ WEBHOOK_DELIVERY = Read(
         "nextAttemptAt": timestamp("next_at"),
         "finishedAt": timestamp("finished_at"),
         "attempts": Many("WebhookDeliveryAttempt", on="{c}.delivery_id = {t}.id", order="{c}.number"),
+        "request": Object(
+            {
+                "method": "method",
+                "headers": (
+                    "(SELECT coalesce(json_agg(json_build_object('name', header.key, 'value', CASE "
+                    f"WHEN lower(header.key) IN {_READABLE_HEADERS} THEN header.value ELSE '***' END) "
+                    "ORDER BY header.key), '[]') FROM jsonb_each_text({t}.headers) AS header)"
+                ),
+                # As hexadecimal digits: a hole takes no quotes.
+                "body": Hole("encode(convert_to({t}.body, 'UTF8'), 'hex')", _shown_body),
+            }
+        ),
     },
+    # Whoever may change where it is sent could read it all there.
+    sanitized={"request": "webhook:write"},
 )
 WEBHOOK_DELIVERY_ATTEMPT = Read(
     "WebhookDeliveryAttempt",
@@ -95,7 +120,9 @@ QUERIES = (
             "WebhookDelivery",
             on=(
                 "{c}.tenant_id = {tenant} AND ({arg:webhookID}::uuid IS NULL OR {c}.receiver = {arg:webhookID}::uuid) "
-                "AND ({arg:state}::text IS NULL OR {c}.state = {arg:state}::text) AND " + _OWN
+                "AND ({arg:state}::text IS NULL OR {c}.state = {arg:state}::text) "
+                "AND ({arg:id}::uuid IS NULL OR {c}.id = {arg:id}::uuid) "
+                f"AND (coalesce({{arg:tests}}::bool, true) OR {{c}}.kind <> '{TEST}') AND " + _OWN
             ),
             order="{c}.sequence DESC",
         ),
@@ -121,6 +148,7 @@ GIVEN_UP = """
 -- webhook_delivery.given_up
 SELECT delivery.id FROM delivery
 WHERE delivery.receiver = %(webhook)s AND delivery.tenant_id = %(tenant)s AND delivery.state = 'DEAD'
+    AND delivery.kind <> 'TEST'
     AND delivery.finished_at >= %(since)s
     AND NOT EXISTS (
         SELECT FROM delivery later WHERE later.receiver = delivery.receiver AND later.subject = delivery.subject
@@ -152,7 +180,7 @@ async def resend(tx: Tx, caller: Caller, delivery: str) -> str:
 
 @command("recoverWebhookDeliveries", scope="webhook:write")
 async def recover(tx: Tx, caller: Caller, of: WebhookId, since: str) -> int:
-    """Try everything again that was given up for a webhook since then, but what is outdated; how many.
+    """Try everything again that was given up for a webhook since then, but tests and what is outdated; how many.
 
     Raises NotFound (the webhook), Unauthorized, InvalidData (no point in time).
     """
@@ -208,7 +236,12 @@ class Calls:
             return None
         if delivery.facts.get("fault"):
             return Prepared()
-        needed = sign_in(StoredAuth.open(self._vault, f"webhook/{delivery.receiver}", row["auth_sealed"]))
+        try:
+            needed = sign_in(StoredAuth.open(self._vault, f"webhook/{delivery.receiver}", row["auth_sealed"]))
+        except SignInFailed as failure:
+            if delivery.kind != TEST:
+                raise
+            return Prepared(sign_in=partial(_say, failure))
         secret = webhook.signing_secret(self._vault, delivery.receiver, row["signing_secret_sealed"])
         client = needed.client
         if client is not None and delivery.failures:
@@ -229,6 +262,8 @@ class Calls:
         Four statements for assignments, and one for each configuration that is new; five for a group.
         """
         judged = _judged(delivery, answer, await tx.value(OUTPUT, webhook=delivery.receiver))
+        if delivery.kind == TEST:
+            return judged.verdict if judged.problem is None else Dead(judged.problem)
         is_taken = isinstance(judged.verdict, Delivered)
         if is_taken and delivery.facts.get("awaits_report"):
             judged = replace(judged, state=None)
@@ -260,6 +295,8 @@ class Calls:
     async def finished(self, tx: Tx, delivery: Delivery, state: State) -> None:
         """Settle what waits for a delivery that ended without an answer of ours to judge."""
         match state:
+            case _ if delivery.kind == TEST:
+                pass
             case State.CANCELLED if _is_about_a_group(delivery):
                 await formation_lifecycle.taken(tx, delivery)
             case State.DEAD if _is_about_a_group(delivery):
@@ -273,6 +310,11 @@ class Calls:
                 await formation_assignment.given_up(tx, delivery.id, _concerned(delivery))
             case State.DELIVERED | State.PENDING:
                 pass
+
+
+async def _say(failure: SignInFailed) -> Mapping[str, str]:
+    """For a call that must not be made, and whose end is not to be put off."""
+    raise failure
 
 
 def _judged(delivery: Delivery, answer: Answer, output_template: str | None) -> _Judged:

@@ -1,6 +1,6 @@
 """Evaluates the tree of a template over plain data, inside a budget."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from compass.gotemplate.errors import TemplateOutputTooLarge, TemplateRecursionTooDeep, TemplateTooDeep
 from compass.gotemplate.formatting import printed, sorted_items, utf8
@@ -47,7 +47,7 @@ def rendered(source: Source, data: object, limits: Limits) -> str:
 class _Frame:
     """One template being rendered."""
 
-    variables: list[object]
+    variables: list[object] = field(repr=False)
 
 
 class _Rendering:

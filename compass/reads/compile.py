@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -45,7 +45,7 @@ class Binding:
 
     tenant: TenantId | None
     runtime: RuntimeId | None
-    variables: Variables
+    variables: Variables = field(repr=False)
     subject: str | None = None
     """The object whose reply is read, for the answer of a mutation."""
     itself: str | None = None

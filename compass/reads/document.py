@@ -25,7 +25,9 @@ _KNOWN_ARGUMENTS: Final = 64
 _LONGEST_PROBLEM: Final = 1_000
 """Characters. It repeats names of the document, which may be of any length."""
 _REPEATED: Final = re.compile(
-    r", found: .*|(?<=[^d] value): .*|(?<=found String) [\"'].*|(?<=Unexpected String) [\"'].*", re.DOTALL
+    r", found: .*|(?<=[^d] value): .*|(?<=found String) [\"'].*|(?<=Unexpected String) [\"'].*"
+    r"|(?<=Value) [\"'].*(?= does not exist in)",
+    re.DOTALL,
 )
 """Where a problem repeats a value: it may be a secret in the wrong place, and answers are logged on their way."""
 _EMPTY_PARENTHESES: Final = re.compile(r"(\w)\s*\(\s*\)")

@@ -28,7 +28,7 @@ class Filling:
 
     parts: Parts
     caller: Caller
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True)

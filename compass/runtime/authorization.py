@@ -10,7 +10,7 @@ import os
 import ssl
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
@@ -43,7 +43,7 @@ class AuthorizationFailed(CompassError):
 
 @dataclass(frozen=True)
 class _Token:
-    headers: dict[str, str]
+    headers: dict[str, str] = field(repr=False)
     ends: float
     """On the monotonic clock, in seconds."""
 

@@ -200,6 +200,7 @@ class LocalRuntime:
             "error": status.error,
             "trouble": status.trouble,
             "certificate_not_after": _iso(status.certificate_not_after),
+            "last_heartbeat": _iso(status.last_heartbeat),
         }
 
     async def _labels(self) -> dict[str, str]:

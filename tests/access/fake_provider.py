@@ -3,12 +3,15 @@
 import asyncio
 import base64
 import contextlib
+import hashlib
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import orjson
 from joserfc import jws
@@ -17,6 +20,8 @@ from joserfc.jwk import ECKey, RSAKey
 from tests.outbound.hostile import Authority, server_context
 
 AUDIENCE = "compass"
+SECRET = "s3cret/with+signs"
+TOKEN = "/token"
 DISCOVERY = "/realm/.well-known/openid-configuration"
 KEYS = "/keys"
 RSA, EC = RSAKey.generate_key(2048), ECKey.generate_key("P-256")
@@ -39,17 +44,63 @@ class FakeProvider:
     """By path, whole responses as they go over the wire, instead of the usual ones."""
     hangs: bool = False
     asked: list[str] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """Beside the usual, in its discovery document."""
+    bends: dict[str, Any] = field(default_factory=dict)
+    """Claims of the tokens for codes that are not as they should be."""
+    access: dict[str, Any] | None = None
+    """Claims of an access token that the plane can read; without, it is one that only the provider can."""
+    forms: list[dict[str, str]] = field(default_factory=list)
+    """With which its token endpoint was asked."""
+    _codes: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def issuer(self) -> str:
         return f"https://127.0.0.1:{self.port}/realm"
 
-    def response(self, path: str) -> bytes:
+    def response(self, path: str, body: bytes = b"") -> bytes:
         if path in self.answers:
             return self.answers[path]
         if path == DISCOVERY:
-            return answer({"issuer": self.issuer, "jwks_uri": f"https://127.0.0.1:{self.port}{KEYS}"})
+            here = f"https://127.0.0.1:{self.port}"
+            usual = {
+                "issuer": self.issuer,
+                "jwks_uri": f"{here}{KEYS}",
+                "authorization_endpoint": f"{here}/authorize",
+                "token_endpoint": f"{here}{TOKEN}",
+            }
+            return answer({**usual, **self.metadata})
+        if path.startswith("/authorize?"):
+            # Whoever comes is known here, and goes back at once.
+            url = f"https://127.0.0.1:{self.port}{path}"
+            back = dict(parse_qsl(urlsplit(url).query))["redirect_uri"]
+            return answer({}, "302 Found", f"Location: {back}?{urlencode(self.consent(url))}")
+        if path == TOKEN:
+            return self._exchange(dict(parse_qsl(body.decode())))
         return answer({"keys": self.keys}) if path == KEYS else answer({}, "404 Not Found")
+
+    def consent(self, url: str) -> dict[str, str]:
+        """What the browser of somebody who signs in there comes back with."""
+        asked = dict(parse_qsl(urlsplit(url).query))
+        assert url.startswith(f"https://127.0.0.1:{self.port}/authorize?")
+        assert (asked["response_type"], asked["code_challenge_method"]) == ("code", "S256")
+        code = f"code-{len(self._codes)}-{len(self.forms)}"
+        self._codes[code] = asked
+        return {"code": code, "state": asked["state"], "iss": self.issuer}
+
+    def _exchange(self, form: dict[str, str]) -> bytes:
+        self.forms.append(form)
+        asked = self._codes.pop(form.get("code", ""), None)
+        verifier = form.get("code_verifier", "").encode()
+        if asked is None or part(hashlib.sha256(verifier).digest()) != asked["code_challenge"]:
+            return answer({"error": "invalid_grant"}, "400 Bad Request")
+        if (form["redirect_uri"], form["client_id"]) != (asked["redirect_uri"], asked["client_id"]):
+            return answer({"error": "invalid_grant"}, "400 Bad Request")
+        tokens = {"token_type": "Bearer", "access_token": "only-the-provider-can-read-this"}
+        if self.access is not None:
+            tokens["access_token"] = self.token(**self.access)
+        bent = {"aud": asked["client_id"], "nonce": asked["nonce"], **self.bends}
+        return answer({**tokens, "id_token": self.token(**bent)})
 
     def claims(self, **changes: Any) -> dict[str, Any]:
         """Claims of a good token; None takes one away."""
@@ -108,7 +159,9 @@ async def fake_provider(folder: Path) -> AsyncIterator[FakeProvider]:
                     provider.asked.append(path)
                     if provider.hangs:
                         await asyncio.sleep(3600)
-                    writer.write(provider.response(path))
+                    length = re.search(rb"(?i)content-length: (\d+)", head)
+                    body = await reader.readexactly(int(length[1])) if length else b""
+                    writer.write(provider.response(path, body))
                     await writer.drain()
         finally:
             busy.discard(task)

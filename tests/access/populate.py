@@ -22,12 +22,13 @@ from compass.connector.pairing import TOKEN_HEADER
 from compass.director import tenant
 from compass.director.formation_lifecycle import FormationLifecycle
 from compass.director.notifications import Notifications
+from compass.director.offered_operation import Index
 from compass.outbound.door import Door, DoorSettings
 from compass.outbox.relay import Relay, reactions
 from compass.postgres.pool import Database
 from compass.provisioner.drivers.local import Local
 from compass.provisioner.infrastructure import Drivers
-from compass.settings import AuthoritySettings, Settings
+from compass.settings import AuthoritySettings, DefinitionSettings, Settings
 from compass.vault import Vault
 from tests.access.landscape import Json, Landscape, Side, user
 from tests.director.conftest import PARTS
@@ -47,7 +48,9 @@ def _hook(marker: str, kind: str = "CONFIGURATION_CHANGED") -> Json:
 
 def _spec(marker: str, kind: str, *, fetched: bool) -> Json:
     source = {"fetchRequest": {"url": f"{CLOSED}{marker}", "auth": _credential(marker)}}
-    return {"type": kind, "format": "JSON", **(source if fetched else {"data": f'{{"{marker}": 1}}'})}
+    # One operation each, to be found.
+    inline = {"openapi": "3.0.0", "info": {"title": marker}, "paths": {f"/{marker}": {"get": {}}}}
+    return {"type": kind, "format": "JSON", **(source if fetched else {"data": orjson.dumps(inline).decode()})}
 
 
 def _api(marker: str, *, fetched: bool = False) -> Json:
@@ -102,6 +105,9 @@ async def landscape(dsn: str, folder: Path) -> AsyncIterator[Landscape]:
                 formation={"name": made.mine.known["formation_name"]},
             )
             await _relay(made)
+            index = Index(database, DefinitionSettings())
+            while await index.take_one():
+                pass
             for side in (made.mine, made.also_mine, made.other):
                 await _beside(raw, side)
             await made.keep()
@@ -316,6 +322,9 @@ async def _groups(made: Landscape, side: Side) -> None:
             objectType=kind.upper(),
             formation={"name": known["formation_name"]},
         )
+    shown = "{ formationAssignments { data { id source target } } }"
+    pairs = (await made.must(admin, "formation", shown, id=known["formation"]))["formationAssignments"]["data"]
+    known["assignment"] = next(one["id"] for one in pairs if one["source"] == one["target"] == known["runtime"])
 
 
 async def _credentials(made: Landscape, side: Side) -> None:

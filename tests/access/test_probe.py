@@ -185,9 +185,10 @@ def normalized(name: str) -> str:
 
 def unlike(known: str, chance: random.Random) -> str:
     """Something of the same shape that nobody has."""
-    letters = "0123456789abcdef" if re.fullmatch("[0-9a-f-]+", known) else "bcdfghjklmnpqrstvwxz"
+    letters = "abcdef" if re.fullmatch("[0-9a-f-]+", known) else "bcdfghjklmnpqrstvwxz"
+    kinds = {one: "0123456789" if one.isdigit() else letters.upper() if one.isupper() else letters for one in known}
     return "".join(
-        chance.choice(letters) if one.isalnum() and not (one == "4" and number == 14) else one
+        chance.choice(kinds[one]) if one.isalnum() and not (one == "4" and number == 14) else one
         for number, one in enumerate(known)
     )
 

@@ -168,12 +168,21 @@ OPERATIONS = {
 """What each scope is for. Source: contract/director.md §2; the gaps of its configurations are filled as it says."""
 OURS_ALONE = {
     "auditRecords",
+    "offeredOperations",
     "webhookDeliveries",
     "resendWebhookDelivery",
     "recoverWebhookDeliveries",
+    "testWebhook",
+    "webhookPreview",
+    "webhooks",
+    "resynchronizeFormationAssignment",
+    "credentialRequests",
+    "automaticScenarioAssignmentEffects",
     "searchApplications",
     "searchRuntimes",
     "pairings",
+    "signedIn",
+    "system",
 }
 SANITIZED = {
     "application.auths:read": "AppSystemAuth.auth",
@@ -189,7 +198,7 @@ SANITIZED = {
     "api_spec.fetch_request:read": "APISpec.fetchRequest",
     "fetch-request.auth:read": "FetchRequest.auth",
     "webhooks.auth:read": "Webhook.auth",
-    "webhook:write": "Webhook.signingSecret",
+    "webhook:write": "Webhook.signingSecret WebhookDelivery.request",
 }
 SCOPED = {
     "application.application_template:read": "Application.applicationTemplate",

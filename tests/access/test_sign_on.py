@@ -101,8 +101,12 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 async def test_a_person_is_known_by_provider_and_user(world: World) -> None:
     assert await world.person() == Person(
-        f"{world.fake.issuer}#ann", world.fake.issuer, frozenset({"application:read", "runtime:read"}), frozenset({"mine"})
-    )  # fmt: skip
+        f"{world.fake.issuer}#ann",
+        world.fake.issuer,
+        frozenset({"application:read", "runtime:read"}),
+        frozenset({"mine"}),
+        groups=("people",),
+    )
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"])

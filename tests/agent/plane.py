@@ -253,6 +253,10 @@ class FakePlane:
         """Whether it has a change feed; the original has none."""
         self.followed: list[str | None] = []
         """`Last-Event-ID` of every stream that was opened."""
+        self.beat_every: float | None = None
+        """What it answers a heartbeat with; the original takes none."""
+        self.beats: list[dict[str, Any]] = []
+        """What was said by them."""
         self._streams: list[web.StreamResponse] = []
         self._ports: dict[str, int] = {}
         self._runner: web.AppRunner | None = None
@@ -284,6 +288,7 @@ class FakePlane:
         served.router.add_post("/{endpoint}/graphql", self._graphql)
         served.router.add_get("/ca.pem", self._ca)
         served.router.add_get("/v1/events", self._events)
+        served.router.add_post("/v1/heartbeat", self._heartbeat)
         self._runner = web.AppRunner(served, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         certificate, key = self.folder / "plane.crt", self.folder / "plane.key"
@@ -308,6 +313,14 @@ class FakePlane:
 
     async def _ca(self, _: web.Request) -> web.Response:
         return web.Response(text=self.authority.pem)
+
+    async def _heartbeat(self, request: web.Request) -> web.Response:
+        if self.beat_every is None:
+            raise web.HTTPNotFound
+        if self.fault == "500":
+            return web.Response(status=500, text="<html>oops</html>")
+        self.beats.append(await request.json())
+        return web.json_response({"nextSeconds": self.beat_every})
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         if not self.tells:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from compass.agent.files import write_private_json
-from compass.agent.loop import Agent, Injected, InjectedUnreadable, State, Trouble
+from compass.agent.loop import VERSION, Agent, Injected, InjectedUnreadable, State, Trouble
 from compass.agent.reconcile import Configuration
 from tests.agent.plane import RUNTIME, TENANT, FakePlane, api, application, basic, bundle, free_port_url
 
@@ -541,3 +541,55 @@ async def test_a_plane_that_moved_is_followed_where_it_is_now(
         await until(lambda: bool(applied) and applied.names == ["mp-orders"])
     assert plane.followed == [None, "4-2"]
     assert "unexpected" not in caplog.text
+
+
+async def test_the_plane_hears_that_the_agent_lives_and_what_troubles_it(
+    plane: FakePlane, tmp_path: Path, applied: Applied
+) -> None:
+    plane.applications = [application("a1", "one", bundle("b1", "b", basic()))]
+    plane.beat_every = 1.0
+    folder = injected(tmp_path / "rt", plane, token=plane.new_token("client-1"), sync_period_seconds=0.2)
+    agent = agent_in(folder, applied)
+    stop = asyncio.Event()
+    running = asyncio.ensure_future(agent.run(stop))
+
+    await until(lambda: bool(plane.beats) and plane.beats[-1]["lookedSecondsAgo"] is not None)
+    well = plane.beats[-1]
+    assert {**well, "lookedSecondsAgo": 0} == {
+        "version": VERSION,
+        "revision": 1,
+        "applications": 1,
+        "lookedSecondsAgo": 0,
+        "looksEverySeconds": 0.2,
+        "trouble": None,
+        "error": None,
+    }
+    assert 0 <= well["lookedSecondsAgo"] < 60
+    assert agent.status.last_heartbeat is not None
+    plane.fault = "errors"
+    await until(lambda: plane.beats[-1]["trouble"] == "refused")
+    assert "Internal Server Error" in plane.beats[-1]["error"]
+    # It goes on while nothing new is to be said.
+    heard = len(plane.beats)
+    await until(lambda: len(plane.beats) > heard + 1)
+    stop.set()
+    await running
+    silent = len(plane.beats)
+    await asyncio.sleep(0)
+    assert len(plane.beats) == silent
+
+
+async def test_a_plane_that_takes_no_heartbeats_is_served_all_the_same(
+    plane: FakePlane, tmp_path: Path, applied: Applied
+) -> None:
+    plane.applications = [application("a1", "one")]
+    agent = agent_in(injected(tmp_path / "rt", plane, token=plane.new_token("c")), applied)
+    stop = asyncio.Event()
+    running = asyncio.ensure_future(agent.run(stop))
+
+    await until(lambda: agent.status.state is State.SYNCHRONIZED)
+    stop.set()
+    await running
+
+    assert agent.status.last_heartbeat is None
+    assert agent.status.trouble is None

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
@@ -29,6 +30,8 @@ QUICK = DeliveryWork(
     ),
 )
 """Everything that takes minutes in production, in fractions of a second."""
+PATIENT = replace(QUICK, attempt_timeout=timedelta(seconds=30), work=replace(QUICK.work, lease=timedelta(seconds=60)))
+"""For what is called once, or calls that are counted: a machine that stalls must not make one fail."""
 LOOPBACK = DoorSettings(allowed_networks=(ip_network("127.0.0.1/32"),), failure_step=timedelta(0), max_per_host=1000)
 
 

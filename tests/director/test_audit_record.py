@@ -17,8 +17,8 @@ from tests.director.groups import application, group, relayed, runtime, webhook
 
 REGISTER = "mutation ($name: String!) { registerApplication(in: {name: $name}) { id } }"
 RECORDS = """
-query ($operation: String, $object: ID, $first: Int, $after: PageCursor) {
-  auditRecords(operation: $operation, objectID: $object, first: $first, after: $after) {
+query ($operation: String, $object: ID, $actor: ID, $first: Int, $after: PageCursor) {
+  auditRecords(operation: $operation, objectID: $object, consumerID: $actor, first: $first, after: $after) {
     totalCount pageInfo { hasNextPage endCursor }
     data {
       id happenedAt operation objectType objectID requestID consumer consumerID flow systemAuthID certificate refused
@@ -73,6 +73,17 @@ async def test_a_tenant_reads_its_own_records_newest_first(recording: Any, log: 
     assert orjson.loads(newest["arguments"]) == {"id": ids[0], "in": {"description": "d"}}
     assert orjson.loads(newest["before"])["description"] is None
     assert orjson.loads(newest["after"])["description"] == "d"
+
+
+async def test_records_are_read_by_who_made_them(recording: Any) -> None:
+    await recording.data(REGISTER, name="a")
+    await recording.data(REGISTER, caller=replace(recording.caller, consumer_id="somebody"), name="b")
+
+    theirs = await records(recording, actor="somebody")
+
+    assert [one["consumerID"] for one in theirs["data"]] == ["somebody"]
+    assert theirs["totalCount"] == 1
+    assert (await records(recording, actor="admi"))["data"] == []
 
 
 async def test_records_are_read_by_operation_by_object_and_by_page(recording: Any) -> None:

@@ -55,6 +55,14 @@ query ($selector: LabelSelectorInput!) {
   automaticScenarioAssignmentsForSelector(selector: $selector) { scenarioName selector { key value } }
 }
 """
+EFFECTS = """
+query ($name: String!, $selector: LabelSelectorInput!, $change: AutomaticScenarioAssignmentChange = ASSIGN) {
+  result: automaticScenarioAssignmentEffects(scenarioName: $name, selector: $selector, change: $change) {
+    totalCount
+    data { objectID objectType name }
+  }
+}
+"""
 
 
 async def subaccount(director: Any, external_id: str, parent: str = "tenant-mine") -> Any:
@@ -190,12 +198,14 @@ async def test_only_runtimes_that_the_template_admits_join(director: Any) -> Non
                 kind=kind,
             )
 
+    shown = [await effects(director, name, "sub") for name in ("kyma only", "applications only")]
     await assign_subaccount(director, "kyma only", "sub")
     await assign_subaccount(director, "applications only", "sub")
     await runtime(director, "four", caller=child)
 
     assert await members(director, "kyma only") == {kyma}
     assert await members(director, "applications only") == set()
+    assert shown == [[("RUNTIME", "one", kyma)], []]
 
 
 async def test_a_group_has_one_subaccount_at_most(director: Any) -> None:
@@ -896,3 +906,67 @@ async def test_the_number_of_statements_does_not_grow_with_the_subaccount(
         "-- automatic_scenario_assignment.delete",
         "-- formation_constraint.of_members",
     ]
+
+
+# Looked at before
+
+
+def selecting(value: str, key: str = "global_subaccount_id") -> dict[str, str]:
+    return {"key": key, "value": value}
+
+
+async def effects(director: Any, name: str, external_id: str, change: str = "ASSIGN") -> list[tuple[str, str, str]]:
+    result = (await director.data(EFFECTS, name=name, selector=selecting(external_id), change=change))["result"]
+    assert result["totalCount"] == len(result["data"])
+    return [(one["objectType"], one["name"], one["objectID"]) for one in result["data"]]
+
+
+async def test_what_a_preview_shows_is_what_happens(director: Any, announced: Announced) -> None:
+    child = await subaccount(director, "sub")
+    below = await subaccount(director, "below", parent="sub")
+    first, inside = await runtime(director, "one", caller=child), await runtime(director, "two", caller=below)
+    tenants = await runtime(director, "with-tenants", caller=child)
+    of_one, of_two = await context(director, tenants, "t1"), await context(director, tenants, "t2")
+    by_hand = await runtime(director, "by-hand", caller=child)
+    await runtime(director, "above")
+    app = await application(director, "app")
+    await group(director, "g", applications=[app], runtimes=[by_hand])
+    quiet, before = await announced(), await members(director, "g")
+
+    joining = await effects(director, "g", "sub")
+    assert (await announced(), await members(director, "g")) == (quiet, before)
+    await assign_subaccount(director, "g", "sub")
+    after = await members(director, "g")
+    leaving = await effects(director, "g", "sub", "UNASSIGN")
+    nothing = await effects(director, "g", "sub")
+    await unassign_subaccount(director, "g", "sub")
+
+    assert joining == [
+        ("RUNTIME", "one", first),
+        ("RUNTIME", "two", inside),
+        ("RUNTIME_CONTEXT", "t1", of_one),
+        ("RUNTIME_CONTEXT", "t2", of_two),
+    ]
+    assert {one for _, _, one in joining} == after - before
+    assert leaving == joining
+    assert nothing == []  # a group has one subaccount at most
+    assert await members(director, "g") == before
+
+
+async def test_a_preview_of_what_is_not_there_is_refused(director: Any) -> None:
+    await subaccount(director, "sub")
+    await subaccount(director, "theirs", parent="tenant-other")
+    await group(director, "g")
+
+    for name, external_id, change in (
+        ("nobody", "sub", "ASSIGN"),
+        ("g", "nobody", "ASSIGN"),
+        ("g", "theirs", "ASSIGN"),
+        ("g", "sub", "UNASSIGN"),
+    ):
+        error = await director.refusal(EFFECTS, name=name, selector=selecting(external_id), change=change)
+        assert error["message"] == "Object not found [object=formation or tenant]"
+    error = await director.refusal(EFFECTS, caller=director.other, name="g", selector=selecting("sub"))
+    assert error["message"] == "Object not found [object=formation or tenant]"
+    error = await director.refusal(EFFECTS, name="g", selector=selecting("sub", key="region"))
+    assert error["message"] == "Invalid data LabelSelectorInput [key=must be a valid value]"

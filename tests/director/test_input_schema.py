@@ -106,3 +106,36 @@ def test_parameters_have_a_limit_in_bytes() -> None:
     assert input_schema.small_json('"' + "x" * (64 * 1024 - 2) + '"') is None
     assert input_schema.small_json('"' + "é" * (32 * 1024) + '"') == "must be no larger than 65536 bytes"
     assert input_schema.small_json("{") == "must be valid JSON"
+
+
+PLAN = json.dumps(
+    {
+        "type": "object",
+        "properties": {"id": {"pattern": "^[a-z]+$"}, "a/b": {"items": {"type": "integer"}}},
+        "required": ["id"],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("schema", "parameters", "expected"),
+    [
+        (None, None, []),
+        (PLAN, None, [("", "no input parameters were given")]),
+        (PLAN, "{", [("", "the input parameters are no JSON")]),
+        (PLAN, '{"id": "ann"}', []),
+        (PLAN, '{"id": "Ann"}', [("/id", '"Ann" does not match "^[a-z]+$"')]),
+        (PLAN, '{"id": "a", "a/b": [1, "x"]}', [("/a~1b/1", '"x" is not of type "integer"')]),
+        (PLAN, "{}", [("", '"id" is a required property')]),
+    ],
+)
+def test_what_does_not_fit_is_pointed_at(
+    schema: str | None, parameters: str | None, expected: list[tuple[str, str]]
+) -> None:
+    assert input_schema.misfits(schema, parameters) == expected
+
+
+def test_of_much_that_does_not_fit_the_first_hundred_are_named() -> None:
+    schema = json.dumps({"items": {"type": "integer"}})
+
+    assert len(input_schema.misfits(schema, json.dumps(["x"] * 1000))) == 100

@@ -53,3 +53,18 @@ async def test_there_are_no_health_checks(director: Any) -> None:
         "pageInfo": {"startCursor": "", "endCursor": "", "hasNextPage": False},
     }
     assert error["message"] == "insufficient scopes provided [actual=; required=health_checks:read]"
+
+
+async def test_whoever_asks_learns_what_it_may_do(director: Any) -> None:
+    caller = replace(director.caller, scopes=frozenset({"b:read", "a:read"}), tenant=None, external_tenant=None)
+
+    told = await director.data("{ signedIn { id consumer flow tenantID issuer scopes } }", caller=caller)
+
+    assert told["signedIn"] == {
+        "id": caller.consumer_id,
+        "consumer": caller.consumer.value,
+        "flow": caller.flow.value,
+        "tenantID": None,
+        "issuer": None,
+        "scopes": ["a:read", "b:read"],
+    }

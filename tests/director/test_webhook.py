@@ -275,3 +275,35 @@ async def test_webhooks_may_come_with_the_registration_and_a_bad_one_registers_n
     data = await director.data("query ($id: ID!) { runtime(id: $id) { webhooks { url runtimeID } } }", id=cluster)
     assert data["runtime"]["webhooks"] == [{"url": URL, "runtimeID": cluster}]
     assert error["message"] == "Invalid data ApplicationRegisterInput [webhooks.1.reason=missing webhook url]"
+
+
+LISTED = """
+query ($id: ID, $owner: ID, $first: Int = 100, $after: PageCursor) {
+  webhooks(id: $id, ownerID: $owner, first: $first, after: $after) {
+    totalCount
+    pageInfo { endCursor hasNextPage }
+    data { id ownerName applicationID runtimeID }
+  }
+}
+"""
+
+
+async def test_the_webhooks_of_a_tenant_are_listed_newest_first(director: Any) -> None:
+    app, cluster = await application(director, "app"), await runtime(director, "cluster")
+    first = (await webhook(director, "https://a.example", application=app))["id"]
+    second = (await webhook(director, "https://b.example", runtime=cluster))["id"]
+
+    async def listed(caller: Any = None, **which: Any) -> list[tuple[str, str]]:
+        data = (await director.data(LISTED, caller=caller, **which))["webhooks"]["data"]
+        return [(one["id"], one["ownerName"]) for one in data]
+
+    assert await listed() == [(second, "cluster"), (first, "app")]
+    assert await listed(id=first) == [(first, "app")]
+    assert await listed(owner=cluster) == [(second, "cluster")]
+    page = (await director.data(LISTED, first=1))["webhooks"]
+    assert (page["totalCount"], page["pageInfo"]["hasNextPage"]) == (2, True)
+    assert await listed(first=1, after=page["pageInfo"]["endCursor"]) == [(first, "app")]
+    assert await listed(caller=director.runtime(cluster)) == [(second, "cluster")]
+    assert await listed(caller=director.application(app)) == [(first, "app")]
+    assert await listed(caller=director.other) == []
+    assert await listed(caller=director.other, id=first) == []

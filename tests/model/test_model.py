@@ -36,10 +36,19 @@ RUNS, AT_LEAST = (200, 20_000) if PROOF else (14, 1_000)
 STEPS: Final = 100
 
 NO_RULE: Final[dict[str, str]] = {
+    "automaticScenarioAssignmentEffects": "is what happens: tests/director/test_automatic_scenario_assignment.py",
     "auditRecords": "what it reads is counted after every step; tests/director/test_audit_record.py",
+    "credentialRequests": "lists what `instanceAuths` of bundles do; tests/director/test_credential_request.py",
+    "offeredOperations": "found a while after a change: tests/director/test_offered_operation.py",
     "pairings": "the model pairs nobody; tests/director/test_pairing_state.py",
+    "resynchronizeFormationAssignment": "nothing is delivered here; tests/director/test_pair_resynchronization.py",
     "searchApplications": "lists what `applications` does, found by words; tests/director/test_search.py",
+    "signedIn": "whoever asks; tests/director/test_viewer.py",
+    "system": "the plane itself, of which the model knows nothing; tests/director/test_system_status.py",
     "searchRuntimes": "lists what `runtimes` does, found by words; tests/director/test_search.py",
+    "testWebhook": "nothing is delivered here; tests/director/test_webhook_trial.py",
+    "webhooks": "lists what `webhooks` of applications and runtimes do; tests/director/test_webhook.py",
+    "webhookPreview": "it reads nothing; tests/director/test_webhook_trial.py",
 }
 """Operations of the schema without a rule, and why."""
 RARE: Final = 8

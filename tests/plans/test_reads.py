@@ -3,7 +3,6 @@
 """No read of a request looks at a whole large table, and no page costs more because the landscape is larger."""
 
 import time
-from importlib import resources
 
 import pytest
 
@@ -12,6 +11,7 @@ from bench.reads import administrator
 from compass.access import authenticate
 from compass.access.caller import Caller, Consumer, Flow
 from compass.access.scopes import BY_CONSUMER
+from compass.client.protocol import document
 from compass.director import change
 from compass.outbox import feed, relay
 from tests.plans.conftest import BIG, Planner
@@ -71,6 +71,8 @@ WHOLE = """
         (AGENT, '{ applicationBySystemNumber(systemNumber: "7") { id } }'),
         (AGENT, '{ applicationsByLocalTenantID(localTenantID: "x") { data { id } totalCount } }'),
         (ADMIN, "query ($id: ID!) { runtime(id: $id) { name labels auths { id } } }"),
+        (ADMIN, "{ runtimes(first: 50) { data { connection { health lastSeen inSync { reason } } } } }"),
+        (ADMIN, "{ applications(first: 50) { data { connection { health lastSeen inSync { reason } } } } }"),
         (ADMIN, "query ($id: ID!) { apisForApplication(appID: $id) { data { id } totalCount } }"),
         (ADMIN, "query ($id: ID!) { eventsForApplication(appID: $id) { data { id } totalCount } }"),
         (ADMIN, "query ($id: ID!) { bundleInstanceAuth(id: $id) { id } bundleByInstanceAuth(authID: $id) { id } }"),
@@ -109,7 +111,7 @@ async def test_a_read_uses_indexes(planner: Planner, caller: Caller, text: str) 
 
 
 async def test_the_agents_own_query_uses_indexes(planner: Planner) -> None:
-    text = resources.files("compass.client.documents").joinpath("RuntimeConfiguration.graphql").read_text()
+    text = document("RuntimeConfiguration").text
 
     explained = await planner.document(AGENT, text, runtime=AGENT.consumer_id, first=200, nested=200)
 

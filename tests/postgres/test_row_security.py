@@ -50,6 +50,7 @@ INTERNAL: Final[Mapping[str, str]] = {
     "outbox_forgotten": "where the change feed begins",
     "provisioner": "the plane's own name",
     "signing_key": "keys of the plane",
+    "vault_key": "which keys seal, and which were retired",
 }
 """Tables that callers' transactions have no right to at all, and why they need none."""
 UNFORCED: Final = {"application_label", "runtime_label"}
@@ -72,6 +73,10 @@ INSERT INTO formation_report (formation_id, attempt, digest, state, applied)
 INSERT INTO assignment_report (formation_assignment_id, attempt, digest, applied)
     SELECT id, 1, 'x', true FROM formation_assignment;
 INSERT INTO runtime_context_label (runtime_context_id, key, value) SELECT id, 'x', '"canary"' FROM runtime_context;
+INSERT INTO heartbeat (runtime_id, seen_at, missed_from, version, revision, applications, looks_every)
+    SELECT id, now(), now() + interval '1 hour', '1', 1, 1, interval '1 minute' FROM runtime;
+INSERT INTO spec_operation (revision_id, position, definition_id, verb, path, name, summary, deprecated, words)
+    SELECT id, 5000, definition_id, 'GET', '/x', '', '', false, 'get /x' FROM spec_revision;
 """
 """What the landscape lacks, for both tenants: work in the background and reports make it."""
 NO_OWNER: Final[Mapping[str, str]] = {
@@ -303,6 +308,7 @@ def test_only_what_says_so_reaches_beyond_the_tenant(filled_landscape: Landscape
         "provisionRuntime",
         "addWebhook",
         "updateWebhook",
+        "testWebhook",
         "deleteWebhook",
         "createFormationTemplate",
         "updateFormationTemplate",

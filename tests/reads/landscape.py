@@ -322,8 +322,8 @@ class _Maker:
     def delivery(self, webhook: str) -> None:
         delivery, state = self.id(), self.chance.choice(("PENDING", "DELIVERED", "DEAD"))
         self.add(
-            "delivery", id=delivery, tenant_id=self.chance.choice(self.tenant_ids), receiver=webhook, subject="s", kind="k",
-            method="POST", url=self.chance.choice(("https://hook.example/x?secret=1", "https://hook.example/y")), headers={},
+            "delivery", id=delivery, tenant_id=self.chance.choice(self.tenant_ids), receiver=webhook, subject="s",
+            kind=self.chance.choice(("k", "k", "TEST")), method="POST", url=self.chance.choice(("https://hook.example/x?secret=1", "https://hook.example/y")), headers={},
             body="", facts=self.chance.choice(({}, {"operation": "assign", "application": self.id(), "formation": self.id()})),
             state=state, next_at=self.time() if state == "PENDING" else None, last_error=self.text(), created_at=self.time(),
             finished_at=None if state == "PENDING" else self.time(),

@@ -1006,13 +1006,16 @@ def webhook_deliveries(
     after: str | None = None,
     webhookID: str | None = None,
     state: str | None = None,
-) -> Row:  # the schema's name
+    id: str | None = None,
+    tests: bool | None = True,
+) -> Row:  # the schema's names
     def shown(one: Row) -> bool:
         hook = asking.world.get("webhook", one["receiver"])
         own = _itself(asking) is None or (
             hook is not None and _itself(asking) in (hook["application_id"], hook["runtime_id"])
         )
-        return own and (webhookID is None or one["receiver"] == _id(webhookID)) and state in (None, one["state"])
+        asked = (webhookID is None or one["receiver"] == _id(webhookID)) and (id is None or one["id"] == _id(id))
+        return own and asked and state in (None, one["state"]) and (tests is not False or one["kind"] != "TEST")
 
     rows = [one for one in asking.world.where("delivery", tenant_id=asking.tenant) if shown(one)]
     return page(sorted(rows, key=lambda one: -one["sequence"]), first, after)

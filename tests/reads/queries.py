@@ -68,6 +68,7 @@ _TABLES = {
     "Query.formationTemplate.id": "formation_template", "Query.formationConstraint.id": "formation_constraint",
     "Query.formationConstraintsByFormationType.formationTemplateID": "formation_template",
     "Query.healthChecks.origin": "application", "Query.webhookDeliveries.webhookID": "webhook",
+    "Query.webhookDeliveries.id": "delivery",
     "Application.bundle.id": "bundle", "Application.apiDefinition.id": "api_definition",
     "Application.eventDefinition.id": "event_definition", "Bundle.instanceAuth.id": "bundle_instance_auth",
     "Bundle.apiDefinition.id": "api_definition", "Bundle.eventDefinition.id": "event_definition", "Bundle.document.id": "document",
@@ -318,6 +319,8 @@ class Generator:
                 return chance.choice(("", "tenant", "EXTERNAL-1", self._pool.tenants[0][:6], "%", "no such")), None
             case "state":
                 return Name(chance.choice(("PENDING", "DELIVERED", "DEAD"))), None
+            case "tests":
+                return chance.choice((True, False, None)), None
             case "types":
                 return ["MANAGEMENT_PLANE_APPLICATION_HEALTHCHECK"], None
             case "name" if name == "formationTemplatesByName":

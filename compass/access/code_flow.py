@@ -1,0 +1,216 @@
+"""Signing in at a provider with a browser: the authorization code flow with PKCE, state and nonce.
+
+Who begins keeps what `begin` gave and shows it again with the answer; each is good once. Nothing of the answer is
+believed before the provider, asked directly, has given a token for it that it signed for this very sign-in.
+Source: OpenID Connect Core 1.0 §3.1, RFC 7636, RFC 9207, RFC 9700 §2.1 and §4.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import quote, urlencode, urlsplit
+
+from compass.access.sign_on import Person, SignOn
+from compass.access.strict_json import NotStrict, mapping, unverified
+from compass.errors import Code, CompassError, Unauthorized
+from compass.outbound.door import Door, Request
+from compass.outbound.errors import OutboundError
+from compass.settings import OidcSettings
+
+WITHIN: Final = timedelta(seconds=10)
+"""For the provider to exchange a code; a person waits."""
+_LARGEST_ANSWER: Final = 128 * 1024
+_LONGEST_CODE: Final = 4096
+_DENIALS: Final = frozenset({"access_denied", "login_required", "interaction_required", "consent_required"})
+"""Errors that are a person's own doing. Source: RFC 6749 §4.1.2.1, OpenID Connect Core 1.0 §3.1.2.6."""
+
+
+class SignInRefused(CompassError):
+    """The sign-in at the provider did not lead to anybody; `why` says what a person may do about it."""
+
+    code = Code.UNAUTHORIZED
+    message = "you were not signed in: {why}"
+
+
+class SignInAway(CompassError):
+    """The provider could not be asked, or its answer was none."""
+
+    code = Code.OPERATION_TIMEOUT
+    message = "the identity provider could not be asked: {why}; try again in a moment"
+    retryable = True
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A sign-in under way. Nobody but the browser that began it may go on with it."""
+
+    url: str = field(repr=False)
+    """Where the person goes."""
+    state: str = field(repr=False)
+    nonce: str = field(repr=False)
+    verifier: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Signed:
+    """Somebody who signed in."""
+
+    token: str = field(repr=False)
+    """With which the plane is asked as this person."""
+    seconds_left: float
+    """Of the token's life."""
+    person: Person
+
+
+class CodeFlow:
+    """Signing in at the first provider of the settings."""
+
+    def __init__(self, settings: OidcSettings, door: Door, sign_on: SignOn, *, redirect_uri: str) -> None:
+        """The settings have a `client_id`."""
+        self._settings = settings
+        self._door = door
+        self._sign_on = sign_on
+        self._redirect_uri = redirect_uri
+        self._issuer = settings.issuers[0]
+        self._client = settings.client_id or ""
+
+    @property
+    def name(self) -> str:
+        """Of the provider, as people know it: its host."""
+        return urlsplit(self._issuer).netloc
+
+    async def begin(self) -> Begun:
+        """Everything for one sign-in. Raises ProviderAway, SignInAway."""
+        metadata = await self._sign_on.provider(self._issuer).metadata()
+        methods = metadata.get("code_challenge_methods_supported", ["S256"])
+        if not isinstance(methods, list) or "S256" not in methods:
+            raise SignInAway(why="it does not do PKCE with S256")
+        state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
+        asked = {
+            "response_type": "code",
+            "client_id": self._client,
+            "redirect_uri": self._redirect_uri,
+            "scope": " ".join(self._settings.request_scopes),
+            "state": state,
+            "nonce": nonce,
+            "code_challenge": challenge(verifier),
+            "code_challenge_method": "S256",
+        }
+        address = _endpoint(metadata, "authorization_endpoint")
+        joint = "&" if "?" in address else "?"
+        return Begun(f"{address}{joint}{urlencode(asked)}", state, nonce, verifier)
+
+    async def finish(self, begun: Begun, answer: Mapping[str, str]) -> Signed:
+        """Whom the provider's answer, as the browser brought it, speaks for.
+
+        Raises SignInRefused, SignInAway, ProviderAway.
+        """
+        metadata = await self._sign_on.provider(self._issuer).metadata()
+        code = self._code(begun, answer, metadata)
+        given = await self._exchanged(code, begun.verifier, metadata)
+        try:
+            claims = await self._sign_on.unsafe_claims(given["id_token"])
+        except Unauthorized:
+            raise SignInRefused(why="what the provider sent is not signed by it, or its time is over") from None
+        self._check_meant_for_us(claims, begun.nonce)
+        token, person = await self._for_the_plane(given, claims)
+        left = float(unverified(token).unsafe_claims["exp"]) - time.time()
+        return Signed(token, left, person)
+
+    def _code(self, begun: Begun, answer: Mapping[str, str], metadata: Mapping[str, Any]) -> str:
+        """The code in an answer that belongs to this sign-in and comes from this provider."""
+        if not hmac.compare_digest(answer.get("state", "").encode(), begun.state.encode()):
+            raise SignInRefused(why="the answer belongs to another sign-in; begin anew")
+        # Another provider could have sent the browser here with a code of its own. Source: RFC 9207 §2.4.
+        names_itself = metadata.get("authorization_response_iss_parameter_supported") is True
+        if answer.get("iss", "" if names_itself else self._issuer) != self._issuer:
+            raise SignInRefused(why="the answer does not come from the provider that was asked")
+        if error := answer.get("error"):
+            why = "the provider says that it was cancelled" if error in _DENIALS else "the provider refused it"
+            raise SignInRefused(why=f"{why} ({error})" if re.fullmatch(r"[a-z_]{1,40}", error) else why)
+        code = answer.get("code", "")
+        if not 1 <= len(code) <= _LONGEST_CODE:
+            raise SignInRefused(why="the answer has no code; begin anew")
+        return code
+
+    async def _exchanged(self, code: str, verifier: str, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": self._redirect_uri,
+            "client_id": self._client,
+            "code_verifier": verifier,
+        }
+        headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
+        secret = self._settings.client_secret
+        ways = metadata.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
+        if secret and isinstance(ways, list) and "client_secret_basic" not in ways:
+            form["client_secret"] = secret
+        elif secret:
+            # Each half is form-encoded first. Source: RFC 6749 §2.3.1.
+            pair = f"{quote(self._client, safe='')}:{quote(secret, safe='')}"
+            headers["authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        request = Request("POST", _endpoint(metadata, "token_endpoint"), headers, urlencode(form).encode())
+        try:
+            response = await self._door.send(request, total_timeout=WITHIN, max_body_bytes=_LARGEST_ANSWER)
+        except OutboundError as failure:
+            raise SignInAway(why=failure.reason) from None
+        if response.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            raise SignInRefused(why="the provider does not accept the code; it may be used or too old; begin anew")
+        if response.status != HTTPStatus.OK:
+            raise SignInAway(why=f"it answered with status code {response.status}")
+        try:
+            given = mapping(response.body)
+        except NotStrict:
+            raise SignInAway(why="it answered with something that is no JSON object") from None
+        if not isinstance(given.get("id_token"), str):
+            raise SignInRefused(why="the provider sent no id_token; the client there must be one of OpenID Connect")
+        return given
+
+    def _check_meant_for_us(self, claims: Mapping[str, Any], nonce: str) -> None:
+        """Raises SignInRefused. Source: OpenID Connect Core 1.0 §3.1.3.7, steps 2 to 5 and 11."""
+        audiences = claims.get("aud")
+        named = [audiences] if isinstance(audiences, str) else audiences
+        party = claims.get("azp", self._client if named == [self._client] else None)
+        if claims.get("iss") != self._issuer or not isinstance(named, list):
+            raise SignInRefused(why="what the provider sent is of another provider")
+        if self._client not in named or party != self._client:
+            raise SignInRefused(why="what the provider sent is meant for somebody else, not for this console")
+        said = claims.get("nonce")
+        if not isinstance(said, str) or not hmac.compare_digest(said.encode(), nonce.encode()):
+            raise SignInRefused(why="what the provider sent belongs to another sign-in; begin anew")
+
+    async def _for_the_plane(self, given: Mapping[str, Any], claims: Mapping[str, Any]) -> tuple[str, Person]:
+        """The token that the plane itself accepts: the access token where it is one for us, else the ID token."""
+        for name in ("access_token", "id_token"):
+            text = given.get(name)
+            if not isinstance(text, str) or not self._sign_on.concerns(text):
+                continue
+            try:
+                person = await self._sign_on.person(text, "")
+                told = await self._sign_on.unsafe_claims(text)
+            except Unauthorized:
+                continue
+            if (told.get("iss"), told.get("sub")) == (claims["iss"], claims.get("sub")):
+                return text, person
+        raise SignInRefused(why="the provider gives no token for this plane; `oidc.audience` must be in its `aud`")
+
+
+def challenge(verifier: str) -> str:
+    """Source: RFC 7636 §4.2."""
+    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+
+
+def _endpoint(metadata: Mapping[str, Any], name: str) -> str:
+    address = metadata.get(name)
+    if not isinstance(address, str) or not re.fullmatch(r"https://[\x21\x24-\x7e]+", address):
+        raise SignInAway(why=f"its discovery document names no {name} of https")
+    return address

@@ -1,0 +1,275 @@
+"""Signing in at a provider with a browser: who gets in, and every way in which an answer may be another's."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from compass.access.code_flow import Begun, CodeFlow, SignInAway, SignInRefused, challenge
+from compass.access.provider import ProviderAway
+from compass.access.sign_on import SignOn
+from compass.outbound.door import Door, DoorSettings
+from compass.settings import OidcSettings
+from tests.access.fake_provider import (
+    AUDIENCE,
+    DISCOVERY,
+    OTHER_RSA,
+    SECRET,
+    TOKEN,
+    FakeProvider,
+    answer,
+    fake_provider,
+)
+
+REDIRECT = "https://plane.example/console/sign-in/callback"
+
+
+@dataclass
+class World:
+    """A provider, and the flow that signs in there."""
+
+    fake: FakeProvider
+    door: Door
+    settings: OidcSettings
+
+    def flow(self, **changes: Any) -> CodeFlow:
+        settings = replace(self.settings, **changes)
+        return CodeFlow(settings, self.door, SignOn(settings, self.door), redirect_uri=REDIRECT)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with AsyncExitStack() as stack:
+        fake = await stack.enter_async_context(fake_provider(tmp_path / "provider"))
+        outbound = DoorSettings(
+            allowed_networks=(ip_network("127.0.0.1/32"),), ca_file=fake.ca_file, failure_step=timedelta(0)
+        )
+        settings = OidcSettings(
+            issuers=(fake.issuer,),
+            audience=AUDIENCE,
+            client_id=AUDIENCE,
+            scopes=("people=application:read",),
+            tenants=("people=mine",),
+        )
+        yield World(fake, await stack.enter_async_context(Door(outbound)), settings)
+
+
+async def signed_in(flow: CodeFlow, fake: FakeProvider, **changes: str | None) -> str:
+    """Who got in with the provider's answer, changed as said."""
+    begun = await flow.begin()
+    told = {**fake.consent(begun.url), **changes}
+    signed = await flow.finish(begun, {name: value for name, value in told.items() if value is not None})
+    assert 200 < signed.seconds_left <= 300
+    return signed.person.id
+
+
+async def test_somebody_signs_in_with_code_state_nonce_and_pkce(world: World) -> None:
+    flow = world.flow(client_secret=SECRET)
+    begun = await flow.begin()
+    asked = dict(parse_qsl(urlsplit(begun.url).query))
+
+    signed = await flow.finish(begun, world.fake.consent(begun.url))
+
+    assert (signed.person.id, signed.person.groups) == (f"{world.fake.issuer}#ann", ("people",))
+    assert asked == {
+        "response_type": "code",
+        "client_id": AUDIENCE,
+        "redirect_uri": REDIRECT,
+        "scope": "openid profile",
+        "state": begun.state,
+        "nonce": begun.nonce,
+        "code_challenge": challenge(begun.verifier),
+        "code_challenge_method": "S256",
+    }
+    assert len({begun.state, begun.nonce, begun.verifier}) == 3
+    assert all(len(base64.urlsafe_b64decode(one + "=")) == 32 for one in (begun.state, begun.nonce, begun.verifier))
+    (form,) = world.fake.forms
+    assert form["code_verifier"] == begun.verifier
+    assert SECRET not in str(form)
+    assert SECRET not in repr((begun, signed, flow._settings))
+
+
+def test_the_challenge_is_that_of_the_standard() -> None:
+    # RFC 7636, appendix B.
+    assert challenge("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk") == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+
+
+async def test_a_provider_that_knows_only_posted_secrets_gets_one(world: World) -> None:
+    world.fake.metadata = {"token_endpoint_auth_methods_supported": ["client_secret_post"]}
+
+    await signed_in(world.flow(client_secret=SECRET), world.fake)
+
+    assert world.fake.forms[0]["client_secret"] == SECRET
+
+
+async def test_an_access_token_for_the_plane_comes_before_the_id_token(world: World) -> None:
+    world.fake.access = {"aud": "the-api", "groups": ["people"]}
+    flow = world.flow(audience="the-api")
+    begun = await flow.begin()
+
+    signed = await flow.finish(begun, world.fake.consent(begun.url))
+
+    assert (await SignOn(replace(world.settings, audience="the-api"), world.door).person(signed.token, "")).scopes
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"state": "x" * 43}, "another sign-in"),
+        ({"state": None}, "another sign-in"),
+        ({"iss": "https://evil.example"}, "not come from the provider"),
+        ({"error": "access_denied", "code": None}, r"cancelled \(access_denied\)"),
+        ({"error": "server_error"}, r"refused it \(server_error\)"),
+        ({"error": "<script>"}, "the provider refused it$"),
+        ({"code": None}, "has no code"),
+        ({"code": "x" * 5000}, "has no code"),
+    ],
+    ids=str,
+)
+async def test_an_answer_of_another_sign_in_or_provider_is_not_exchanged(
+    world: World, changes: dict[str, str | None], why: str
+) -> None:
+    with pytest.raises(SignInRefused, match=why):
+        await signed_in(world.flow(), world.fake, **changes)
+
+    assert world.fake.forms == []
+
+
+async def test_a_provider_that_says_it_names_itself_has_to(world: World) -> None:
+    world.fake.metadata = {"authorization_response_iss_parameter_supported": True}
+
+    with pytest.raises(SignInRefused, match="not come from the provider"):
+        await signed_in(world.flow(), world.fake, iss=None)
+    assert await signed_in(world.flow(), world.fake)
+
+
+@pytest.mark.parametrize(
+    ("bends", "why"),
+    [
+        ({"nonce": "x"}, "belongs to another sign-in"),
+        ({"nonce": None}, "belongs to another sign-in"),
+        ({"nonce": 5}, "belongs to another sign-in"),
+        ({"aud": "somebody-else"}, "meant for somebody else"),
+        ({"aud": None}, "of another provider"),
+        ({"aud": [AUDIENCE, "somebody-else"]}, "meant for somebody else"),
+        ({"azp": "somebody-else"}, "meant for somebody else"),
+        ({"iss": "https://other.example"}, "not signed by it"),
+        ({"exp": 1}, "its time is over"),
+        ({"sub": None}, "no token for this plane"),
+    ],
+    ids=str,
+)
+async def test_a_token_for_another_sign_in_client_or_time_lets_nobody_in(
+    world: World, bends: dict[str, Any], why: str
+) -> None:
+    world.fake.bends = bends
+
+    with pytest.raises(SignInRefused, match=why):
+        await signed_in(world.flow(), world.fake)
+
+
+async def test_a_token_that_the_provider_did_not_sign_lets_nobody_in(world: World) -> None:
+    flow = world.flow()
+    begun = await flow.begin()
+    told = world.fake.consent(begun.url)
+    forged = world.fake.token(key=OTHER_RSA, nonce=begun.nonce)
+    world.fake.answers[TOKEN] = answer({"id_token": forged, "access_token": "x", "token_type": "Bearer"})
+
+    with pytest.raises(SignInRefused, match="not signed by it"):
+        await flow.finish(begun, told)
+
+
+async def test_an_access_token_of_somebody_else_is_not_taken(world: World) -> None:
+    world.fake.access = {"sub": "bob", "aud": AUDIENCE}
+
+    assert await signed_in(world.flow(), world.fake) == f"{world.fake.issuer}#ann"
+
+
+async def test_a_code_is_good_once(world: World) -> None:
+    flow = world.flow()
+    begun = await flow.begin()
+    told = world.fake.consent(begun.url)
+    await flow.finish(begun, told)
+
+    with pytest.raises(SignInRefused, match="does not accept the code"):
+        await flow.finish(begun, told)
+
+
+async def test_a_stolen_code_is_of_no_use_without_its_verifier(world: World) -> None:
+    flow = world.flow()
+    told = world.fake.consent((await flow.begin()).url)
+    other = await flow.begin()
+
+    with pytest.raises(SignInRefused, match="does not accept the code"):
+        await flow.finish(Begun("", told["state"], other.nonce, other.verifier), told)
+
+
+@pytest.mark.parametrize(
+    ("sent", "error"),
+    [
+        (answer(b"<html>"), SignInAway),
+        (answer({}, "503 Service Unavailable"), SignInAway),
+        (answer({}, "302 Found", "Location: https://evil.example/"), SignInAway),
+        (answer(b'{"id_token": "a", "id_token": "b"}'), SignInAway),
+        (answer({}), SignInRefused),
+        (answer({"id_token": 5}), SignInRefused),
+        (answer({"id_token": "a.b.c"}), SignInRefused),
+        (answer({"error": "invalid_client"}, "401 Unauthorized"), SignInRefused),
+    ],
+)
+async def test_whatever_a_provider_answers_to_a_code_is_told_in_our_words(
+    world: World, sent: bytes, error: type[Exception]
+) -> None:
+    flow = world.flow()
+    begun = await flow.begin()
+    told = world.fake.consent(begun.url)
+    world.fake.answers[TOKEN] = sent
+
+    with pytest.raises(error) as caught:
+        await flow.finish(begun, told)
+    assert "evil" not in str(caught.value)
+
+
+async def test_a_slow_provider_is_not_waited_for_without_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    flow = world.flow()
+    begun = await flow.begin()
+    told = world.fake.consent(begun.url)
+    monkeypatch.setattr("compass.access.code_flow.WITHIN", timedelta(seconds=0.2))
+    world.fake.hangs = True
+
+    async with asyncio.timeout(30):
+        with pytest.raises(SignInAway, match="try again in a moment"):
+            await flow.finish(begun, told)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"authorization_endpoint": "http://127.0.0.1/authorize"},
+        {"authorization_endpoint": None},
+        {"authorization_endpoint": "https://a/\r\nset-cookie: a"},
+        {"authorization_endpoint": "https://a/#fragment"},
+        {"code_challenge_methods_supported": ["plain"]},
+    ],
+    ids=str,
+)
+async def test_a_provider_that_cannot_do_it_safely_is_not_asked(world: World, metadata: dict[str, Any]) -> None:
+    world.fake.metadata = metadata
+
+    with pytest.raises(SignInAway):
+        await world.flow().begin()
+
+
+async def test_a_provider_that_is_away_is_told(world: World) -> None:
+    world.fake.answers[DISCOVERY] = answer({}, "500 Oh")
+
+    with pytest.raises(ProviderAway):
+        await world.flow().begin()
