@@ -12,7 +12,7 @@ from compass.cli.definition import checked
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.output import Column, Format, Output, done, show
 from compass.cli.secret_input import read_text
-from compass.cli.speaking import HERE, DryRun, Json, Speaking, Where, speaking
+from compass.cli.speaking import HERE, DryRun, Json, Speaking, Where, given, speaking
 
 app = App(name="access", help="Credential requests: who asked for which bundle, and the answer.")
 
@@ -20,11 +20,14 @@ COLUMNS = (
     Column("application", "application"),
     Column("bundle", "bundle"),
     Column("state", "status.condition"),
-    Column("runtime", "runtimeID"),
+    Column("runtime", lambda row: row["runtime"] or row["runtimeID"]),
     Column("message", "status.message", wide=True),
     Column("since", "status.timestamp", wide=True),
     Column("context", "context", wide=True),
     Column("input", "inputParams", wide=True),
+    Column(
+        "misfits", lambda row: [f"{each['path']} {each['message']}".strip() for each in row["inputProblems"]], wide=True
+    ),
     Column("id", "id"),
 )
 
@@ -50,8 +53,8 @@ def list_requests(
         Only those that wait for an answer.
     """
     with speaking(where) as plane:
-        found = _all(plane, app)
-    show([each for each in found if not pending or each["status"]["condition"] == "PENDING"], output, COLUMNS)
+        found = _all(plane, application=app, condition="PENDING" if pending else None)
+    show(found, output, COLUMNS)
 
 
 @app.command
@@ -78,9 +81,7 @@ def approve(
     file
         YAML or JSON with the members of the API's `AuthInput`: `credential: {basic: {username: …, password: …}}`.
     """
-    auth = checked(read_text(file), "YAML", str(file))
-    if not isinstance(auth, dict):
-        raise CommandFailed(f"{file} is no object", exit_code=Exit.USAGE, hint="compass access approve --help")
+    auth = _read(file)
     with speaking(where, dry_run=dry_run) as plane:
         found = _one(plane, request)
         if dry_run:
@@ -119,6 +120,43 @@ def reject(
 
 
 @app.command
+def rotate(
+    request: str,
+    *,
+    file: Annotated[Path, Parameter(alias="-f", allow_leading_hyphen=True)],
+    dry_run: DryRun = False,
+    where: Where = HERE,
+) -> None:
+    """Replace credentials that were given before. The runtime gets the new ones when it asks next.
+
+    For example:
+
+        compass access rotate 7f0c -f credentials.yaml
+        vault read shop | compass access rotate 7f0c -f -
+
+    Exit codes: 0 replaced, 2 the file cannot be read, 4 there is no such request, 1 it has no credentials yet.
+
+    Parameters
+    ----------
+    request
+        The id of the request, or the beginning of it.
+    file
+        YAML or JSON with the members of the API's `AuthInput`: `credential: {basic: {username: …, password: …}}`.
+    """
+    auth = _read(file)
+    with speaking(where, dry_run=dry_run) as plane:
+        found = _one(plane, request)
+        if found["status"]["condition"] != "SUCCEEDED":
+            stands = found["status"]["condition"].lower()
+            raise CommandFailed(f"there is nothing to replace: the request is {stands}", hint="compass access approve")
+        if dry_run:
+            done(f"would replace the credentials for {found['bundle']} of {found['application']}")
+            return
+        plane.change("RotateCredentials", {"id": found["id"], "bundle": found["bundleID"], "in": {"auth": auth}})
+    done(f"credentials for {found['bundle']} of {found['application']} replaced")
+
+
+@app.command
 def revoke(request: str, *, yes: Yes = False, dry_run: DryRun = False, where: Where = HERE) -> None:
     """Take a runtime's credentials away.
 
@@ -142,32 +180,31 @@ def revoke(request: str, *, yes: Yes = False, dry_run: DryRun = False, where: Wh
     done(f"credentials for {found['bundle']} of {found['application']} are gone")
 
 
-def _all(plane: Speaking, application: str | None) -> list[Json]:
-    if application is not None:
-        owner = find.one(plane, find.APPLICATION, application)
-        return _requests(owner, _bundles(plane, owner))
+def _all(plane: Speaking, *, application: str | None = None, condition: str | None = None) -> list[Json]:
+    wanted = given(application=application and find.id_of(plane, find.APPLICATION, application), condition=condition)
     return [
-        request
-        for owner in plane.all("AllCredentialRequests")
-        for page in (owner["bundles"],)
-        for request in _requests(owner, _bundles(plane, owner) if page["pageInfo"]["hasNextPage"] else page["data"])
+        {
+            "id": each["id"],
+            "application": each["applicationName"],
+            "bundle": each["bundleName"],
+            "bundleID": each["bundleID"],
+            "runtime": each["runtimeName"],
+            "inputProblems": each["inputProblems"],
+            **each["instanceAuth"],
+        }
+        for each in plane.all("CredentialRequests", wanted)
     ]
 
 
-def _bundles(plane: Speaking, owner: Json) -> list[Json]:
-    return plane.all("CredentialRequests", {"application": owner["id"]}, inside="bundles")
-
-
-def _requests(owner: Json, bundles: list[Json]) -> list[Json]:
-    return [
-        {"application": owner["name"], "bundle": bundle["name"], **request}
-        for bundle in bundles
-        for request in bundle["instanceAuths"] or []
-    ]
+def _read(file: Path) -> Json:
+    auth = checked(read_text(file), "YAML", str(file))
+    if not isinstance(auth, dict):
+        raise CommandFailed(f"{file} is no object", exit_code=Exit.USAGE, hint="compass access approve --help")
+    return auth
 
 
 def _one(plane: Speaking, beginning: str) -> Json:
-    found = [each for each in _all(plane, None) if each["id"].startswith(beginning.rstrip("…"))]
+    found = [each for each in _all(plane) if each["id"].startswith(beginning.rstrip("…"))]
     if len(found) == 1:
         return found[0]
     problem = f"{len(found)} requests begin with" if found else "there is no request"

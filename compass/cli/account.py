@@ -17,6 +17,10 @@ app = App(name="account", help="Give the administrator of a plane a new secret."
 def reset(*, flags: PlaneFlags = NO_FLAGS) -> None:
     """Give the administrator a new secret and print it, once. The old secret stops working.
 
+    For example:
+
+        compass account reset
+
     For a plane whose secret is lost, or that was first started by `compass serve`, which shows none. Access tokens
     that were got with the old secret end within the hour. With a database of its own, the plane must be stopped.
 

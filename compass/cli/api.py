@@ -1,16 +1,42 @@
 """`compass api`: APIs of applications."""
 
-from cyclopts import App
+from typing import Annotated, Final
 
-from compass.cli import definition
+from cyclopts import App, Parameter
+
+from compass.cli import definition, specification
 from compass.cli.completion import Application, Owner
 from compass.cli.confirm import Yes
-from compass.cli.definition import API, DETAILS, Bundle, Description, Group, SpecFile, Version, members
+from compass.cli.definition import (
+    API,
+    DETAILS,
+    REVISIONS,
+    AsText,
+    Bundle,
+    Description,
+    Group,
+    Named,
+    OfApplication,
+    OnlyBreaking,
+    Revision,
+    SpecFile,
+    Version,
+    members,
+)
 from compass.cli.find import Name
-from compass.cli.output import Format, Output, detail, emit, show, show_made
-from compass.cli.speaking import HERE, DryRun, Where, speaking
+from compass.cli.output import Column, Format, Output, detail, emit, show, show_made
+from compass.cli.speaking import HERE, DryRun, Limit, Where, speaking
 
 app = App(name="api", help="APIs that applications offer.")
+
+FOUND: Final = (
+    Column("operation", lambda row: f"{row['verb']} {row['path']}"),
+    Column("summary", "summary"),
+    Column("definition", "definitionName"),
+    Column("application", "applicationName"),
+    Column("id", "operationID", wide=True),
+    Column("definition id", "definitionID", wide=True),
+)
 
 
 @app.command(name="list", alias="ls")
@@ -108,16 +134,18 @@ def update(
     description: Description = None,
     version: Version = None,
     group: Group = None,
+    yes: Yes = False,
     dry_run: DryRun = False,
     where: Where = HERE,
 ) -> None:
-    """Change what is given of an API; the rest stays.
+    """Change what is given of an API; the rest stays. Asks before a new specification breaks others.
 
     For example:
 
         compass api update orders --app shop-crm --spec openapi.yaml
 
-    Exit codes: 0 changed, 2 nothing was given or the file cannot be read, 4 there is none, 1 refused otherwise.
+    Exit codes: 0 changed, 2 nothing was given, the file cannot be read or there is no terminal to ask at, 4 there is
+    none, 1 refused otherwise.
 
     Parameters
     ----------
@@ -131,7 +159,7 @@ def update(
     changes = members(description=description, group=group, version=version, url=url)
     definition.require_changes(API, changes, file=spec, url=spec_url)
     with speaking(where, dry_run=dry_run) as plane:
-        definition.update(plane, API, app, name, changes, file=spec, url=spec_url)
+        definition.update(plane, API, app, name, changes, file=spec, url=spec_url, yes=yes or dry_run)
 
 
 @app.command
@@ -163,20 +191,93 @@ def refetch(name: Name, *, app: Owner, dry_run: DryRun = False, where: Where = H
 
 
 @app.command
-def diff(name: Name, *, app: Owner, spec: SpecFile, where: Where = HERE) -> int:
-    """Print how a file differs from the specification that is there.
+def diff(
+    name: Name,
+    *,
+    app: Owner,
+    spec: SpecFile = None,
+    revision: Revision = None,
+    text: AsText = False,
+    breaking: OnlyBreaking = False,
+    where: Where = HERE,
+) -> int:
+    """Print how a file differs from the specification that is there. What breaks those who use it is marked `!`.
 
     For example:
 
         compass api diff orders --app shop-crm --spec openapi.yaml
+        compass api diff orders --app shop-crm --revision 3
+        compass api diff orders --app shop-crm --spec openapi.yaml --breaking
 
-    Exit codes: 0 they are equal, 4 there is none, 5 they differ.
+    Exit codes: 0 they are equal, or nothing breaks with --breaking, 4 there is none, 5 they differ.
 
     Parameters
     ----------
     spec
-        A file with a specification; `-` reads standard input.
+        A file with a specification; `-` reads standard input. Without it, what is there is compared.
     """
-    file = definition.required(spec)
     with speaking(where) as plane:
-        return definition.differences(plane, API, app, name, file)
+        return definition.differences(
+            plane, API, app, name, file=spec, revision=revision, as_text=text, only_breaking=breaking
+        )
+
+
+@app.command
+def revisions(name: Name, *, app: Owner, output: Output = Format.TABLE, where: Where = HERE) -> None:
+    """List the texts that the specification of an API had, newest first, as far back as they are kept.
+
+    For example:
+
+        compass api revisions orders --app shop-crm
+
+    Exit codes: 0 listed, 4 there is none.
+    """
+    with speaking(where) as plane:
+        show(definition.revisions(plane, API, app, name), output, REVISIONS)
+
+
+@app.command
+def render(name: Named, *, app: OfApplication = None, where: Where = HERE) -> None:
+    """Show a specification for people: what it offers, what that takes and gives.
+
+    For example:
+
+        compass api render openapi.yaml
+        compass api render orders --app shop-crm
+
+    Exit codes: 0 shown, 2 it cannot be read (the message names its line), 4 there is none.
+    """
+    specification.render(*definition.text_of(where, API, name, app))
+
+
+@app.command
+def validate(name: Named, *, app: OfApplication = None, where: Where = HERE) -> int:
+    """Print what is wrong with a specification, each with its line.
+
+    For example:
+
+        compass api validate openapi.yaml
+
+    Exit codes: 0 nothing is, or only warnings, 1 something is, 4 there is none.
+    """
+    return specification.validate(*definition.text_of(where, API, name, app))
+
+
+@app.command
+def search(
+    *text: Annotated[str, Parameter(help="Words; each has to occur in verb, path, id, summary, tags or title.")],
+    limit: Limit = None,
+    output: Output = Format.TABLE,
+    where: Where = HERE,
+) -> None:
+    """Find operations, channels and entity sets in the specifications of all applications.
+
+    For example:
+
+        compass api search GET /orders
+        compass api search invoice -o wide
+
+    Exit codes: 0 searched, also when nothing was found.
+    """
+    with speaking(where) as plane:
+        show(plane.all("OfferedOperations", {"search": " ".join(text) or None}, limit=limit), output, FOUND)

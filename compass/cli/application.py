@@ -1,15 +1,20 @@
 """`compass app`: applications."""
 
-from cyclopts import App
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
 
 from compass.cli import find, labels
-from compass.cli.completion import Application, Template
+from compass.cli import standing as columns
+from compass.cli.completion import Application, Groups, Template
 from compass.cli.confirm import Yes, confirm
-from compass.cli.connect import APPLICATION_SIDE, DEFAULT_TIMEOUT, HowShown, Show, connect
+from compass.cli.connect import APPLICATION_SIDE, DEFAULT_TIMEOUT, WaitFor, connect, goal
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.group import join
 from compass.cli.labels import NewLabels, Selector
 from compass.cli.output import Column, Format, Output, detail, done, show, show_made
+from compass.cli.recipe import HowShown, Show
 from compass.cli.speaking import HERE, DryRun, Json, Limit, Where, given, speaking
 from compass.cli.waiting import Timeout, Wait
 
@@ -18,6 +23,7 @@ app = App(name="app", help="Applications: systems that offer APIs and events.")
 COLUMNS = (
     Column("name", "name"),
     Column("status", "status.condition"),
+    *columns.COLUMNS,
     Column("groups", labels.groups),
     Column("provider", "providerName"),
     Column("description", "description", wide=True),
@@ -95,7 +101,7 @@ def create(
     base_url: str | None = None,
     health_check_url: str | None = None,
     label: NewLabels = (),
-    group: tuple[str, ...] = (),
+    group: Groups = (),
     dry_run: DryRun = False,
     output: Output = Format.TABLE,
     where: Where = HERE,
@@ -188,16 +194,22 @@ def edit(
     provider: str | None = None,
     base_url: str | None = None,
     health_check_url: str | None = None,
+    file: Annotated[Path | None, Parameter(alias="-f", allow_leading_hyphen=True)] = None,
+    yes: Yes = False,
     dry_run: DryRun = False,
     where: Where = HERE,
 ) -> None:
-    """Change what is given of an application; the rest stays.
+    """Change what is given of an application; the rest stays. With nothing given, it opens in $EDITOR as text.
 
     For example:
 
         compass app edit billing --description "Invoices and reminders"
+        compass app edit billing
 
-    Exit codes: 0 changed, 2 nothing was given, 4 there is none.
+    The text has its fields, labels, groups and webhooks. What is removed from it is asked about first. Where somebody
+    else has changed the same meanwhile, nothing is written over: both values are said, and the text is kept.
+
+    Exit codes: 0 changed, 2 nothing was given and there is no terminal, 4 there is none, 6 somebody else changed it.
 
     Parameters
     ----------
@@ -211,6 +223,8 @@ def edit(
         Where its APIs begin.
     health_check_url
         Where somebody may ask whether it is well.
+    file
+        The whole text, instead of an editor; `-` for standard input.
     """
     changes = {
         member: value
@@ -222,10 +236,16 @@ def edit(
         }.items()
         if value is not None
     }
-    if not changes:
-        raise CommandFailed("nothing to change was given", exit_code=Exit.USAGE, hint="compass app edit --help")
+    if changes and file is not None:
+        raise CommandFailed("--file has the whole text; nothing else is given", exit_code=Exit.USAGE)
     with speaking(where, dry_run=dry_run) as plane:
         identity = find.id_of(plane, find.APPLICATION, name)
+        if not changes:
+            from compass.cli.editing import edit as edit_text
+            from compass.cli.manifest import Kind
+
+            edit_text(plane, Kind.APPLICATION, identity, file=file, yes=yes, dry_run=dry_run)
+            return
         now = plane.ask("Application", {"id": identity})
         # Without it, the plane would set the status back.
         keep = {"statusCondition": now["status"]["condition"]} if now is not None else {}
@@ -321,6 +341,7 @@ def connect_application(
     name: Application,
     *,
     wait: Wait = False,
+    wait_for: WaitFor = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
     show: HowShown = Show.COMPASS,
     output: Output = Format.TABLE,
@@ -333,6 +354,7 @@ def connect_application(
         compass app connect shop-crm
         compass app connect shop-crm --wait --timeout 10m
         compass app connect shop-crm --show curl
+        compass app connect shop-crm --show kubernetes | sh
 
     The token is shown only now and is good for one use. With --wait, each step is told as it happens: token used,
     certificate signed, first call with it. An interrupted wait leaves the token as it is.
@@ -347,7 +369,15 @@ def connect_application(
     """
     with speaking(where) as plane:
         found = find.one(plane, find.APPLICATION, name)
-        connect(plane, APPLICATION_SIDE, found, how=show, wait=wait, timeout=timeout, output=output)
+        connect(
+            plane,
+            APPLICATION_SIDE,
+            found,
+            how=show,
+            wait=goal(wait=wait, wait_for=wait_for),
+            timeout=timeout,
+            output=output,
+        )
 
 
 def _effects(found: Json) -> list[str]:

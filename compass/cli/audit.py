@@ -33,6 +33,11 @@ def verify(
 ) -> int:
     """Check that no record was altered, taken away, put in, moved or cut off, and print what was, first things first.
 
+    For example:
+
+        compass audit verify
+        compass audit verify --anchor audit.jsonl
+
     Without a copy the database of the plane is checked, with the keys in its `vault.keys` and against `audit.anchor` in
     its data folder; the plane may be up. The end of a log can be cut together with all that says so in the database:
     only an anchor outside of it shows that. After an older backup was restored the check says so; remove `audit.anchor`
@@ -72,6 +77,10 @@ def verify(
 @app.command
 def export(*, after: int = 0, flags: PlaneFlags = NO_FLAGS) -> None:
     """Print all records that are sealed, with the checkpoints that seal them, as JSON lines.
+
+    For example:
+
+        compass audit export > audit.jsonl
 
     Kept elsewhere, the copy shows what is changed here later: `compass audit verify --anchor <copy>`. The plane may be
     up.

@@ -7,6 +7,7 @@ from compass.cli.completion import Application, Owner
 from compass.cli.confirm import Yes, confirm
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.find import Name
+from compass.cli.offers import bundle_changes
 from compass.cli.output import Column, Format, Output, detail, done, show, show_made
 from compass.cli.speaking import HERE, DryRun, Json, Speaking, Where, given, speaking
 
@@ -86,6 +87,27 @@ def create(
         made = plane.change("AddBundle", {"application": owner, "in": given(name=name, description=description)})
     done(f"bundle {name} added to {app}")
     show_made(made, output, COLUMNS)
+
+
+@app.command
+def edit(name: Name, *, app: Owner, description: str, dry_run: DryRun = False, where: Where = HERE) -> None:
+    """Change the description of a bundle; the rest stays.
+
+    For example:
+
+        compass bundle edit orders --app shop-crm --description "Sales orders"
+
+    Exit codes: 0 changed, 4 there is none, 1 it has credentials of its own, which only the API changes.
+
+    Parameters
+    ----------
+    description
+        What people read.
+    """
+    with speaking(where, dry_run=dry_run) as plane:
+        found = _one(plane, app, name)
+        plane.change("UpdateBundle", {"id": found["id"], "in": bundle_changes(found, {"description": description})})
+    done(f"bundle {found['name']} changed")
 
 
 @app.command

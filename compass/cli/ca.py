@@ -73,6 +73,10 @@ def rotate(
 def status(*, flags: PlaneFlags = NO_FLAGS, output: Annotated[Format, Parameter(alias="-o")] = Format.TABLE) -> int:
     """Show the authorities of the plane, how many clients use each, and who follows a replacement.
 
+    For example:
+
+        compass ca status
+
     Exit codes: 0 all is well, 1 the database cannot be used, 2 a setting was refused, 3 less than a fifth of the
     authority's life is left, or a replica is behind.
 

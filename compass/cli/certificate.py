@@ -12,6 +12,8 @@ from compass.cli.output import Column, Format, Output, detail, done, emit, show
 from compass.cli.speaking import HERE, DryRun, Json, Limit, Speaking, Where, speaking
 
 app = App(name="cert", help="Certificates of applications and runtimes.")
+app.command("compass.cli.certificate_folder:renew", name="renew")
+app.command("compass.cli.certificate_folder:export", name="export")
 
 COLUMNS = (
     Column("serial", "serial"),

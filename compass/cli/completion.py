@@ -63,6 +63,8 @@ Owner = Annotated[Application, Parameter(name="--app", help="The application's n
 """The application of the object that a command is about."""
 Runtime = Annotated[str, Parameter(completer=names("RuntimeNames"))]
 Group = Annotated[str, Parameter(completer=names("Groups"))]
+Groups = Annotated[tuple[str, ...], Parameter(name="--group", completer=names("Groups"))]
+"""The groups that something joins."""
 Template = Annotated[str, Parameter(completer=names("Templates"))]
 Integration = Annotated[str, Parameter(completer=names("IntegrationSystems"))]
 

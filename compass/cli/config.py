@@ -14,6 +14,11 @@ app = App(name="config", help="Show and check the settings of the plane.")
 def show_settings(*, config: Path | None = None, output: Output = Format.TABLE) -> None:
     """Print every setting with its value and its source. Secrets are not shown.
 
+    For example:
+
+        compass config show
+        compass config show -o json
+
     Parameters
     ----------
     config
@@ -25,6 +30,10 @@ def show_settings(*, config: Path | None = None, output: Output = Format.TABLE) 
 @app.command
 def check(*, config: Path | None = None) -> None:
     """Read and check the settings without starting anything.
+
+    For example:
+
+        compass config check --config compass.toml
 
     Exit codes: 0 usable, 2 refused (the message names the setting, its place and what was expected).
 

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.jsonpath import JsonPath
 from compass.cli.output import Column, Format, detail, done, emit, say
+from compass.cli.recipe import Offer, Show, recipe
 from compass.cli.speaking import Json, Speaking
 from compass.cli.waiting import Progress, until
 
@@ -18,21 +19,27 @@ DEFAULT_TIMEOUT: Final = timedelta(minutes=5)
 """As long as an application's token is good for, unless the plane is configured otherwise."""
 
 
-class Show(StrEnum):
-    """What the other side runs."""
+class Condition(StrEnum):
+    """How far the other side has come."""
 
-    COMPASS = "compass"
-    CURL = "curl"
+    USED = "used"
+    SIGNED = "signed"
+    CONNECTED = "connected"
 
 
-HowShown = Annotated[
-    Show,
+WaitFor = Annotated[
+    Condition | None,
     Parameter(
-        name="--show",
-        help="What the other side runs: compass, or curl with openssl where our command line is not at hand.",
+        name="--wait-for",
+        help="As --wait, and only until the token is used, a certificate is signed, or it is connected. Also --wait=….",
     ),
 ]
-"""The flag of the commands that hand out a token."""
+"""The flag of the commands that hand out a token, for how long they wait."""
+
+
+def goal(*, wait: bool, wait_for: Condition | None) -> Condition | None:
+    """What the two flags ask for; None when nothing is waited for."""
+    return wait_for or (Condition.CONNECTED if wait else None)
 
 
 @dataclass(frozen=True)
@@ -64,73 +71,39 @@ def connect(
     found: Json,
     *,
     how: Show,
-    wait: bool,
+    wait: Condition | None,
     timeout: timedelta,
     output: Format | JsonPath,
 ) -> None:
-    """Make a token, print what the other side runs, and with `wait` watch until it has called with its certificate.
+    """Make a token, print what the other side runs, and with `wait` watch until it has come so far.
 
     Raises CommandFailed when that takes too long.
     """
     identity, name = found["id"], found["name"]
     before = {auth["id"] for auth in _object(plane, side, identity)["auths"] or []}
     token = plane.ask(side.request, {"id": identity})
-    command = _command(plane, token, how)
+    anchor = plane.context.anchor_file.read_text(encoding="utf-8")
+    command = recipe(Offer(name, token["connectorURL"], token["token"], plane.context.ca_pin, anchor), how)
     if output is Format.TABLE:
         say(f"Run this where {name} lives. The token is good for one use, until {token['expiresAt']}:")
         say()
         emit(command)
         say()
+        if how is Show.COMPASS:
+            others = ", ".join(each for each in Show if each is not how)
+            say(f"Without our command line there: {side.command} connect {name} --show {others}")
     else:
         detail({**token, "command": command, "pin": plane.context.ca_pin}, output, _COLUMNS)
-    if wait:
+    if wait is not None:
         sys.stdout.flush()  # whoever reads the command from a pipe runs it while we wait
-        _watch(plane, side, identity, name, before=before, timeout=timeout)
+        _watch(plane, side, identity, name, before=before, wanted=wait, timeout=timeout)
     elif output is Format.TABLE:
         say(f"→ {side.command} connect {name} --wait makes one and watches; {side.command} get {name} looks")
 
 
-def _command(plane: Speaking, token: Json, how: Show) -> str:
-    """What the other side runs. The token is fed to it on standard input, where no process list shows it."""
-    if how is Show.COMPASS:
-        server = token["connectorURL"].removesuffix("/connector/graphql")
-        where = f"--server {server}" if server != token["connectorURL"] else f"--connector-url {server}"
-        return f"compass pair {where} --ca-pin {plane.context.ca_pin} --token - <<< '{token['token']}'"
-    anchor = plane.context.anchor_file.read_text(encoding="utf-8").strip()
-    return (
-        _CURL.replace("@ANCHOR@", anchor)
-        .replace("@CONNECTOR@", token["connectorURL"])
-        .replace("@TOKEN@", token["token"])
-    )
-
-
-_CURL: Final = r"""
-cat > plane_ca.pem <<'END'
-@ANCHOR@
-END
-ask() {
-  curl -sS --fail-with-body --cacert plane_ca.pem -H 'Content-Type: application/json' -H @token.txt -d @question.json \
-    @CONNECTOR@
-}
-field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
-umask 077
-echo 'Connector-Token: @TOKEN@' > token.txt
-echo '{"query":"{ configuration { token { token } certificateSigningRequestInfo { subject } } }"}' > question.json
-ask > answer.json
-echo "Connector-Token: $(field token < answer.json)" > token.txt
-openssl ecparam -name prime256v1 -genkey -noout -out client.key
-openssl req -new -key client.key -subj "/$(field subject < answer.json | tr , /)" -out client.csr
-CSR=$(base64 < client.csr | tr -d '\n')
-cat > question.json <<END
-{"query":"mutation { signCertificateSigningRequest(csr: \"$CSR\") { certificateChain } }"}
-END
-ask | field certificateChain | base64 -d > client.crt
-rm -f token.txt question.json answer.json client.csr
-""".strip()
-"""The calls of docs/guide/pairing-by-hand.md. `echo` is a builtin, so no process list shows the token."""
-
-
-def _watch(plane: Speaking, side: Side, identity: str, name: str, *, before: set[str], timeout: timedelta) -> None:
+def _watch(
+    plane: Speaking, side: Side, identity: str, name: str, *, before: set[str], wanted: Condition, timeout: timedelta
+) -> None:
     def look(shown: Progress) -> bool:
         now = _object(plane, side, identity)
         ours = next((auth for auth in now["auths"] or [] if auth["id"] not in before), None)
@@ -141,17 +114,26 @@ def _watch(plane: Speaking, side: Side, identity: str, name: str, *, before: set
         token, called = auth.get("oneTimeToken") or {}, bool(auth.get("certCommonName"))
         # Of a runtime's token the plane shows nothing, but what became of it.
         signed = plane.all("Certificates", {"client": ours["id"]})
-        if token.get("used") or signed:
+        used = bool(token.get("used") or signed)
+        if used:
             shown.step("token used")
         if signed:
             shown.step(f"certificate signed (serial {signed[0]['serial']}), valid until {signed[0]['expiresAt']}")
         if called:
             shown.step("first call with the certificate")
-        return called
+        return {Condition.USED: used, Condition.SIGNED: bool(signed), Condition.CONNECTED: called}[wanted]
 
     again = f"the token stays good until it expires; {side.command} get {name} says how far it is"
-    until(f"{name} to connect", look, timeout=timeout, hint=again)
-    done(f"{name} is connected")
+    until(f"{name} to {_VERBS[wanted]}", look, timeout=timeout, hint=again)
+    if wanted is Condition.CONNECTED:
+        done(f"{name} is connected")
+
+
+_VERBS: Final = {
+    Condition.USED: "use its token",
+    Condition.SIGNED: "get its certificate",
+    Condition.CONNECTED: "connect",
+}
 
 
 def _object(plane: Speaking, side: Side, identity: str) -> Json:

@@ -20,6 +20,10 @@ def console(
 ) -> None:
     """Print a link that signs a browser in at the console, as you: once, within ten minutes.
 
+    For example:
+
+        compass console --open
+
     Exit codes: 0 printed, 7 credentials refused, 8 plane not reached, 9 it is not the plane that was expected.
 
     Parameters

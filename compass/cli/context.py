@@ -96,7 +96,12 @@ def move(context: Context, url: str) -> None:
 
 @app.command(name="list")
 def list_contexts(*, output: Output = Format.TABLE) -> None:
-    """List the contexts; the current one is marked."""
+    """List the contexts; the current one is marked.
+
+    For example:
+
+        compass context list
+    """
     current, contexts = _read()
     rows = [
         {"name": each.name, "url": each.url, "tenant": each.tenant, "client": each.client_id, "current": mark}
@@ -110,6 +115,10 @@ def list_contexts(*, output: Output = Format.TABLE) -> None:
 def use(name: str) -> None:
     """Make a context the current one.
 
+    For example:
+
+        compass context use production
+
     Exit codes: 0 chosen, 4 there is no such context.
     """
     context = chosen(name)
@@ -120,6 +129,10 @@ def use(name: str) -> None:
 @app.command
 def remove(name: str) -> None:
     """Forget a context with its credentials. The plane is not told.
+
+    For example:
+
+        compass context remove test
 
     Exit codes: 0 forgotten, 4 there is no such context.
     """

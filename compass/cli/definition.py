@@ -1,30 +1,36 @@
 """What `compass api` and `compass event` share: definitions with a specification, of an application."""
 
-import difflib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from compass.cli import find
+from compass.cli import find, specification
 from compass.cli.confirm import confirm
 from compass.cli.failures import CommandFailed, Exit
-from compass.cli.output import Column, done, emit
+from compass.cli.output import Column, done, printable, say
 from compass.cli.secret_input import read_text
-from compass.cli.speaking import Json, Speaking, given
+from compass.cli.speaking import PAGE_SIZE, Json, Speaking, Where, given, speaking
+from compass.errors import CompassError
 
 SpecFile = Annotated[Path | None, Parameter(name="--spec", alias="-f", allow_leading_hyphen=True)]
 Bundle = Annotated[str | None, Parameter(help="A bundle of the application, by name or id; in no bundle unless given.")]
 Description = Annotated[str | None, Parameter(help="What people read.")]
 Version = Annotated[str | None, Parameter(help="A semantic version, such as 1.2.3.")]
 Group = Annotated[str | None, Parameter(help="What it is sorted by.")]
+Named = Annotated[str, Parameter(help="A file, `-` for standard input; with --app, a name or id there.")]
+OfApplication = Annotated[str | None, Parameter(help="The application whose definition is meant, by name or id.")]
+AsText = Annotated[bool, Parameter(name="--text", help="Line by line, instead of by what it means.")]
+OnlyBreaking = Annotated[bool, Parameter(name="--breaking", help="Only what breaks those who use it.")]
+Revision = Annotated[int | None, Parameter(help="Compare with this revision, instead of with what is there.")]
 
+_NAMED: Final = 20
+"""Runtimes that are named to whoever added a definition."""
 _FORMATS: Final = {".json": "JSON", ".yaml": "YAML", ".yml": "YAML", ".xml": "XML", ".edmx": "XML"}
-_METHODS: Final = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 
 COLUMNS: Final = (
     Column("name", "name"),
@@ -36,25 +42,19 @@ COLUMNS: Final = (
     Column("group", "group", wide=True),
     Column("id", "id"),
 )
+REVISIONS: Final = (
+    Column("revision", "number"),
+    Column("since", "createdAt"),
+    Column("bytes", "size"),
+    Column("format", "format"),
+    Column("digest", "digest", wide=True),
+)
 DETAILS: Final = (
     *COLUMNS,
     Column("format", "spec.format"),
     Column("source", "spec.fetchRequest.url"),
     Column("fetch message", "spec.fetchRequest.status.message"),
 )
-
-
-def _operations(document: Json) -> int:
-    """Of an OpenAPI document."""
-    paths = document.get("paths")
-    items = paths.values() if isinstance(paths, dict) else ()
-    return sum(method in _METHODS for item in items if isinstance(item, dict) for method in item)
-
-
-def _channels(document: Json) -> int:
-    """Of an AsyncAPI document."""
-    channels = document.get("channels")
-    return len(channels) if isinstance(channels, dict) else 0
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,6 @@ class Kind:
     type: str
     """Of its specifications, unless they are XML."""
     xml_type: str
-    unit: str
-    """What is counted in a specification."""
-    count: Callable[[Json], int]
 
     def type_of(self, form: str) -> str:
         """The type of a specification in that format."""
@@ -92,8 +89,6 @@ API: Final = Kind(
     columns=COLUMNS,
     type="OPEN_API",
     xml_type="ODATA",
-    unit="operations",
-    count=_operations,
 )
 EVENT: Final = Kind(
     word="event definition",
@@ -104,8 +99,6 @@ EVENT: Final = Kind(
     columns=tuple(column for column in COLUMNS if column.title != "target"),
     type="ASYNC_API",
     xml_type="ASYNC_API",
-    unit="channels",
-    count=_channels,
 )
 
 
@@ -161,8 +154,24 @@ def add(
         chosen = find.pick(inside, named, bundle, field="id" if find.is_id(bundle) else "name")
         made = plane.change(f"Add{kind.document}ToBundle", {"bundle": chosen["id"], "in": whole})
     done(f"{kind.word} {new['name']} added{said}")
+    if seen_by := _runtimes(plane, owner):
+        say(f"  visible to {printable(', '.join(seen_by))}")
     _fetched(made["spec"])
     return made
+
+
+def _runtimes(plane: Speaking, application: str) -> list[str]:
+    """The runtimes that share a group with an application, as far as the caller may know."""
+    try:
+        groups = (plane.ask("ApplicationGroups", {"id": application}) or {"labels": {}})["labels"].get(
+            "scenarios"
+        ) or []
+        meant = " || ".join(f'@ == "{name}"' for name in groups)
+        shared = {"filter": [{"key": "scenarios", "query": f"$[*] ? ({meant})"}]}
+        return [str(one["name"]) for one in plane.all("RuntimeNames", shared, limit=_NAMED)] if groups else []
+    except CompassError:
+        # The definition is there; whoever may not see runtimes is told of none.
+        return []
 
 
 def require_changes(kind: Kind, changes: Json, *, file: Path | None, url: str | None) -> None:
@@ -172,9 +181,20 @@ def require_changes(kind: Kind, changes: Json, *, file: Path | None, url: str | 
 
 
 def update(
-    plane: Speaking, kind: Kind, application: str, name: str, changes: Json, *, file: Path | None, url: str | None
+    plane: Speaking,
+    kind: Kind,
+    application: str,
+    name: str,
+    changes: Json,
+    *,
+    file: Path | None,
+    url: str | None,
+    yes: bool,
 ) -> None:
-    """Change what is given of a definition; the rest stays, its specification too. Raises CommandFailed."""
+    """Change what is given of a definition; the rest stays, its specification too. Raises CommandFailed.
+
+    Says how the specification changes, and asks before it breaks those who use it.
+    """
     spec, said = _specification(kind, file, url)
     found = one(plane, kind, application, name)
     kept = {key: found[key] for key in ("name", "description", "targetURL", "group") if found.get(key) is not None}
@@ -183,10 +203,26 @@ def update(
     identity = find.id_of(plane, find.APPLICATION, application)
     bundles = plane.ask("Application", {"id": identity})["bundles"]["data"]
     is_inside = any(found["id"] == each["id"] for one in bundles for each in one[f"{kind.member}s"]["data"])
+    if spec is not None and "data" in spec:
+        _ask_about(plane, kind, application, found, str(spec["data"]), yes=yes)
     document = f"Update{kind.document}" if is_inside else f"Update{kind.document}ForApplication"
     made = plane.change(document, {"id": found["id"], "in": whole})
     done(f"{kind.word} {found['name']} changed{said}")
     _fetched(made["spec"])
+
+
+def _ask_about(plane: Speaking, kind: Kind, application: str, found: Json, after: str, *, yes: bool) -> None:
+    """Say how a specification is about to change; ask before it breaks something. Raises CommandFailed."""
+    before = (with_specification(plane, kind, application, found["name"])["spec"] or {}).get("data")
+    changes = specification.compared(before, after) if before else []
+    if changes is None:
+        say("  its text changes; one of the two cannot be taken apart, so nobody knows what that breaks")
+        return
+    for line in specification.told(changes):
+        say(line)
+    breaking = sum(change.is_breaking for change in changes)
+    if breaking:
+        confirm(f"Change {found['name']} of {application}, which breaks {breaking} of what others may use", yes=yes)
 
 
 def delete(plane: Speaking, kind: Kind, application: str, name: str, *, yes: bool) -> None:
@@ -204,21 +240,58 @@ def refetch(plane: Speaking, kind: Kind, application: str, name: str) -> None:
     done(f"{kind.word} {found['name']} fetched")
 
 
-def required(file: Path | None) -> Path:
-    """The file to compare with. Raises CommandFailed when there is none."""
-    if file is None:
-        raise CommandFailed("there is no file to compare with", exit_code=Exit.USAGE, hint="--spec FILE")
-    return file
+def differences(
+    plane: Speaking,
+    kind: Kind,
+    application: str,
+    name: str,
+    *,
+    file: Path | None,
+    revision: int | None,
+    as_text: bool,
+    only_breaking: bool,
+) -> Exit:
+    """Print how a file differs from the specification that is there, or either from what it was once.
 
-
-def differences(plane: Speaking, kind: Kind, application: str, name: str, file: Path) -> Exit:
-    """Print how a file differs from the specification that is there: the exit code says whether it does."""
+    Without a file, what is there is compared with what was. Raises CommandFailed.
+    """
+    if file is None and revision is None:
+        raise CommandFailed("there is nothing to compare with", exit_code=Exit.USAGE, hint="--spec FILE, --revision N")
     found = with_specification(plane, kind, application, name)
-    now = ((found["spec"] or {}).get("data") or "").splitlines()
-    lines = list(difflib.unified_diff(now, read_text(file).splitlines(), found["name"], str(file), lineterm=""))
-    for line in lines:
-        emit(line)
-    return Exit.DIFFERENCES if lines else Exit.OK
+    now = (found["spec"] or {}).get("data") or ""
+    before = (now, name)
+    if revision is not None:
+        before = (once(plane, kind, application, found, revision), f"{name} {revision}")
+    after = (now, name) if file is None else (read_text(file), str(file))
+    return specification.differences(before, after, as_text=as_text, only_breaking=only_breaking)
+
+
+def once(plane: Speaking, kind: Kind, application: str, found: Json, revision: int) -> str:
+    """What the specification of a definition said at a revision. Raises CommandFailed."""
+    asked = {"application": find.id_of(plane, find.APPLICATION, application), "id": found["id"], "number": revision}
+    spec = plane.ask(f"{kind.document}Revision", asked)[kind.member]["spec"]
+    if not spec or spec["revision"] is None:
+        hint = f"{kind.command} revisions {found['name']} --app {application}"
+        raise CommandFailed(f"there is no revision {revision} of {found['name']}", exit_code=Exit.NOT_FOUND, hint=hint)
+    return str(spec["revision"]["data"])
+
+
+def revisions(plane: Speaking, kind: Kind, application: str, name: str) -> list[Json]:
+    """The revisions of a specification, newest first. Raises CommandFailed."""
+    found = one(plane, kind, application, name)
+    asked = {"application": find.id_of(plane, find.APPLICATION, application), "id": found["id"]}
+    answer = plane.ask(f"{kind.document}Revisions", {**asked, "first": PAGE_SIZE})
+    spec = answer[kind.member]["spec"]
+    listed: list[Json] = spec["revisions"]["data"] if spec else []
+    return listed
+
+
+def text_of(where: Where, kind: Kind, name: str, application: str | None) -> tuple[str, str]:
+    """The text of a file, or of a definition of the application; and what to call it. Raises CommandFailed."""
+    if application is None:
+        return read_text(Path(name)), name
+    with speaking(where) as plane:
+        return specification_text(plane, kind, application, name), name
 
 
 def _specification(kind: Kind, file: Path | None, url: str | None) -> tuple[Json | None, str]:
@@ -228,13 +301,16 @@ def _specification(kind: Kind, file: Path | None, url: str | None) -> tuple[Json
     if url is not None:
         form = _FORMATS.get(Path(url.partition("?")[0]).suffix.lower(), "JSON")
         return {"type": kind.type_of(form), "format": form, "fetchRequest": {"url": url}}, ""
-    if file is None:
-        return None, ""
+    return (None, "") if file is None else specification_of(kind, file)
+
+
+def specification_of(kind: Kind, file: Path) -> tuple[Json, str]:
+    """The input for the specification in a file, and what can be said of it. Raises CommandFailed."""
     text = read_text(file)
     form = _FORMATS.get(file.suffix.lower()) or _form_of(text)
-    document = checked(text, form, str(file))
-    count = kind.count(document) if isinstance(document, dict) else 0
-    return {"type": kind.type_of(form), "format": form, "data": text}, f" ({count} {kind.unit})" if count else ""
+    checked(text, form, str(file))
+    said = specification.summary(text, f"{kind.command} validate {file}")
+    return {"type": kind.type_of(form), "format": form, "data": text}, f" ({said})" if said else ""
 
 
 def _form_of(text: str) -> str:

@@ -9,6 +9,10 @@ from compass.cli.failures import CommandFailed, Exit
 def demo(*, folder: Path | None = None, keep: bool = False) -> int:
     """Run every flow with real processes on this machine and print each step, its evidence and its time.
 
+    For example:
+
+        compass demo
+
     Exit codes: 0 every step was verified from the other side, 1 one was not.
 
     Parameters

@@ -58,6 +58,11 @@ def doctor(
 ) -> int:
     """Check what a plane and its clients need here: versions, settings, data, database, ports, names, clock, TLS.
 
+    For example:
+
+        compass doctor
+        compass doctor --context production -o json
+
     Changes nothing. The plane of the current context is contacted, if there is one.
 
     Exit codes: 0 all is well, 3 something is not (each finding has its fix).

@@ -2,10 +2,25 @@
 
 from cyclopts import App
 
-from compass.cli import definition
+from compass.cli import definition, specification
 from compass.cli.completion import Application, Owner
 from compass.cli.confirm import Yes
-from compass.cli.definition import DETAILS, EVENT, Bundle, Description, Group, SpecFile, Version, members
+from compass.cli.definition import (
+    DETAILS,
+    EVENT,
+    REVISIONS,
+    AsText,
+    Bundle,
+    Description,
+    Group,
+    Named,
+    OfApplication,
+    OnlyBreaking,
+    Revision,
+    SpecFile,
+    Version,
+    members,
+)
 from compass.cli.find import Name
 from compass.cli.output import Format, Output, detail, emit, show, show_made
 from compass.cli.speaking import HERE, DryRun, Where, speaking
@@ -104,16 +119,18 @@ def update(
     description: Description = None,
     version: Version = None,
     group: Group = None,
+    yes: Yes = False,
     dry_run: DryRun = False,
     where: Where = HERE,
 ) -> None:
-    """Change what is given of an event definition; the rest stays.
+    """Change what is given of an event definition; the rest stays. Asks before a new specification breaks others.
 
     For example:
 
         compass event update order-events --app shop-crm --spec asyncapi.yaml
 
-    Exit codes: 0 changed, 2 nothing was given or the file cannot be read, 4 there is none, 1 refused otherwise.
+    Exit codes: 0 changed, 2 nothing was given, the file cannot be read or there is no terminal to ask at, 4 there is
+    none, 1 refused otherwise.
 
     Parameters
     ----------
@@ -125,7 +142,7 @@ def update(
     changes = members(description=description, group=group, version=version)
     definition.require_changes(EVENT, changes, file=spec, url=spec_url)
     with speaking(where, dry_run=dry_run) as plane:
-        definition.update(plane, EVENT, app, name, changes, file=spec, url=spec_url)
+        definition.update(plane, EVENT, app, name, changes, file=spec, url=spec_url, yes=yes or dry_run)
 
 
 @app.command
@@ -157,20 +174,73 @@ def refetch(name: Name, *, app: Owner, dry_run: DryRun = False, where: Where = H
 
 
 @app.command
-def diff(name: Name, *, app: Owner, spec: SpecFile, where: Where = HERE) -> int:
-    """Print how a file differs from the specification that is there.
+def diff(
+    name: Name,
+    *,
+    app: Owner,
+    spec: SpecFile = None,
+    revision: Revision = None,
+    text: AsText = False,
+    breaking: OnlyBreaking = False,
+    where: Where = HERE,
+) -> int:
+    """Print how a file differs from the specification that is there. What breaks those who use it is marked `!`.
 
     For example:
 
         compass event diff order-events --app shop-crm --spec asyncapi.yaml
+        compass event diff order-events --app shop-crm --revision 3
+        compass event diff order-events --app shop-crm --spec asyncapi.yaml --breaking
 
-    Exit codes: 0 they are equal, 4 there is none, 5 they differ.
+    Exit codes: 0 they are equal, or nothing breaks with --breaking, 4 there is none, 5 they differ.
 
     Parameters
     ----------
     spec
-        A file with a specification; `-` reads standard input.
+        A file with a specification; `-` reads standard input. Without it, what is there is compared.
     """
-    file = definition.required(spec)
     with speaking(where) as plane:
-        return definition.differences(plane, EVENT, app, name, file)
+        return definition.differences(
+            plane, EVENT, app, name, file=spec, revision=revision, as_text=text, only_breaking=breaking
+        )
+
+
+@app.command
+def revisions(name: Name, *, app: Owner, output: Output = Format.TABLE, where: Where = HERE) -> None:
+    """List the texts that the specification of an event definition had, newest first, as far back as they are kept.
+
+    For example:
+
+        compass event revisions order-events --app shop-crm
+
+    Exit codes: 0 listed, 4 there is none.
+    """
+    with speaking(where) as plane:
+        show(definition.revisions(plane, EVENT, app, name), output, REVISIONS)
+
+
+@app.command
+def render(name: Named, *, app: OfApplication = None, where: Where = HERE) -> None:
+    """Show a specification for people: what it offers, what that takes and gives.
+
+    For example:
+
+        compass event render asyncapi.yaml
+        compass event render order-events --app shop-crm
+
+    Exit codes: 0 shown, 2 it cannot be read (the message names its line), 4 there is none.
+    """
+    specification.render(*definition.text_of(where, EVENT, name, app))
+
+
+@app.command
+def validate(name: Named, *, app: OfApplication = None, where: Where = HERE) -> int:
+    """Print what is wrong with a specification, each with its line.
+
+    For example:
+
+        compass event validate asyncapi.yaml
+
+    Exit codes: 0 nothing is, or only warnings, 1 something is, 4 there is none.
+    """
+    return specification.validate(*definition.text_of(where, EVENT, name, app))

@@ -81,6 +81,10 @@ MEANINGS: Final = {
 def explain(code: str, *, output: Output = Format.TABLE) -> None:
     """Say what an error code means and what to do about it.
 
+    For example:
+
+        compass explain 20
+
     Exit codes: 0 explained, 4 there is no such code.
 
     Parameters

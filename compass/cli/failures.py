@@ -64,6 +64,15 @@ def number_of(error: CompassError) -> int:
     return error.code.value
 
 
+def hint_of(error: CompassError) -> str:
+    """What to do about a refusal."""
+    from compass.agent.pair import TokenRefused
+
+    if isinstance(error, TokenRefused):
+        return "whoever administers the plane makes a new one: compass app connect NAME, compass runtime connect NAME"
+    return f"compass explain {number_of(error)}"
+
+
 def exit_of(error: CompassError) -> Exit:
     """The exit code of a refusal, ours or the plane's."""
     # Here, not above: together these take longer than the whole of `compass version`.

@@ -33,6 +33,11 @@ def graphql(
 ) -> None:
     """Send a GraphQL document and print `data` of the answer as JSON.
 
+    For example:
+
+        compass graphql -q '{ viewer { id type } }'
+        compass graphql -f query.graphql --var name=crm
+
     Exit codes: 0 answered, 4 not found, 6 conflict, 7 not allowed, 8 plane not reached, 9 not the pinned plane,
     1 refused otherwise.
 

@@ -11,7 +11,7 @@ from compass.cli import find
 from compass.cli.completion import Application, Group, Runtime
 from compass.cli.confirm import Yes, confirm
 from compass.cli.failures import CommandFailed, Exit, exit_of
-from compass.cli.output import Column, Format, Output, detail, done, show, show_made
+from compass.cli.output import Column, Format, Output, detail, done, printable, say, show, show_made
 from compass.cli.speaking import HERE, DryRun, Json, Limit, Speaking, Where, given, speaking
 from compass.cli.waiting import FIVE_MINUTES, Progress, Timeout, Wait, until
 
@@ -32,6 +32,8 @@ _PAIRS = (
     Column("error", "error"),
     Column("id", "id", wide=True),
 )
+_RULES = (Column("group", "group"), Column("subaccount", "subaccount"))
+_EFFECTS = (Column("type", "objectType"), Column("name", "name"), Column("id", "objectID"))
 
 
 @app.command(name="list", alias="ls")
@@ -259,6 +261,7 @@ def remove(
 def resync(
     name: Group,
     *,
+    pair: str | None = None,
     reset: bool = False,
     wait: Wait = False,
     timeout: Timeout = FIVE_MINUTES,
@@ -270,20 +273,31 @@ def resync(
     For example:
 
         compass group resync retail --wait
+        compass group resync retail --pair 5b0d1a9e…
 
-    Exit codes: 0 begun, and with --wait everybody was told, 4 there is none, 124 not everybody was told in time.
+    Exit codes: 0 begun, and with --wait everybody was told, 2 --pair and --reset together, 4 there is no such group or
+    pair, 1 the pair knows already, 124 not everybody was told in time.
 
     Parameters
     ----------
     name
         The group's name or id.
+    pair
+        Only the target of this pair; its id, or the beginning of it, from `compass group pairs -o wide`.
     reset
         Tell everybody anew, where the group's template supports that.
     """
+    if pair is not None and reset:
+        raise CommandFailed("--pair and --reset exclude each other", exit_code=Exit.USAGE)
     with speaking(where, dry_run=dry_run) as plane:
         found = find.one(plane, find.GROUP, name)
-        plane.change("ResynchronizeGroup", {"id": found["id"], "reset": reset})
-        done(f"group {found['name']} is told anew")
+        if pair is not None:
+            chosen = _pair(plane, found, pair)
+            plane.change("ResynchronizePair", {"id": chosen["id"]})
+            done(f"pair {chosen['id']} of group {found['name']} is told anew")
+        else:
+            plane.change("ResynchronizeGroup", {"id": found["id"], "reset": reset})
+            done(f"group {found['name']} is told anew")
         if wait:
             told(plane, found["name"], timeout)
 
@@ -309,6 +323,135 @@ def finalize(name: Group, *, dry_run: DryRun = False, where: Where = HERE) -> No
     done(f"group {found['name']} has begun")
 
 
+rule = App(name="rule", help="Rules of groups: subaccounts whose runtimes are in a group because of it.")
+app.command(rule)
+
+
+@rule.command(name="list", alias="ls")
+def list_rules(name: Group | None = None, *, output: Output = Format.TABLE, where: Where = HERE) -> None:
+    """List which subaccounts are part of which groups.
+
+    For example:
+
+        compass group rule list
+        compass group rule list retail
+
+    Exit codes: 0 listed, 7 not allowed.
+
+    Parameters
+    ----------
+    name
+        Only that of this group, by its name or id.
+    """
+    with speaking(where) as plane:
+        wanted = find.one(plane, find.GROUP, name)["name"] if name is not None else None
+        found = plane.all("GroupRules")
+    rows = [
+        {"group": each["scenarioName"], "subaccount": each["selector"]["value"]}
+        for each in found
+        if wanted in (None, each["scenarioName"])
+    ]
+    show(rows, output, _RULES)
+
+
+@rule.command(name="add")
+def add_rule(name: Group, subaccount: str, *, yes: Yes = False, dry_run: DryRun = False, where: Where = HERE) -> None:
+    """Make a subaccount part of a group: its runtimes join, and later ones as they are registered.
+
+    For example:
+
+        compass group rule add retail 5984a414-1eed-4972-af2c-b2b6a415c7d7
+
+    Who joins is said before; `compass group preview` only says it. A group has one rule at most.
+
+    Exit codes: 0 it is one, 2 there is no terminal to ask at, 4 there is no such group or subaccount, 1 refused
+    otherwise.
+
+    Parameters
+    ----------
+    name
+        The group's name or id.
+    subaccount
+        Its external id.
+    """
+    _rule(where, name, subaccount, "ASSIGN", yes=yes, dry_run=dry_run)
+
+
+@rule.command(name="remove", alias="rm")
+def remove_rule(
+    name: Group, subaccount: str, *, yes: Yes = False, dry_run: DryRun = False, where: Where = HERE
+) -> None:
+    """Make a subaccount no part of a group any more: who is in it only because of that leaves.
+
+    For example:
+
+        compass group rule remove retail 5984a414-1eed-4972-af2c-b2b6a415c7d7 --yes
+
+    Exit codes: 0 it is none, 2 there is no terminal to ask at, 4 there is no such group, or no such rule of it.
+
+    Parameters
+    ----------
+    name
+        The group's name or id.
+    subaccount
+        Its external id.
+    """
+    _rule(where, name, subaccount, "UNASSIGN", yes=yes, dry_run=dry_run)
+
+
+@app.command
+def preview(
+    name: Group, subaccount: str, *, remove: bool = False, output: Output = Format.TABLE, where: Where = HERE
+) -> None:
+    """Show who would join a group if a subaccount became part of it. Nothing is changed.
+
+    For example:
+
+        compass group preview retail 5984a414-1eed-4972-af2c-b2b6a415c7d7
+        compass group preview retail 5984a414-1eed-4972-af2c-b2b6a415c7d7 --remove
+
+    Constraints of the group are not asked; they may refuse what is shown here.
+
+    Exit codes: 0 shown, 4 there is no such group or subaccount, or nothing to remove.
+
+    Parameters
+    ----------
+    name
+        The group's name or id.
+    subaccount
+        Its external id.
+    remove
+        Who would leave if it ceased to be part of it.
+    """
+    with speaking(where) as plane:
+        group = find.one(plane, find.GROUP, name)["name"]
+        show(_effects(plane, group, subaccount, "UNASSIGN" if remove else "ASSIGN"), output, _EFFECTS)
+
+
+def _rule(where: Where, name: str, subaccount: str, change: str, *, yes: bool, dry_run: bool) -> None:
+    joins = change == "ASSIGN"
+    with speaking(where, dry_run=dry_run) as plane:
+        group = find.one(plane, find.GROUP, name)["name"]
+        effects = _effects(plane, group, subaccount, change)
+        said = [f"{each['objectType'].lower()} {each['name']} {'joins' if joins else 'leaves'}" for each in effects]
+        if dry_run:
+            for line in said:
+                say(printable(line))
+        else:
+            question = f"Make {subaccount} {'part' if joins else 'no part any more'} of group {group}"
+            confirm(question, said or ["nobody joins now" if joins else "nobody leaves"], yes=yes)
+        document = "AssignToGroup" if joins else "UnassignFromGroup"
+        plane.change(document, {"object": subaccount, "type": "TENANT", "name": group})
+    done(
+        f"{subaccount} is {'' if joins else 'no '}part of group {group}; {len(effects)} {'joined' if joins else 'left'}"
+    )
+
+
+def _effects(plane: Speaking, group: str, subaccount: str, change: str) -> list[Json]:
+    selector = {"key": "global_subaccount_id", "value": subaccount}
+    return plane.all("GroupRuleEffects", {"group": group, "selector": selector, "change": change})
+
+
 def join(plane: Speaking, groups: Iterable[str], member: str, kind: str) -> None:
     """Add a participant to groups, creating those that are not there. `kind` is a FormationObjectType."""
     from compass.client.protocol import PlaneRefused
@@ -330,6 +473,17 @@ def participant(pair: Json) -> str:
     if "key" in entity:
         return f"{entity['key']}={entity['value']}"
     return str(entity.get("name") or pair["source"])
+
+
+def _pair(plane: Speaking, group: Json, beginning: str) -> Json:
+    every = plane.all("GroupPairs", {"id": group["id"]}, inside="formationAssignments")
+    found = [pair for pair in every if pair["id"].startswith(beginning.rstrip("…"))]
+    if len(found) == 1:
+        return found[0]
+    problem = f"{len(found)} pairs begin with" if found else "there is no pair"
+    code = Exit.CONFLICT if found else Exit.NOT_FOUND
+    hint = f"compass group pairs {group['name']} -o wide"
+    raise CommandFailed(f"{problem} {beginning!r}", exit_code=code, hint=hint)
 
 
 def _members(

@@ -5,6 +5,7 @@ from cyclopts import App
 from compass.cli import find
 from compass.cli.completion import Integration
 from compass.cli.confirm import Yes, confirm
+from compass.cli.key import CREDENTIALS
 from compass.cli.output import Column, Format, Output, detail, done, say, show, show_made
 from compass.cli.speaking import HERE, DryRun, Where, given, speaking
 
@@ -15,11 +16,6 @@ COLUMNS = (
     Column("description", "description"),
     Column("credentials", lambda row: len(row.get("auths") or [])),
     Column("id", "id"),
-)
-_CREDENTIALS = (
-    Column("client id", "clientId"),
-    Column("client secret", "clientSecret"),
-    Column("token endpoint", "url"),
 )
 
 
@@ -130,7 +126,7 @@ def credentials(
     with speaking(where, dry_run=dry_run) as plane:
         identity = find.id_of(plane, find.INTEGRATION, name)
         made = plane.change("RequestCredentialsForIntegrationSystem", {"id": identity})
-    detail(made["auth"]["credential"] | {"id": made["id"]}, output, _CREDENTIALS)
+    detail(made["auth"]["credential"] | {"id": made["id"]}, output, CREDENTIALS)
     say("keep the secret: it is not shown again")
 
 

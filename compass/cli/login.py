@@ -24,6 +24,10 @@ def login(
 ) -> None:
     """Remember a plane, after checking that it is the right one and accepts the credentials.
 
+    For example:
+
+        compass login https://localhost:8443 --ca-pin sha256:0d7d… --client-id admin --secret -
+
     Exit codes: 0 stored, 7 credentials refused, 8 plane not reached, 9 it is not the plane with that pin.
 
     Parameters

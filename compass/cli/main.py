@@ -6,16 +6,20 @@ Commands are named here and imported when they are used: `compass version` must 
 import io
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
-from compass.cli.failures import CommandFailed, Exit, Rehearsed, exit_of, number_of
+from compass.cli.failures import CommandFailed, Exit, Rehearsed, exit_of, hint_of, number_of
 from compass.cli.output import coloured, printable, say
 from compass.errors import CompassError
 
 
 def _default(value: object) -> str | None:
     """How a default is shown in the help: not at all when it is that nothing was said."""
+    if isinstance(value, timedelta):
+        seconds = round(value.total_seconds())
+        return f"{seconds // 60}m" if seconds % 60 == 0 else f"{seconds}s"
     return str(value) if value not in ((), False, "", None) else None
 
 
@@ -45,6 +49,7 @@ app.command("compass.cli.integration:app", name="integration", group=_LANDSCAPE)
 app.command("compass.cli.tenant:app", name="tenant", group=_LANDSCAPE)
 app.command("compass.cli.certificate:app", name="cert", group=_LANDSCAPE)
 app.command("compass.cli.token:app", name="token", group=_LANDSCAPE)
+app.command("compass.cli.key:app", name="key", group=_LANDSCAPE)
 
 _FILES = Group("The landscape as files", sort_key=2)
 app.command("compass.cli.apply:apply", name="apply", group=_FILES)
@@ -66,6 +71,7 @@ app.command("compass.cli.serve:serve", name="serve", group=_PLANE)
 app.command("compass.cli.migrate:migrate", name="migrate", group=_PLANE)
 app.command("compass.cli.account:app", name="account", group=_PLANE)
 app.command("compass.cli.ca:app", name="ca", group=_PLANE)
+app.command("compass.cli.vault:app", name="vault", group=_PLANE)
 app.command("compass.cli.audit:app", name="audit", group=_PLANE)
 app.command("compass.cli.config:app", name="config", group=_PLANE)
 
@@ -75,8 +81,10 @@ app.command("compass.cli.agent:app", name="agent", group=_OTHER_SIDE)
 
 _HELP = Group("Help", sort_key=6)
 app.command("compass.cli.doctor:doctor", name="doctor", group=_HELP)
+app.command("compass.cli.support_bundle:support_bundle", name="support-bundle", group=_HELP)
 app.command("compass.cli.explain:explain", name="explain", group=_HELP)
 app.command("compass.cli.completion:completion", name="completion", group=_HELP)
+app.command("compass.cli.man:man", name="man", group=_HELP)
 app.command("compass.cli.version:version", name="version", group=_HELP)
 
 
@@ -91,6 +99,7 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command. Returns its exit code; prints errors and hints on stderr."""
     try:
+        arguments = list(map(_spelt, arguments))
         if not arguments or arguments[0] in {"--help", "-h"}:
             for name in app:
                 app[name]  # imports it: only then the list of commands can say what each is for
@@ -102,7 +111,7 @@ def run(arguments: Sequence[str]) -> int:
         return _report("error", str(failed), failed.hint, failed.exit_code)
     except CompassError as refused:
         number = number_of(refused)
-        _report(f"error[COMPASS-{number}]", str(refused), f"compass explain {number}", exit_of(refused))
+        _report(f"error[COMPASS-{number}]", str(refused), hint_of(refused), exit_of(refused))
         if request := getattr(refused, "request_id", ""):
             say(f"request: {printable(request)}")
         return exit_of(refused)
@@ -113,6 +122,16 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         return Exit.OK  # whoever read our output has seen enough: `compass config show | head -1`
     return result if isinstance(result, int) else Exit.OK
+
+
+def _spelt(argument: str) -> str:
+    """Flags that may have a value, as the parser has them: without one. Raises CommandFailed."""
+    if argument == "--dry-run=server":
+        message = "a rehearsal is made here, and the plane has none: what it would refuse is not known before"
+        raise CommandFailed(message, exit_code=Exit.USAGE, hint="--dry-run says what would be sent")
+    if argument.startswith("--wait="):
+        return argument.replace("--wait=", "--wait-for=", 1)
+    return "--dry-run" if argument == "--dry-run=client" else argument
 
 
 def _report(label: str, message: str, hint: str | None, exit_code: Exit) -> int:

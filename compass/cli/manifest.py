@@ -1,7 +1,8 @@
 """The landscape as files: what a document may say, and reading it.
 
 A file holds YAML documents, separated by `---`. Each has a `kind` and a `name`. What a document does not mention stays
-as it is; a list that it mentions, `groups` or `webhooks`, is the whole list. Labels are set one by one.
+as it is; a list that it mentions is the whole list. Labels are set one by one. What an application offers, `bundles`,
+`apis` and `events`, is read by `offers.py`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from compass.cli import offers
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.find import meant
 from compass.cli.secret_input import read_text
@@ -39,6 +41,9 @@ FIELDS: Final[Mapping[Kind, Mapping[str, type]]] = {
         "labels": dict,
         "groups": list,
         "webhooks": list,
+        "bundles": list,
+        "apis": list,
+        "events": list,
     },
     Kind.RUNTIME: {"description": str, "labels": dict, "groups": list, "webhooks": list},
 }
@@ -68,8 +73,8 @@ def read(paths: Iterable[Path]) -> list[Manifest]:
     Raises CommandFailed with the file and line of what is wrong, also when two documents are about one thing.
     """
     found: dict[tuple[Kind, str], Manifest] = {}
-    for path in _files(paths):
-        for one in _documents(path):
+    for path, is_found in _files(paths):
+        for one in _documents(path, is_found=is_found):
             if (before := found.setdefault((one.kind, one.name), one)) is not one:
                 raise _wrong(one.place, f"{one.kind} {one.name!r} is in {before.place} already")
     if not found:
@@ -78,15 +83,21 @@ def read(paths: Iterable[Path]) -> list[Manifest]:
     return sorted(found.values(), key=lambda one: (order.index(one.kind), one.name))
 
 
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
+def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
+    """Each file, and whether it was found in a folder instead of named."""
     for path in paths:
         if path.is_dir():
-            yield from sorted(each for each in path.rglob("*") if each.suffix in {".yaml", ".yml", ".json"})
+            found = (each for each in path.rglob("*") if each.suffix in {".yaml", ".yml", ".json"})
+            yield from ((each, True) for each in sorted(found))
         else:
-            yield path
+            yield path, False
 
 
-def _documents(path: Path) -> Iterator[Manifest]:
+_OF_OTHERS: Final = frozenset({"openapi", "swagger", "asyncapi"})
+"""What a specification says first: it lies beside the document that names it."""
+
+
+def _documents(path: Path, *, is_found: bool) -> Iterator[Manifest]:
     import yaml
 
     loader = yaml.SafeLoader(read_text(path))
@@ -94,8 +105,9 @@ def _documents(path: Path) -> Iterator[Manifest]:
         while loader.check_node() and (node := loader.get_node()) is not None:
             place = f"{path}:{node.start_mark.line + 1}"
             document = loader.construct_document(node)
-            if document is not None:
-                yield _manifest(document, place)
+            is_of_others = isinstance(document, dict) and not _OF_OTHERS.isdisjoint(document)
+            if document is not None and not (is_found and is_of_others):
+                yield _manifest(document, place, folder=Path() if path == Path("-") else path.parent)
     except yaml.MarkedYAMLError as problem:
         line = problem.problem_mark.line + 1 if problem.problem_mark is not None else 1
         raise _wrong(f"{path}:{line}", str(problem.problem)) from None
@@ -105,7 +117,23 @@ def _documents(path: Path) -> Iterator[Manifest]:
         loader.dispose()
 
 
-def _manifest(document: Any, place: str) -> Manifest:
+def of_text(kind: Kind, name: str, text: str, *, place: str) -> Manifest:
+    """What a text says that is about this one object, whose kind and name it does not say. Raises CommandFailed."""
+    import yaml
+
+    try:
+        document = yaml.safe_load(text) or {}
+    except yaml.MarkedYAMLError as problem:
+        line = problem.problem_mark.line + 1 if problem.problem_mark is not None else 1
+        raise _wrong(f"{place}:{line}", str(problem.problem)) from None
+    except yaml.YAMLError as problem:
+        raise _wrong(place, " ".join(str(problem).split())) from None
+    if not isinstance(document, dict):
+        raise _wrong(place, "it is no object")
+    return _manifest({**document, "kind": str(kind), "name": name}, place, folder=Path())
+
+
+def _manifest(document: Any, place: str, *, folder: Path) -> Manifest:
     if not isinstance(document, dict):
         raise _wrong(place, "a document is an object with `kind` and `name`")
     says = dict(document)
@@ -130,6 +158,10 @@ def _manifest(document: Any, place: str) -> Manifest:
             raise _wrong(place, f"{name_of_group!r} in `groups` is no name")
     for webhook in says.get("webhooks", ()):
         _check_webhook(webhook, place)
+    try:
+        says |= offers.checked(says, folder=folder)
+    except ValueError as problem:
+        raise _wrong(place, str(problem)) from None
     return Manifest(Kind(kind), name, says, place)
 
 

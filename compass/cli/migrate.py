@@ -14,6 +14,11 @@ from compass.settings import Settings
 def migrate(*, flags: PlaneFlags = NO_FLAGS, dry_run: Annotated[bool, Parameter(negative="")] = False) -> int:
     """Apply the migrations that the database does not have yet, and print their names.
 
+    For example:
+
+        compass migrate --dry-run
+        compass migrate
+
     Safe while an older plane serves, and safe to run twice or twice at once.
 
     Exit codes: 0 the database is up to date, 1 a migration failed and was rolled back, 5 --dry-run found some to apply.

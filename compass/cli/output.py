@@ -172,6 +172,27 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
+def as_yaml(document: Any) -> str:
+    """YAML for people: members in their order, and text of several lines as such."""
+    import yaml
+
+    return str(yaml.dump(document, Dumper=block_dumper(), sort_keys=False, allow_unicode=True)).rstrip()
+
+
+def block_dumper() -> type[Any]:
+    """Writes text of several lines as such."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """Nothing else differs."""
+
+    def shown(dumper: Dumper, text: str) -> Any:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+    Dumper.add_representer(str, shown)
+    return Dumper
+
+
 def emit(line: str) -> None:
     """One line of data."""
     sys.stdout.write(line + "\n")

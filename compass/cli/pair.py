@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
@@ -13,6 +13,9 @@ from compass.cli.secret_input import over_tls, secret
 if TYPE_CHECKING:
     from compass.agent.pair import Connection
     from compass.client.protocol import Trust
+
+ANCHOR: Final = "plane_ca.pem"
+"""In the folder of an identity, the authority that it was paired with."""
 
 
 def pair(
@@ -51,9 +54,7 @@ def pair(
     folder
         Where key and certificate are kept.
     """
-    if (server is None) == (connector_url is None):
-        raise CommandFailed("give --server or --connector-url, one of them", exit_code=Exit.USAGE)
-    address = over_tls(connector_url or f"{(server or '').rstrip('/')}/connector/graphql")
+    address = connector_of(server, connector_url)
     value = secret("one-time token", flag="--token", typed=token, file=token_file, variable="COMPASS_TOKEN")
     return asyncio.run(_paired(address, ca_pin, value, folder))
 
@@ -61,14 +62,10 @@ def pair(
 async def _paired(connector_url: str, pin: str, token: str, folder: Path) -> Exit:
     from compass.errors import CompassError
 
-    trust, connection = await _pair(connector_url, pin, token, folder)
-    done("server identity matches the pin")
-    done(f"key created  {folder / 'client.key'} (0600, it never leaves this machine)")
-    done(f"certificate  {folder / 'client.crt'}, valid until {connection.not_after:%Y-%m-%d %H:%M} UTC")
+    trust, connection = await redeemed(connector_url, pin, token, folder)
     emit(str(folder))
     try:
-        async with connection.plane(trust) as plane:
-            viewer = (await plane.send("Viewer"))["viewer"]
+        viewer = await seen(connection, trust)
     except CompassError as problem:
         say(f"! connection   {connection.director_url}: {problem}")
         say("hint: the certificate is good; check the way to that address, then compass doctor")
@@ -77,15 +74,51 @@ async def _paired(connector_url: str, pin: str, token: str, folder: Path) -> Exi
     return Exit.OK
 
 
-async def _pair(connector_url: str, pin: str, token: str, folder: Path) -> "tuple[Trust, Connection]":
+async def seen(connection: "Connection", trust: "Trust") -> dict[str, str]:
+    """The first call with the certificate: as whom the plane sees it, `id` and `type`."""
+    async with connection.plane(trust) as plane:
+        viewer: dict[str, str] = (await plane.send("Viewer"))["viewer"]
+    return viewer
+
+
+async def redeemed(connector_url: str, pin: str, token: str, folder: Path) -> "tuple[Trust, Connection]":
+    """Spend a token for an identity in the folder, and say so. Nothing is sent before the pin matched.
+
+    Raises PlaneNotTrusted, TokenRefused, CommandFailed, and what `agent.pair.pair` raises.
+    """
+    from compass.agent import pair as pairing
+
+    trust = await pinned(connector_url, pin)
+    try:
+        connection = await pairing.pair(folder, connector_url=connector_url, token=token, trust=trust)
+        keep_trust(folder, trust)
+    except OSError as problem:
+        raise CommandFailed(f"key and certificate cannot be kept in {folder}: {problem}") from None
+    done("server identity matches the pin")
+    done(f"key created  {folder / 'client.key'} (0600, it never leaves this machine)")
+    done(f"certificate  {folder / 'client.crt'}, valid until {connection.not_after:%Y-%m-%d %H:%M} UTC")
+    return trust, connection
+
+
+def keep_trust(folder: Path, trust: "Trust") -> None:
+    """Keep the authority beside the identity, for whoever uses it next: `plane_ca.pem`. Raises OSError."""
+    from compass.agent.files import write_private
+
+    write_private(folder / ANCHOR, (trust.anchors or "").encode())
+
+
+async def pinned(connector_url: str, pin: str) -> "Trust":
+    """The plane's own authority, if it is the one with that pin. Raises PlaneNotTrusted, PlaneUnreachable."""
     from urllib.parse import urlsplit
 
-    from compass.agent import pair as pairing
     from compass.client.graphql import fetch_anchor
 
     base = urlsplit(connector_url)
-    trust = await fetch_anchor(f"{base.scheme}://{base.netloc}", pin)
-    try:
-        return trust, await pairing.pair(folder, connector_url=connector_url, token=token, trust=trust)
-    except OSError as problem:
-        raise CommandFailed(f"key and certificate cannot be kept in {folder}: {problem}") from None
+    return await fetch_anchor(f"{base.scheme}://{base.netloc}", pin)
+
+
+def connector_of(server: str | None, connector_url: str | None) -> str:
+    """The Connector's address, of the two ways to say it. Raises CommandFailed."""
+    if (server is None) == (connector_url is None):
+        raise CommandFailed("give --server or --connector-url, one of them", exit_code=Exit.USAGE)
+    return over_tls(connector_url or f"{(server or '').rstrip('/')}/connector/graphql")

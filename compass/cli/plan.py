@@ -7,16 +7,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from compass.cli import labels
+from compass.cli import labels, offers
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.manifest import Kind, Manifest
+from compass.cli.offers import shown
 from compass.cli.speaking import Json, Speaking
+from compass.cli.waiting import counted
 from compass.cli.webhook import KEPT, owned
 
 _TYPES: Final = {Kind.APPLICATION: "APPLICATION", Kind.RUNTIME: "RUNTIME"}
 _REGISTER: Final = {Kind.APPLICATION: "RegisterApplication", Kind.RUNTIME: "RegisterRuntime"}
 _UNREGISTER: Final = {Kind.APPLICATION: "UnregisterApplication", Kind.RUNTIME: "UnregisterRuntime"}
+_APART: Final = {"groups", "bundles", "apis", "events"}
+"""What a document says that is made after the object itself."""
 _APPLICATION_FIELDS: Final = ("description", "providerName", "baseUrl", "healthCheckURL")
+
+
+_LOOK_AGAIN: Final = "compass diff shows how it differs now"
 
 
 @dataclass
@@ -31,13 +38,16 @@ class Landscape:
         return self.ids[kind, name]
 
 
+Act = Callable[[Speaking, Landscape], object]
+
+
 @dataclass(frozen=True)
 class Step:
     """One change: `+` adds, `~` changes, `-` removes."""
 
     sign: str
     text: str
-    act: Callable[[Speaking, Landscape], object]
+    act: Act
     group: str | None = None
     """The group that it is about, whose members may have to be told."""
 
@@ -47,8 +57,11 @@ class Step:
         return f"{self.sign} {self.text}"
 
 
-def look(plane: Speaking, kinds: Iterable[Kind]) -> Landscape:
-    """Read what is there of these kinds, and of the groups. As many calls as there are pages. Raises CommandFailed."""
+def look(plane: Speaking, kinds: Iterable[Kind], *, offering: Callable[[str], bool]) -> Landscape:
+    """Read what is there of these kinds, and of the groups. As many calls as there are pages.
+
+    Of applications whose names are `offering`, what they offer too: a few calls for each of them. Raises CommandFailed.
+    """
     wanted = set(kinds)
     found: dict[Kind, dict[str, Json]] = {Kind.GROUP: _by_name(Kind.GROUP, plane.all("Groups"))}
     if Kind.INTEGRATION_SYSTEM in wanted:
@@ -58,6 +71,9 @@ def look(plane: Speaking, kinds: Iterable[Kind]) -> Landscape:
             told = {row["id"]: owned(row, word) for row in plane.all(f"{kind}Webhooks")}
             rows = [{**row, "webhooks": told.get(row["id"], [])} for row in plane.all(f"{kind}s")]
             found[kind] = _by_name(kind, rows)
+    wanting = [row for name, row in found.get(Kind.APPLICATION, {}).items() if offering(name)]
+    for row in counted(wanting, "what applications offer"):
+        row["offers"] = offers.offered(plane, row["id"], specifications=True)
     ids = {(kind, name): row["id"] for kind, rows in found.items() for name, row in rows.items()}
     return Landscape(found, ids)
 
@@ -116,7 +132,7 @@ def _integration_system(one: Manifest, there: Json | None) -> Iterator[Step]:
     if there is None:
         yield Step("+", f"integration system {one.name}", _sent("RegisterIntegrationSystem", {"in": new}))
     elif "description" in one.says and (there["description"] or "") != one.says["description"]:
-        text = f"integration system {one.name}: description {_change(there['description'], one.says['description'])}"
+        text = f"integration system {one.name}: description {shown(there['description'], one.says['description'])}"
         yield Step("~", text, _sent("UpdateIntegrationSystem", {"id": there["id"], "in": new}))
 
 
@@ -126,12 +142,13 @@ def _new_group(one: Manifest) -> Step:
 
 
 def _new(one: Manifest) -> Iterator[Step]:
-    new = {"name": one.name, **{key: value for key, value in one.says.items() if key != "groups"}}
+    new = {"name": one.name, **{key: value for key, value in one.says.items() if key not in _APART}}
 
     def act(plane: Speaking, landscape: Landscape) -> None:
         landscape.ids[one.kind, one.name] = plane.ask(_REGISTER[one.kind], {"in": new})["id"]
 
     yield Step("+", f"{_word(one.kind)} {one.name}", act)
+    yield from _offers(one, None)
     yield from (_joined(one.kind, one.name, group) for group in one.says.get("groups", ()))
 
 
@@ -139,38 +156,72 @@ def _changes(one: Manifest, there: Json) -> Iterator[Step]:
     fields = _APPLICATION_FIELDS if one.kind is Kind.APPLICATION else ("description",)
     changed = {key: one.says[key] for key in fields if key in one.says and (there.get(key) or "") != one.says[key]}
     if changed:
-        said = ", ".join(f"{key} {_change(there.get(key), value)}" for key, value in changed.items())
+        said = ", ".join(f"{key} {shown(there.get(key), value)}" for key, value in changed.items())
         yield Step("~", f"{_word(one.kind)} {one.name}: {said}", _updated(one, there, changed))
     for key, value in one.says.get("labels", {}).items():
         before = (there["labels"] or {}).get(key)
         if before != value:
-            text = f"{_word(one.kind)} {one.name}: label {key} {_change(before, value)}"
-            yield Step("~", text, _labelled(one.kind, there["id"], key, value))
+            text = f"{_word(one.kind)} {one.name}: label {key} {shown(before, value)}"
+            yield Step("~", text, _labelled(one, there, key, value))
     if "groups" in one.says:
         inside, asked = set(labels.groups(there)), one.says["groups"]
         yield from (_joined(one.kind, one.name, group) for group in asked if group not in inside)
         yield from (_left(one.kind, one.name, group) for group in sorted(inside - set(asked)))
     if "webhooks" in one.says:
         yield from _webhooks(one, there)
+    if "offers" in there:
+        yield from _offers(one, there)
 
 
-def _updated(one: Manifest, there: Json, changed: Json) -> Callable[[Speaking, Landscape], object]:
-    # Without its condition the plane would set the status back.
-    new = {**changed, "statusCondition": there["status"]["condition"]}
-    if one.kind is Kind.APPLICATION:
-        return _sent("UpdateApplication", {"id": there["id"], "in": new})
+def _offers(one: Manifest, there: Json | None) -> Iterator[Step]:
+    has: Json | None = there and there["offers"]
+    ids = {bundle["name"]: bundle["id"] for bundle in (has or {}).get("bundles", ())}
+    for sign, text, act in offers.changes(one.says, has):
 
+        def begin(plane: Speaking, landscape: Landscape, act: offers.Act = act) -> None:
+            ids[""] = landscape.id_of(one.kind, one.name)
+            act(plane, ids)
+
+        yield Step(sign, f"{_word(one.kind)} {one.name}: {text}", begin)
+
+
+def _updated(one: Manifest, there: Json, changed: Json) -> Act:
     def act(plane: Speaking, _: Landscape) -> object:
+        now = _unchanged(plane, one, there, changed, lambda row: row)
+        # Without its condition the plane would set the status back.
+        new = {**changed, "statusCondition": now["status"]["condition"]}
+        if one.kind is Kind.APPLICATION:
+            return plane.ask("UpdateApplication", {"id": there["id"], "in": new})
         # An update of a runtime replaces its labels, so it says those again that it has just now.
-        now = plane.ask("Runtime", {"id": there["id"]})
         has = {key: value for key, value in (now["labels"] or {}).items() if key != "scenarios"}
         return plane.ask("UpdateRuntime", {"id": there["id"], "in": {"name": one.name, "labels": has, **new}})
 
     return act
 
 
-def _labelled(kind: Kind, identity: str, key: str, value: Any) -> Callable[[Speaking, Landscape], object]:
-    return _sent(f"Set{kind}Label", {_word(kind): identity, "key": key, "value": value})
+def _labelled(one: Manifest, there: Json, key: str, value: Any) -> Act:
+    def act(plane: Speaking, _: Landscape) -> object:
+        _unchanged(plane, one, there, {key: value}, lambda row: row["labels"] or {})
+        return plane.ask(f"Set{one.kind}Label", {_word(one.kind): there["id"], "key": key, "value": value})
+
+    return act
+
+
+def _unchanged(plane: Speaking, one: Manifest, there: Json, changed: Json, where: Callable[[Json], Json]) -> Json:
+    """The object just now, if what is to be changed is still as it was when that was planned.
+
+    Raises CommandFailed with both values, exit code 6.
+    """
+    now: Json | None = plane.ask(str(one.kind), {"id": there["id"]})
+    if now is None:
+        raise CommandFailed(f"{_word(one.kind)} {one.name} is gone", exit_code=Exit.CONFLICT, hint=_LOOK_AGAIN)
+    for key, value in changed.items():
+        before, present = where(there).get(key), where(now).get(key)
+        if present not in (before, value):
+            message = f"{_word(one.kind)} {one.name}: somebody changed {key} meanwhile, {shown(before, present)}; "
+            message += f"{one.place} says {shown(None, value).partition('→ ')[2]}"
+            raise CommandFailed(message, exit_code=Exit.CONFLICT, hint=_LOOK_AGAIN)
+    return now
 
 
 def _joined(kind: Kind, name: str, group: str) -> Step:
@@ -189,7 +240,7 @@ def _left(kind: Kind, name: str, group: str) -> Step:
     return Step("-", f"{_word(kind)} {name} in group {group}", act, group)
 
 
-def _unregistered(kind: Kind, name: str) -> Callable[[Speaking, Landscape], object]:
+def _unregistered(kind: Kind, name: str) -> Act:
     return lambda plane, landscape: plane.ask(_UNREGISTER[kind], {"id": landscape.id_of(kind, name)})
 
 
@@ -207,28 +258,18 @@ def _webhooks(one: Manifest, there: Json) -> Iterator[Step]:
         differ = [key for key, value in webhook.items() if key in KEPT and before.get(key) != value]
         if differ:
             kept = {key: before[key] for key in KEPT if before[key] is not None}
-            said = ", ".join(f"{key} {_change(before.get(key), webhook[key])}" for key in differ)
+            said = ", ".join(f"{key} {shown(before.get(key), webhook[key])}" for key in differ)
             yield Step("~", f"{which}: {said}", _sent("UpdateWebhook", {"id": before["id"], "in": kept | webhook}))
     for place in sorted(now.keys() - asked.keys()):
         yield Step("-", f"{whose} {' '.join(place)}", _sent("DeleteWebhook", {"id": now[place]["id"]}))
 
 
-def _sent(document: str, variables: Json) -> Callable[[Speaking, Landscape], object]:
+def _sent(document: str, variables: Json) -> Act:
     return lambda plane, _: plane.ask(document, variables)
 
 
 def _place_of(webhook: Json) -> tuple[str, str]:
     return webhook["type"], webhook.get("url") or webhook.get("urlTemplate") or ""
-
-
-def _change(before: Any, after: Any) -> str:
-    return f"{'(none)' if before is None else _short(before)} → {_short(after)}"
-
-
-def _short(value: Any) -> str:
-    import json
-
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _word(kind: Kind) -> str:

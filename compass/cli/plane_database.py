@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compass.cli.failures import CommandFailed
@@ -46,7 +47,12 @@ def vault(settings: Settings) -> "Vault":
     """The plane's vault, which must be there: a new one could not open what the plane sealed. Raises CommandFailed."""
     from compass.vault import Vault
 
+    return Vault.at(vault_keys(settings))
+
+
+def vault_keys(settings: Settings) -> Path:
+    """The key file of the plane's vault, which must be there. Raises CommandFailed."""
     keys = settings.data_folder / "vault.keys"
     if not keys.exists():
         raise CommandFailed(f"there is no {keys}", hint="use the plane's own settings and data folder")
-    return Vault.at(keys)
+    return keys

@@ -6,21 +6,26 @@ from typing import Any, Final
 from cyclopts import App
 
 from compass.cli import find, labels
-from compass.cli.completion import Runtime
+from compass.cli import standing as columns
+from compass.cli.completion import Groups, Runtime
 from compass.cli.confirm import Yes, confirm
-from compass.cli.connect import RUNTIME_SIDE, HowShown, Show, connect
+from compass.cli.connect import RUNTIME_SIDE, WaitFor, connect, goal
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.group import join
 from compass.cli.labels import NewLabels, Selector
 from compass.cli.output import Column, Format, Output, detail, done, emit, say, show, show_made
+from compass.cli.recipe import HowShown, Show
 from compass.cli.speaking import HERE, DryRun, Json, Limit, Speaking, Where, given, speaking
 from compass.cli.waiting import FIVE_MINUTES, Progress, Timeout, Wait, until
+from compass.client import standing
 
 app = App(name="runtime", help="Runtimes: where work runs that uses applications.")
 
 COLUMNS = (
     Column("name", "name"),
     Column("status", "status.condition"),
+    *columns.COLUMNS,
+    columns.AGENT,
     Column("groups", labels.groups),
     Column("description", "description", wide=True),
     Column("labels", labels.shown, wide=True),
@@ -37,12 +42,18 @@ _DETAILS = (
     Column("created", "metadata.creationTimestamp"),
 )
 _STATUS = (
+    *columns.COLUMNS,
+    columns.AGENT,
+    Column("agent version", "connection.agent.version"),
     Column("operation", "lastOperationStatus.operation"),
     Column("state", "lastOperationStatus.state"),
     Column("message", "lastOperationStatus.message"),
     Column("error", "lastOperationStatus.lastError.errMessage"),
     Column("agent", "runtimeConnectionStatus.status"),
-    Column("trouble", lambda row: [one["message"] for one in row["runtimeConnectionStatus"]["errors"] or []]),
+    Column(
+        "trouble",
+        lambda row: [one["message"] for one in (row.get("runtimeConnectionStatus") or {}).get("errors") or []],
+    ),
 )
 _STEPS: Final = {
     "CreateCluster": "create",
@@ -104,7 +115,7 @@ def register(
     *,
     description: str | None = None,
     label: NewLabels = (),
-    group: tuple[str, ...] = (),
+    group: Groups = (),
     dry_run: DryRun = False,
     output: Output = Format.TABLE,
     where: Where = HERE,
@@ -141,6 +152,7 @@ def connect_runtime(
     name: Runtime,
     *,
     wait: Wait = False,
+    wait_for: WaitFor = None,
     timeout: Timeout = FIVE_MINUTES,
     show: HowShown = Show.COMPASS,
     output: Output = Format.TABLE,
@@ -164,7 +176,15 @@ def connect_runtime(
     """
     with speaking(where) as plane:
         found = find.one(plane, find.RUNTIME, name)
-        connect(plane, RUNTIME_SIDE, found, how=show, wait=wait, timeout=timeout, output=output)
+        connect(
+            plane,
+            RUNTIME_SIDE,
+            found,
+            how=show,
+            wait=goal(wait=wait, wait_for=wait_for),
+            timeout=timeout,
+            output=output,
+        )
 
 
 @app.command
@@ -174,7 +194,7 @@ def provision(
     provider: str = "local",
     description: str | None = None,
     label: NewLabels = (),
-    group: tuple[str, ...] = (),
+    group: Groups = (),
     wait: Wait = False,
     timeout: Timeout = timedelta(minutes=30),
     dry_run: DryRun = False,
@@ -285,13 +305,13 @@ def reconnect(
 
 @app.command
 def status(name: Runtime, *, output: Output = Format.TABLE, where: Where = HERE) -> int:
-    """Say how far the Provisioner is with a runtime, and whether its agent is connected.
+    """Say how a runtime is doing: paired, certificate, in sync, heartbeat; and how far the Provisioner is with it.
 
     For example:
 
         compass runtime status edge-01
 
-    Exit codes: 0 all is well, 3 it failed or its agent is not connected, 4 there is none that the Provisioner made.
+    Exit codes: 0 all is well, 3 it is not paired, needs attention, or the Provisioner failed, 4 there is none.
 
     Parameters
     ----------
@@ -299,14 +319,21 @@ def status(name: Runtime, *, output: Output = Format.TABLE, where: Where = HERE)
         The runtime's name or id.
     """
     with speaking(where) as plane:
-        found = _provisioned(plane, find.id_of(plane, find.RUNTIME, name))
-    if found is None:
-        message = f"the Provisioner made no runtime {name!r}"
-        raise CommandFailed(message, exit_code=Exit.NOT_FOUND, hint=f"compass runtime get {name}")
-    detail(found, output, _STATUS)
-    well = found["lastOperationStatus"]["state"] != "Failed"
-    connected = (found["runtimeConnectionStatus"] or {}).get("status") == "Connected"
-    return Exit.OK if well and connected else Exit.DEGRADED
+        found = _found(plane, name)
+        made = _provisioned(plane, found["id"])
+    # Null for who may not see how others are doing.
+    connection = found["connection"] or {"paired": {"state": "UNPAIRED"}}
+    detail(
+        {**(made or {}), "id": found["id"], "name": found["name"], "connection": found["connection"]}, output, _STATUS
+    )
+    for trouble in standing.troubles(found["connection"]):
+        for each in trouble.check:
+            say(f"check {each}")
+    well = connection["paired"]["state"] == "PAIRED" and not standing.troubles(found["connection"])
+    if made is not None:
+        well = well and made["lastOperationStatus"]["state"] != "Failed"
+        well = well and (made["runtimeConnectionStatus"] or {}).get("status") == "Connected"
+    return Exit.OK if well else Exit.DEGRADED
 
 
 @app.command

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 def serve(*, flags: PlaneFlags = NO_FLAGS) -> int:
     """Run the plane until it is stopped, on a database that is up to date.
 
+    For example:
+
+        compass serve --config compass.toml
+
     Exit codes: 0 stopped on request, 1 could not start (a port, the database, missing migrations), 2 a setting was
     refused.
     """

@@ -3,15 +3,17 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from compass.cli import speaking as speech
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.output import Column, Format, Output, coloured, detail, emit, printable, say
 from compass.cli.speaking import HERE, Json, Speaking, Where
+from compass.client import standing
 
 _PERIOD_SECONDS = 2.0
+_COLOURS = {"WARNING": "yellow", "BAD": "red"}
 _COLUMNS = (
     Column("state", "state"),
     Column("applications", "applications.total"),
@@ -22,7 +24,7 @@ _COLUMNS = (
 
 
 def status(*, watch: bool = False, output: Output = Format.TABLE, where: Where = HERE) -> int:
-    """Say what is connected, and what needs attention, with the command that looks closer.
+    """Say what is connected, and what needs attention, with what to check and the command that looks closer.
 
     For example:
 
@@ -30,7 +32,8 @@ def status(*, watch: bool = False, output: Output = Format.TABLE, where: Where =
         compass status --watch
         compass status -o jsonpath='.attention[*].what'
 
-    An application or runtime that was never paired is no trouble; it is counted as waiting.
+    Of every application and runtime: whether it is paired, its certificate is good, it is in sync, and its agent lives.
+    One that was never paired is no trouble; it is counted as waiting.
 
     Exit codes: 0 all is well, 3 something needs attention, 7 not allowed, 8 plane not reached, 9 not the pinned plane.
 
@@ -51,21 +54,29 @@ def gathered(plane: Speaking) -> Json:
     """What is there, counted by its status, and what of it needs attention. As many calls as there are pages."""
     applications, runtimes = plane.all("Applications"), plane.all("Runtimes")
     groups = plane.all("Groups")
-    dead = plane.ask("WebhookDeliveries", {"first": 1, "state": "DEAD"})["totalCount"]
+    dead = plane.ask("WebhookDeliveries", {"first": 1, "state": "DEAD", "tests": False})["totalCount"]
     ending = plane.all("Certificates", {"state": ["EXPIRING"]})
     attention = list(_attention(applications, runtimes, groups, dead, ending))
     return {
         "state": "degraded" if attention else "ok",
-        "applications": _counted(applications),
-        "runtimes": _counted(runtimes),
+        "applications": _standing(applications),
+        "runtimes": _standing(runtimes),
         "groups": _counted(groups),
         "attention": attention,
     }
 
 
 def _counted(rows: list[Json]) -> Json:
-    conditions = Counter(row["status"]["condition"] for row in rows)
-    return {"total": len(rows), "byStatus": dict(sorted(conditions.items()))}
+    return {"total": len(rows), "byStatus": _amounts(row["status"]["condition"] for row in rows)}
+
+
+def _standing(rows: list[Json]) -> Json:
+    # Null for who may not see how others are doing: an application, or a runtime.
+    return {**_counted(rows), "byHealth": _amounts(row["connection"]["health"] for row in rows if row["connection"])}
+
+
+def _amounts(words: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(words).items()))
 
 
 def _attention(
@@ -73,23 +84,36 @@ def _attention(
 ) -> Iterator[Json]:
     for word, command, rows in (("application", "app", applications), ("runtime", "runtime", runtimes)):
         for row in rows:
+            what, look = f"{word} {row['name']}", f"compass {command} get {row['id']}"
             condition = row["status"]["condition"]
             if condition.endswith("FAILED"):
-                since = f"{condition} since {row['status']['timestamp']}"
-                yield {"what": f"{word} {row['name']}", "why": since, "look": f"compass {command} get {row['id']}"}
+                yield _need(what, f"{condition} since {row['status']['timestamp']}", look, health="BAD")
+            wrong = standing.troubles(row["connection"])
+            if wrong:
+                worst = wrong[0]
+                why = "; ".join(each.why for each in wrong)
+                yield _need(what, why, look, worst.check, health=worst.health) | {
+                    "axis": worst.axis,
+                    "state": worst.state,
+                }
     for group in groups:
         if group["status"]["condition"] == "ERROR":
             said = "; ".join(each["message"] for each in group["status"]["errors"] or []) or "ERROR"
-            yield {"what": f"group {group['name']}", "why": said, "look": f"compass group pairs {group['name']}"}
+            yield _need(f"group {group['name']}", said, f"compass group pairs {group['name']}", health="BAD")
     if dead:
         what = f"{dead} notification{'s' if dead > 1 else ''}"
-        yield {"what": what, "why": "given up", "look": "compass webhook deliveries --state dead"}
-    names = {row["id"]: f"application {row['name']}" for row in applications}
-    names |= {row["id"]: f"runtime {row['name']}" for row in runtimes}
+        yield _need(what, "given up", "compass webhook deliveries --state dead", health="BAD")
+    told = {row["id"] for row in (*applications, *runtimes)}
     for one in ending:
-        holder = names.get(one["objectID"], f"client {one['clientID']}")
-        why = f"ends {one['expiresAt']} and was not renewed"
-        yield {"what": f"certificate of {holder}", "why": why, "look": "compass cert list --state expiring"}
+        # Of what is listed above it is an axis.
+        if one["objectID"] not in told:
+            why = f"ends {one['expiresAt']} and was not renewed"
+            what = f"certificate of client {one['clientID']}"
+            yield _need(what, why, "compass cert list --state expiring", health="WARNING")
+
+
+def _need(what: str, why: str, look: str, check: Sequence[str] = (), *, health: str) -> Json:
+    return {"what": what, "health": health, "why": why, "look": look, "check": list(check)}
 
 
 def _show(found: Json, output: Any) -> None:
@@ -98,11 +122,20 @@ def _show(found: Json, output: Any) -> None:
         return
     for what in ("applications", "runtimes", "groups"):
         count = found[what]
-        by = ", ".join(f"{number} {_word(condition)}" for condition, number in count["byStatus"].items())
+        if "byHealth" in count:
+            by = ", ".join(
+                f"{standing.SIGNS[health]} {count['byHealth'][health]} {word}"
+                for health, word in standing.HEALTH.items()
+                if health in count["byHealth"]
+            )
+        else:
+            by = ", ".join(f"{number} {_word(condition)}" for condition, number in count["byStatus"].items())
         emit(f"{what:<13} {count['total']:>5}  {by}".rstrip())
     for one in found["attention"]:
-        mark = coloured("!", "yellow", sys.stdout)
+        mark = coloured(standing.SIGNS[one["health"]], _COLOURS[one["health"]], sys.stdout)
         emit(f"{mark} {printable(one['what'])}: {printable(one['why'])}")
+        for each in one["check"]:
+            emit(f"    check {printable(each)}")
         emit(f"    {printable(one['look'])}")
     parts = [f"{found[what]['total'] - _bad(found, what)} {what} ok" for what in ("applications", "runtimes")]
     number = len(found["attention"])
@@ -111,11 +144,11 @@ def _show(found: Json, output: Any) -> None:
 
 
 def _bad(found: Json, what: str) -> int:
-    return sum(one["what"].startswith(what[:-1] + " ") for one in found["attention"])
+    return len({one["what"] for one in found["attention"] if one["what"].startswith(what[:-1] + " ")})
 
 
 def _word(condition: str) -> str:
-    return {"INITIAL": "waiting to be paired"}.get(condition, condition.lower().replace("_", " "))
+    return condition.lower().replace("_", " ")
 
 
 def _watch(where: Where, output: Any) -> None:
@@ -129,7 +162,9 @@ def _watch(where: Where, output: Any) -> None:
                 now: object = gathered(plane)
         except (PlaneUnreachable, CommandFailed) as problem:
             now = str(problem)
-        if now != before:
+        # How long something has lasted is different each time, and no news.
+        news = _essence(now)
+        if news != before or sys.stdout.isatty():
             if sys.stdout.isatty():
                 sys.stdout.write("\x1b[H\x1b[2J")
             if isinstance(now, dict):
@@ -137,5 +172,11 @@ def _watch(where: Where, output: Any) -> None:
             else:
                 say(f"! {now}; trying again")
             sys.stdout.flush()
-        before = now
+        before = news
         time.sleep(_PERIOD_SECONDS)
+
+
+def _essence(found: object) -> object:
+    if not isinstance(found, dict):
+        return found
+    return {**found, "attention": [(one["what"], one["health"], one.get("state")) for one in found["attention"]]}

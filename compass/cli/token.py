@@ -70,7 +70,7 @@ def list_tokens(
         Only those of this runtime, by name or id.
     """
     with speaking(where) as plane:
-        show(_all(plane, app, runtime), output, COLUMNS)
+        show(ways(plane, app, runtime), output, COLUMNS)
 
 
 @app.command
@@ -128,7 +128,7 @@ def revoke(identity: str, *, yes: Yes = False, dry_run: DryRun = False, where: W
         The id as `compass token list` has it, or the beginning of it.
     """
     with speaking(where, dry_run=dry_run) as plane:
-        found = [each for each in _all(plane, None, None) if each["id"].startswith(identity.rstrip("…"))]
+        found = [each for each in ways(plane, None, None) if each["id"].startswith(identity.rstrip("…"))]
         if len(found) != 1:
             problem = f"{len(found)} begin with" if found else "there is no"
             code = Exit.CONFLICT if found else Exit.NOT_FOUND
@@ -140,7 +140,8 @@ def revoke(identity: str, *, yes: Yes = False, dry_run: DryRun = False, where: W
     done(f"{found[0]['of']} is not known as {found[0]['id']} any more")
 
 
-def _all(plane: Speaking, application: str | None, runtime: str | None) -> list[Json]:
+def ways(plane: Speaking, application: str | None, runtime: str | None) -> list[Json]:
+    """The ways in which an application, a runtime or, when neither is named, all of them are known."""
     found: list[Json] = []
     if application is not None or runtime is None:
         found += _of(plane, "application", find.APPLICATION, "Application", application)

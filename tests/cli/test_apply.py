@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from compass.cli import apply, confirm
+from compass.cli.main import run
 from tests.cli.conftest import Cli
 
 pytestmark = pytest.mark.usefixtures("tenant")
@@ -44,7 +46,8 @@ def test_applying_makes_it_so_and_applying_twice_changes_nothing(cli: Cli, file:
     ]
     differs = cli("diff", "-f", "landscape.yaml")
     assert (differs.code, differs.out.splitlines()) == (5, expected)
-    assert cli("apply", "-f", "landscape.yaml", "--dry-run").out == differs.out
+    for rehearsal in ("--dry-run", "--dry-run=client"):
+        assert cli("apply", "-f", "landscape.yaml", rehearsal).out == differs.out
     assert cli("group", "list", "-o", "json").json == []
 
     applied = cli("apply", "-f", "landscape.yaml")
@@ -128,3 +131,31 @@ def test_a_refused_step_says_how_far_it_came_and_the_rest_can_be_done_later(cli:
     assert ended.err.startswith("! at + application a: 1 of 2 changes are done\nerror[COMPASS-31]: ")
     cli("app", "delete", "A", "--yes")
     assert cli("apply", "-f", "f.yaml").out == "+ application a\n"
+
+
+@pytest.mark.parametrize("kind", ["Application", "Runtime"])
+def test_what_somebody_else_changed_meanwhile_is_not_written_over_and_both_values_are_said(
+    kind: str, cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "f.yaml").write_text(f"kind: {kind}\nname: crm\ndescription: first\nlabels: {{team: a}}\n")
+    assert cli("apply", "-f", "f.yaml").code == 0
+    (home / "f.yaml").write_text(f"kind: {kind}\nname: crm\ndescription: mine\nlabels: {{team: b}}\n")
+    other = home / "other.yaml"
+    other.write_text(f"kind: {kind}\nname: crm\ndescription: theirs\n")
+    (home / "gone.yaml").write_text("kind: Application\nname: gone\ngroups: [g]\n")
+    cli("apply", "-f", "gone.yaml")
+    (home / "gone.yaml").write_text("kind: Application\nname: gone\ngroups: []\n")
+
+    def slow(*_: object, **__: object) -> None:
+        """Somebody else is quicker than whoever is asked."""
+        assert run(["apply", "-f", str(other)]) == 0
+
+    monkeypatch.setattr(apply, confirm.confirm.__name__, slow)
+
+    ended = cli("apply", "-f", "f.yaml", "-f", "gone.yaml", "--yes")
+
+    assert ended.code == 6
+    assert f"error: {kind.lower()} crm: somebody changed description meanwhile" in ended.err
+    assert '"first" → "theirs"; f.yaml:1 says "mine"' in ended.err
+    row = cli("app" if kind == "Application" else "runtime", "get", "crm", "-o", "json").json
+    assert (row["description"], row["labels"]["team"]) == ("theirs", "a")

@@ -38,6 +38,15 @@ def test_names_of_objects_are_suggested_and_kept_for_a_moment(cli: Cli, tenant: 
     assert sorted(cli("__complete", "app", "get", "s").out.split()[1:]) == ["sales", "shop-crm"]
 
 
+def test_flags_that_name_objects_are_completed_with_their_names_too(cli: Cli, tenant: str) -> None:
+    cli("app", "create", "shop-crm", "--group", "retail")
+    cli("runtime", "register", "edge-01")
+
+    assert cli("__complete", "app", "create", "x", "--group", "re").out.split()[1:] == ["retail"]
+    assert cli("__complete", "key", "create", "--app", "sh").out.split()[1:] == ["shop-crm"]
+    assert cli("__complete", "key", "create", "--runtime", "ed").out.split()[1:] == ["edge-01"]
+
+
 def test_a_plane_that_does_not_answer_suggests_nothing_and_says_nothing(cli: Cli, plane: Answering) -> None:
     ended = cli("__complete", "app", "get", "")
 

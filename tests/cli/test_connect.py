@@ -97,14 +97,33 @@ def test_a_used_token_ends_with_the_exit_code_for_tokens(cli: Cli, home: Path) -
     assert not (home / "second/compass/client.crt").exists()
 
 
-def test_curl_and_openssl_are_enough_to_pair(cli: Cli, home: Path) -> None:
+def test_a_wait_may_end_before_the_first_call(cli: Cli, home: Path) -> None:
+    """There is none with curl, so a wait for the connection would be in vain."""
     cli("app", "create", "crm")
-    script = cli("app", "connect", "crm", "--show", "curl").out
+    with subprocess.Popen(
+        ["compass", "app", "connect", "crm", "--show", "curl", "--wait=signed", "--timeout", "60s"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**ENVIRONMENT, "HOME": str(home)},
+    ) as waiting:
+        assert waiting.stdout is not None
+        assert waiting.stderr is not None
+        script = ""
+        while not script.endswith("answer.json client.csr\n"):  # its last line
+            line = waiting.stdout.readline()
+            assert line, script
+            script += line
+        assert bash(script, home / "there").returncode == 0
+        said = waiting.stderr.read()
+        assert waiting.wait(timeout=60) == 0
 
-    ended = bash(script, home / "there")
+    assert "✓ certificate signed" in said
+    assert "connected" not in said
 
-    assert ended.returncode == 0, ended.stderr
-    assert (home / "there/client.crt").read_text().startswith("-----BEGIN CERTIFICATE-----")
-    assert (home / "there/client.key").stat().st_mode & 0o777 == 0o600
-    assert sorted(path.name for path in (home / "there").iterdir()) == ["client.crt", "client.key", "plane_ca.pem"]
-    assert cli("cert", "list", "--app", "crm", "-o", "json").json[0]["state"] == "VALID"
+
+def test_a_condition_that_is_none_is_a_usage_error(cli: Cli) -> None:
+    cli("app", "create", "crm")
+
+    assert cli("app", "connect", "crm", "--wait=tomorrow").code == 2
+    assert cli("token", "list", "-o", "json").json == []

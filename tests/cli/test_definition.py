@@ -12,11 +12,23 @@ from tests.cli.conftest import Cli
 @pytest.mark.parametrize(
     ("kind", "name", "text", "expected", "said"),
     [
-        (API, "a.yaml", "paths: {/a: {get: {}}}", ("OPEN_API", "YAML"), " (1 operations)"),
-        (API, "a.json", '{"paths": {}}', ("OPEN_API", "JSON"), ""),
+        (
+            API,
+            "a.yaml",
+            "paths: {/a: {get: {}}}",
+            ("OPEN_API", "YAML"),
+            "1 operation, 3 to look at: compass api validate",
+        ),
+        (API, "a.json", '{"paths": {}}', ("OPEN_API", "JSON"), "0 operations, 2 to look at: compass api validate"),
         (API, "a.edmx", "<edmx/>", ("ODATA", "XML"), ""),
-        (API, "a", '{"paths": 5}', ("OPEN_API", "JSON"), ""),
-        (EVENT, "e.yml", "channels: {a: {}}", ("ASYNC_API", "YAML"), " (1 channels)"),
+        (API, "a", '{"paths": 5}', ("OPEN_API", "JSON"), "0 operations, 3 to look at: compass api validate"),
+        (
+            EVENT,
+            "e.yml",
+            "channels: {a: {}}",
+            ("ASYNC_API", "YAML"),
+            "1 channel, 2 to look at: compass event validate",
+        ),
         (EVENT, "e", "<x/>", ("ASYNC_API", "XML"), ""),
     ],
 )
@@ -28,7 +40,8 @@ def test_type_and_format_are_those_of_the_file(
     spec, about = _specification(kind, home / name, None)
 
     assert spec is not None
-    assert ((spec["type"], spec["format"]), spec["data"], about) == (expected, text, said)
+    whole = f" ({said} {home / name})" if said else ""
+    assert ((spec["type"], spec["format"]), spec["data"], about) == (expected, text, whole)
 
 
 @pytest.mark.parametrize(("form", "text", "place"), [("JSON", '{\n"a": }', "f:2:6"), ("YAML", "a: 1\n b: 2", "f:2:3")])

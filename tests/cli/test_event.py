@@ -13,12 +13,24 @@ def test_an_event_definition_is_added_changed_and_deleted(cli: Cli, home: Path) 
     (home / "asyncapi.json").write_text('{"asyncapi": "2.0.0", "channels": {"a": {}, "b": {}}}')
 
     added = cli("event", "add", "orders", "--app", "shop", "--spec", "asyncapi.json", "--group", "sales")
-    assert added.err == "✓ event definition orders added (2 channels)\n"
+    assert (
+        added.err
+        == "✓ event definition orders added (2 channels, 1 to look at: compass event validate asyncapi.json)\n"
+    )
 
     assert cli("event", "update", "orders", "--app", "shop", "--version", "1.2.3").code == 0
     row = cli("event", "get", "orders", "--app", "shop", "-o", "json").json
     assert (row["group"], row["version"]["value"], row["spec"]["type"]) == ("sales", "1.2.3", "ASYNC_API")
     assert "TARGET" not in cli("event", "list", "shop").out
+
+    (home / "less.json").write_text('{"asyncapi": "2.0.0", "channels": {"a": {}}}')
+    differs = cli("event", "diff", "orders", "--app", "shop", "--spec", "less.json")
+    assert (differs.code, differs.out) == (5, "! breaking: removed channel b\n")
+    assert cli("event", "update", "orders", "--app", "shop", "--spec", "less.json").code == 2
+    assert cli("event", "update", "orders", "--app", "shop", "--spec", "less.json", "--yes").code == 0
+    assert cli("event", "revisions", "orders", "--app", "shop", "-o", "name").out == "2\n1\n"
+    assert cli("event", "render", "orders", "--app", "shop").out.splitlines()[1] == "AsyncAPI 2.0.0, 1 channel"
+    assert cli("event", "validate", "less.json").out == "less.json:1: error: info is missing\n"
 
     assert cli("event", "delete", "orders", "--app", "shop", "--yes").code == 0
     assert cli("event", "list", "shop", "-o", "json").json == []

@@ -51,6 +51,44 @@ def test_a_draft_begins_when_it_is_finalized(cli: Cli) -> None:
     assert cli("group", "list", "-o", "jsonpath=[0].status.condition").out == "READY\n"
 
 
+def test_one_pair_is_told_anew_by_its_id(cli: Cli) -> None:
+    cli("app", "create", "crm", "--group", "retail")
+    cli("runtime", "register", "edge", "--group", "retail")
+    [first, _] = cli("group", "pairs", "retail", "-o", "json").json
+
+    known = cli("group", "resync", "retail", "--pair", first["id"][:13])
+
+    assert (known.code, "there is nothing to tell anew" in known.err) == (1, True)
+    assert cli("group", "resync", "retail", "--pair", first["id"], "--dry-run").code == 0
+    assert cli("group", "resync", "retail", "--pair", "nobody").code == 4
+    assert cli("group", "resync", "retail", "--pair", first["id"], "--reset").code == 2
+
+
+def test_a_rule_brings_whom_the_preview_names_and_takes_them_away_again(cli: Cli, tenant: str) -> None:
+    below = f"{tenant}-sub"
+    cli("tenant", "create", below, "--type", "subaccount", "--parent", tenant)
+    cli("runtime", "register", "edge", "--tenant", below)
+    cli("group", "create", "retail")
+
+    shown = cli("group", "preview", "retail", below, "-o", "json").json
+    unasked = cli("group", "rule", "add", "retail", below)
+    rehearsed = cli("group", "rule", "add", "retail", below, "--dry-run")
+    assert cli("group", "rule", "list", "-o", "json").json == []
+    added = cli("group", "rule", "add", "retail", below, "--yes")
+
+    assert [(one["objectType"], one["name"]) for one in shown] == [("RUNTIME", "edge")]
+    assert (unasked.code, rehearsed.code, added.code) == (2, 0, 0)
+    assert "runtime edge joins" in rehearsed.err
+    assert cli("group", "rule", "list", "retail", "-o", "json").json == [{"group": "retail", "subaccount": below}]
+    members = cli("group", "get", "retail", "-o", "json").json["members"]
+    assert [one["id"] for one in members] == [one["objectID"] for one in shown]
+    assert cli("group", "preview", "retail", below, "--remove", "-o", "json").json == shown
+    assert cli("group", "rule", "remove", "retail", below, "--yes").code == 0
+    assert cli("group", "get", "retail", "-o", "json").json["members"] == []
+    assert cli("group", "rule", "remove", "retail", below, "--yes").code == 4
+    assert cli("group", "preview", "retail", "nobody").code == 4
+
+
 def test_a_participant_is_called_by_what_the_caller_may_see_of_it() -> None:
     assert participant({"source": "1", "sourceEntity": {"name": "crm"}}) == "crm"
     assert participant({"source": "1", "sourceEntity": {"key": "zone", "value": "a"}}) == "zone=a"

@@ -1,10 +1,12 @@
-"""An administrator's first five minutes, in a terminal, with the other side as a process of its own.
+"""The first five minutes of each role, in a terminal, with the other side as a process of its own.
 
-Source: the project's experience design, §5.1 and §5.2.
+Source: the project's experience design, §5.1, §5.2 and §5.3.
 """
 
+import json
 import re
 import signal
+import time
 from pathlib import Path
 
 from tests.cli.conftest import Cli
@@ -75,3 +77,77 @@ def test_an_interrupted_wait_ends_with_130_and_leaves_the_token_good(cli: Cli, t
     command = re.search(r"^compass pair --server .*?'$", shown.replace("\r", ""), re.MULTILINE)
     assert command is not None
     assert bash(command[0], home / "theirs").returncode == 0
+
+
+def test_a_developer_pairs_with_a_token_that_no_screen_shows_and_offers_an_api_and_events(
+    cli: Cli, tenant: str, home: Path
+) -> None:
+    cli("app", "create", "shop-crm")
+    made = cli("app", "connect", "shop-crm", "-o", "json").json
+    server = made["connectorURL"].removesuffix("/connector/graphql")
+    theirs = home / "theirs"
+    theirs.mkdir()
+
+    with terminal(theirs, "pair", "--server", server, "--ca-pin", "sha256:" + "0" * 64) as wrong:
+        wrong.until("one-time token: ")
+        wrong.type(made["token"] + "\n")
+        assert wrong.end() == 9
+    assert "nothing was sent" in wrong.shown
+    assert list(theirs.iterdir()) == []
+
+    with terminal(theirs, "pair", "--server", server, "--ca-pin", made["pin"]) as pairing:
+        pairing.until("one-time token: ")
+        pairing.type(made["token"] + "\n")
+        assert pairing.end() == 0
+    assert made["token"] not in pairing.shown
+    assert "you are application" in pairing.shown
+    with terminal(home / "theirs", "pair", "--server", server, "--ca-pin", made["pin"], "--folder", "again") as late:
+        late.until("one-time token: ")
+        late.type(made["token"] + "\n")
+        assert late.end() == 10
+    assert "expired or already used" in late.shown
+    assert "compass app connect NAME" in late.shown
+
+    (home / "openapi.yaml").write_text(
+        "openapi: 3.1.0\ninfo: {title: Orders, version: '1'}\npaths:\n  /orders:\n    get: {}\n"
+    )
+    (home / "asyncapi.json").write_text(json.dumps({"asyncapi": "2.6.0", "channels": {"ordered": {}}}))
+    add = ["--app", "shop-crm", "--url", "https://shop.example/orders", "--spec", "openapi.yaml"]
+    with terminal(home, "api", "add", "orders", *add) as added:
+        assert added.end() == 0
+    assert "API orders added (1 operation" in added.shown
+    with terminal(home, "event", "add", "order-events", "--app", "shop-crm", "--spec", "asyncapi.json") as told:
+        assert told.end() == 0
+    assert "event definition order-events added (1 channel" in told.shown
+
+
+def test_an_operator_installs_an_agent_stops_it_and_is_told_what_to_check(cli: Cli, tenant: str, home: Path) -> None:
+    cli("runtime", "register", "edge-01")
+    made = cli("runtime", "connect", "edge-01", "-o", "json").json
+    server = made["connectorURL"].removesuffix("/connector/graphql")
+    tools = home / "tools"
+    tools.mkdir()
+    (tools / "systemctl").write_text("#!/bin/sh\n")
+    (tools / "systemctl").chmod(0o755)
+    arguments = ("--user", "--server", server, "--ca-pin", made["pin"], "--token", "-")
+
+    with terminal(home, "agent", "install", *arguments, PATH=f"{tools}:/usr/bin:/bin") as installing:
+        installing.until("one-time token: ")
+        installing.type(made["token"] + "\n")
+        assert installing.end() == 0
+    assert made["token"] not in installing.shown
+    assert "compass agent status says how it is doing" in installing.shown
+
+    with terminal(home, "agent", "run") as running:
+        running.until("its log is")
+        deadline = time.monotonic() + 60
+        while cli("agent", "status").code != 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        with terminal(home, "agent", "stop", "--timeout", "2m") as stopping:
+            assert stopping.end() == 0
+        assert running.end() == 0
+    with terminal(home, "agent", "status") as status:
+        assert status.end() == 3
+    assert re.search(r"certificate +\S+, in 89 days", status.shown)
+    assert "hint: it does not run" in status.shown

@@ -82,6 +82,12 @@ def test_an_unknown_option_is_a_usage_error(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err.startswith("error: Unknown option: --outptu. Did you mean --output?\n")
 
 
+def test_a_rehearsal_at_the_plane_is_refused_because_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["app", "create", "x", "--dry-run=server"]) == 2
+
+    assert "error: a rehearsal is made here, and the plane has none" in capsys.readouterr().err
+
+
 def test_a_refused_setting_prints_its_code_and_a_hint(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

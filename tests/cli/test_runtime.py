@@ -31,10 +31,12 @@ def test_of_two_runtimes_of_one_name_the_id_has_to_be_said(cli: Cli) -> None:
     assert cli("runtime", "get", first, "-o", "jsonpath=.id").out.strip() == first
 
 
-def test_a_runtime_that_nobody_made_has_no_status_at_the_provisioner(cli: Cli) -> None:
+def test_a_runtime_that_the_provisioner_did_not_make_has_a_status_too(cli: Cli) -> None:
     cli("runtime", "register", "edge")
 
-    assert cli("runtime", "status", "edge").code == 4
+    waiting = cli("runtime", "status", "edge")
+    assert (waiting.code, "operation" in waiting.out) == (3, False)
+    assert cli("runtime", "status", "edgy").code == 4
     assert cli("runtime", "get", "edgy").err.endswith("hint: did you mean edge?\n")
 
 

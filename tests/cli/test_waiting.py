@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from compass.cli.failures import CommandFailed, Exit
-from compass.cli.waiting import Progress, until
+from compass.cli.waiting import Progress, counted, until
 from tests.cli.test_output import Terminal
 
 
@@ -40,3 +40,40 @@ def test_on_a_terminal_the_line_lives_and_is_taken_away(monkeypatch: pytest.Monk
     assert "\x1b[2J" not in shown
     assert shown.endswith("\r\x1b[K")
     assert "\n" not in shown
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, which this test alone moves on."""
+    now = [0.0]
+    monkeypatch.setattr("compass.cli.waiting.time.monotonic", lambda: now[0])
+    return now
+
+
+def gone_through(clock: list[float], items: list[str]) -> list[str]:
+    """Four seconds for each."""
+    found = []
+    for item in counted(items, "all of it"):
+        found.append(item)
+        clock[0] += 4
+    return found
+
+
+def test_what_takes_long_is_counted_in_lines_or_as_a_bar_that_is_taken_away(
+    clock: list[float], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert gone_through(clock, list("abcde")) == list("abcde")
+    assert capsys.readouterr().err == "all of it: 1 of 5\nall of it: 4 of 5\n"  # ten seconds apart at least
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    gone_through(clock, ["a", "b"])
+    assert terminal.getvalue() == f"\r\x1b[K{'━' * 12}{'─' * 12} all of it: 1 of 2\r\x1b[K"
+
+
+def test_what_is_quick_is_not_counted(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(counted(["a", "b"], "all of it")) == ["a", "b"]
+    assert list(counted([], "all of it")) == []
+
+    assert capsys.readouterr().err == ""
+    assert clock == [0.0]

@@ -1,5 +1,7 @@
 """`compass webhook` against a real plane, which may reach no address of this machine: what it tries, it gives up."""
 
+import json
+import shlex
 import time
 from pathlib import Path
 
@@ -49,6 +51,52 @@ def test_what_was_given_up_is_listed_with_its_attempts_and_tried_again(cli: Cli)
     assert cli("webhook", "resend", "00000000-0000-4000-8000-000000000000").code == 4
     assert cli("webhook", "recover", webhook, "--since", "1h").out.strip().isdigit()
     assert cli("webhook", "recover", webhook, "--since", "soon").code == 2
+
+
+def test_a_test_says_what_became_of_it_and_the_notification_is_shown(cli: Cli) -> None:
+    cli("app", "create", "crm")
+    webhook = cli("webhook", "create", "https://127.0.0.1:1/hook?token=s3cr3t", "--app", "crm").out.strip()
+
+    waited = cli("webhook", "test", "config-changed", "--wait", "--timeout", "60s", "-o", "json")
+    again = cli("webhook", "test", webhook[:8])
+
+    assert waited.code == 1
+    assert "the webhook did not take it: The URL cannot be used" in waited.err
+    [tested] = json.loads(waited.out)
+    assert (tested["state"], tested["operation"], tested["webhookID"]) == ("DEAD", "test", webhook)
+    assert isinstance(tested["attempts"][0]["elapsedMilliseconds"], int)
+    shown = cli("webhook", "delivery", tested["id"])
+    assert (shown.code, "io.compass.webhook.test.v1" in shown.out, "s3cr3t" in shown.out) == (0, True, False)
+    words = shlex.split(cli("webhook", "delivery", tested["id"], "--curl").out)
+    assert words[:5] == ["curl", "--request", "POST", "--url", "https://127.0.0.1:1/hook"]
+    assert "Compass-Test: true" in words
+    assert (again.code, again.out.strip() != tested["id"]) == (0, True)
+    assert cli("webhook", "test", webhook, "--dry-run").code == 0
+    assert len(cli("webhook", "deliveries", webhook, "-o", "json").json) == 2
+    assert cli("webhook", "delivery", "00000000-0000-4000-8000-000000000000").code == 4
+    assert cli("webhook", "delivery", "nonsense").code == 4
+
+
+def test_several_webhooks_of_a_type_are_told_apart_by_their_ids(cli: Cli) -> None:
+    cli("app", "create", "crm")
+    for number in (1, 2):
+        cli("webhook", "create", f"https://a{number}.example", "--app", "crm")
+
+    assert cli("webhook", "test", "configuration-changed").code == 6
+    assert cli("webhook", "test", "tenant-mapping").code == 4
+    assert cli("webhook", "deliveries", "-o", "json").json == []
+
+
+def test_templates_are_previewed_and_faults_are_told_by_their_lines(cli: Cli, home: Path) -> None:
+    (home / "good.yaml").write_text('url: https://a.example\ninputTemplate: \'{"for": "{{.Application.Name}}"}\'\n')
+    (home / "bad.yaml").write_text("url: https://a.example\ninputTemplate: |\n  {\n  {{if}}\n  }\n")
+
+    good = cli("webhook", "preview", "-f", "good.yaml")
+    bad = cli("webhook", "preview", "-f", "bad.yaml")
+
+    assert (good.code, '{"for":"example-shop"}' in good.out) == (0, True)
+    assert (bad.code, "inputTemplate, line 2: " in bad.err) == (1, True)
+    assert cli("webhook", "list", "-o", "json").json == []
 
 
 @pytest.mark.parametrize("arguments", [["--app", "a", "--runtime", "b"], []])
