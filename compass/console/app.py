@@ -13,32 +13,44 @@ from urllib.parse import quote, urlsplit
 
 from compass.client.protocol import PlaneRefused
 from compass.console import (
+    access,
+    activity,
+    application_templates,
     applications,
+    bulk,
     certificates,
+    credentials,
     definitions,
     deliveries,
+    edit,
+    explorer,
     groups,
+    integrations,
+    label_definitions,
     overview,
     pairing,
+    palette,
     runtimes,
+    system,
     tenants,
     topology,
+    webhooks,
 )
 from compass.console.assets import Assets
+from compass.console.commands import copies, is_secret, once, without_secrets
 from compass.console.http import Answer, Asgi, FormTooLarge, Receive, Request, Send, Stream, moved, read
 from compass.console.http import answer as send_answer
 from compass.console.http import stream as send_stream
 from compass.console.live import changes, names
 from compass.console.page import PREFIX, THEME_COOKIE, THEMES, Page, Pages
-from compass.console.plane import Gone, NotAllowed, Plane, SignedOut
-from compass.console.session import SESSION_LIFE, FormRefused, LinkRefused, Session, Sessions
+from compass.console.plane import Gone, NotAllowed, Plane, SignedOut, is_mutation, told
+from compass.console.session import FormRefused, Session, Sessions
+from compass.console.sign_in import COOKIE, SignIn, ended
 from compass.console.visit import Facts, View, Visit
 from compass.errors import Code, CompassError
 
 _log = logging.getLogger(__name__)
 
-COOKIE: Final = "__Host-compass"
-"""The prefix makes browsers refuse it without TLS, for other hosts and below other paths."""
 _YEAR_SECONDS: Final = 365 * 24 * 3600
 _SAME_SITE: Final = frozenset({"", "same-origin", "none"})
 ROUTES: Final[Mapping[tuple[str, str], View]] = {
@@ -50,8 +62,20 @@ ROUTES: Final[Mapping[tuple[str, str], View]] = {
     **topology.ROUTES,
     **certificates.ROUTES,
     **deliveries.ROUTES,
+    **webhooks.ROUTES,
+    **access.ROUTES,
     **definitions.ROUTES,
     **tenants.ROUTES,
+    **palette.ROUTES,
+    **edit.ROUTES,
+    **explorer.ROUTES,
+    **bulk.ROUTES,
+    **activity.ROUTES,
+    **label_definitions.ROUTES,
+    **integrations.ROUTES,
+    **credentials.ROUTES,
+    **application_templates.ROUTES,
+    **system.ROUTES,
 }
 
 
@@ -65,6 +89,7 @@ class Console:
         self._assets = Assets.load()
         self._pages = Pages(self._assets)
         self.sessions = sessions or Sessions()
+        self._sign_in = SignIn(self.sessions, self._pages, facts.provider, tenant=facts.tenant)
         self._routes: Sequence[tuple[str, list[str], View]] = [
             (method, path.split("/"), view) for (method, path), view in ROUTES.items()
         ]
@@ -105,11 +130,6 @@ class Console:
         if request.path.startswith("/static/"):
             return self._static(request)
         match request.method, request.path:
-            case "GET" | "HEAD", "/sign-in":
-                return self._pages.answer(Page("sign_in.html", "Sign in"), request, None)
-            case "POST", "/sign-in":
-                self._require_own(request)
-                return self._sign_in(request)
             case "POST", "/links":
                 return await self._make_link(request)
             case "POST", "/theme":
@@ -119,6 +139,10 @@ class Console:
                     f"{THEME_COOKIE}={theme if theme in THEMES else 'auto'}; Path={PREFIX}; Max-Age={_YEAR_SECONDS}"
                 )
                 return moved(_back(request), {"set-cookie": f"{cookie}; SameSite=Strict; Secure"})
+            case _ if request.path.startswith("/sign-in"):
+                if request.method == "POST":
+                    self._require_own(request)
+                return await self._sign_in.answer(request)
             case _:
                 return None
 
@@ -127,18 +151,10 @@ class Console:
         if asset is None:
             return Answer(b"there is no such file", HTTPStatus.NOT_FOUND, "text/plain")
         # Its address has its version in it, so it never changes.
-        keep = {"cache-control": f"public, max-age={_YEAR_SECONDS}, immutable"}
+        keep = {"cache-control": f"public, max-age={_YEAR_SECONDS}, immutable", "vary": "accept-encoding"}
+        if "gzip" in [one.strip() for one in request.headers.get("accept-encoding", "").split(",")]:
+            return Answer(asset.packed, content_type=asset.content_type, headers={**keep, "content-encoding": "gzip"})
         return Answer(asset.body, content_type=asset.content_type, headers=keep)
-
-    def _sign_in(self, request: Request) -> Answer:
-        try:
-            cookie = self.sessions.redeem(request.form.get("code", ""))
-        except LinkRefused as refused:
-            page = Page("sign_in.html", "Sign in", status=HTTPStatus.FORBIDDEN)
-            return self._pages.answer(page, request, None, problem=str(refused))
-        life = int(SESSION_LIFE.total_seconds())
-        kept = f"{COOKIE}={cookie}; Path=/; Max-Age={life}; HttpOnly; Secure; SameSite=Strict"
-        return moved(f"{PREFIX}/", {"set-cookie": kept})
 
     async def _make_link(self, request: Request) -> Answer:
         """A link for whoever has an access token: `compass console`. The token is tried out before."""
@@ -147,7 +163,7 @@ class Console:
         try:
             if scheme.lower() != "bearer" or not token:
                 raise SignedOut()
-            await Plane(self._plane, token=token, tenant=tenant, client=request.client).ask("Viewer")
+            await Plane(self._plane, token=token, tenant=tenant, client=request.client).ask("SignedIn")
         except CompassError as refused:
             # Whatever session the same browser has is none of its business.
             return Answer(str(refused).encode(), HTTPStatus.UNAUTHORIZED, "text/plain; charset=utf-8")
@@ -167,8 +183,7 @@ class Console:
             return Stream(changes(plane, names(request.query.get("topics", ""))))
         if (request.method, request.path) == ("POST", "/sign-out"):
             self.sessions.end(request.cookie(COOKIE))
-            gone = {"set-cookie": f"{COOKIE}=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Strict"}
-            return moved(f"{PREFIX}/sign-in", gone)
+            return moved(f"{PREFIX}/sign-in?left=1" if session.person else f"{PREFIX}/sign-in", ended())
         view, parts = self._find(request)
         visit = Visit(request, session, plane, self._facts, parts, self.sessions.clock())
         try:
@@ -176,9 +191,18 @@ class Console:
         except PlaneRefused as refused:
             if request.method != "POST":
                 raise
-            session.said.append(("bad", refused.facts["reason"]))
+            session.said.append(("bad", told(refused)))
+            typed = {name: text for name, text in request.form.items() if not is_secret(name)}
+            session.typed = (PREFIX + request.path, typed)
             return moved(_back(request))
-        return made if isinstance(made, Answer) else self._pages.answer(made, request, session)
+        session.did += [(name, without_secrets(given)) for name, given in visit.asked if is_mutation(name)]
+        if isinstance(made, Answer):
+            return made
+        if parts and not request.is_part and request.method == "GET" and made.status == HTTPStatus.OK:
+            session.see(request.path, made.title, made.section)
+        tenant = "" if session.tenant == self._facts.tenant else session.tenant
+        asked = [one for one in visit.asked if not is_mutation(one[0])]
+        return self._pages.answer(made, request, session, copies=copies(once(asked), tenant=tenant))
 
     def _find(self, request: Request) -> tuple[View, Mapping[str, str]]:
         asked = request.path.split("/")
@@ -198,6 +222,7 @@ class Console:
             raise FormRefused()
 
     def _refused(self, request: Request, session: Session | None, error: CompassError) -> Answer:
+        why = told(error) if isinstance(error, PlaneRefused) else str(error)
         match error:
             case SignedOut():
                 self.sessions.end(request.cookie(COOKIE))
@@ -208,17 +233,19 @@ class Console:
                     return moved(f"{PREFIX}/sign-in?ended=1")
                 return Answer(str(error).encode(), HTTPStatus.UNAUTHORIZED, "text/plain; charset=utf-8")
             case FormRefused():
-                return self._problem(request, session, HTTPStatus.FORBIDDEN, "This form was not accepted", str(error))
+                return self._problem(request, session, HTTPStatus.FORBIDDEN, "This form was not accepted", why)
             case NotAllowed():
-                return self._problem(request, session, HTTPStatus.FORBIDDEN, "You may not see this", str(error))
+                return self._problem(request, session, HTTPStatus.FORBIDDEN, "You may not see this", why)
             case CompassError(code=Code.NOT_FOUND) | PlaneRefused(error_code=Code.NOT_FOUND):
-                return self._problem(request, session, HTTPStatus.NOT_FOUND, "Nothing here", str(error))
+                if session is not None:
+                    session.forget(request.path)
+                return self._problem(request, session, HTTPStatus.NOT_FOUND, "Nothing here", why)
             case CompassError(code=Code.OPERATION_TIMEOUT) | PlaneRefused(error_code=Code.OPERATION_TIMEOUT):
                 return self._problem(
-                    request, session, HTTPStatus.SERVICE_UNAVAILABLE, "The plane cannot answer now", str(error)
+                    request, session, HTTPStatus.SERVICE_UNAVAILABLE, "The plane cannot answer now", why
                 )
             case _:
-                return self._problem(request, session, HTTPStatus.BAD_REQUEST, "That did not work", str(error))
+                return self._problem(request, session, HTTPStatus.BAD_REQUEST, "That did not work", why)
 
     def _problem(self, request: Request, session: Session | None, status: HTTPStatus, heading: str, why: str) -> Answer:
         page = Page("problem.html", heading, {"why": why, "number": int(status)}, status=status)

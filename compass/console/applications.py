@@ -4,16 +4,18 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from compass.client import standing
 from compass.client.protocol import PlaneRefused
 from compass.console.groups import joining, leaving
 from compass.console.http import Answer
 from compass.console.page import PAGE_SIZE, Page
-from compass.console.plane import Gone
+from compass.console.plane import Gone, told
 from compass.console.visit import View, Visit, together
 
 TABS: Final = ("overview", "connection", "offers", "webhooks", "groups", "labels")
 FILTERS: Final[Mapping[str, list[str] | None]] = {
     "all": None,
+    "attention": None,
     "connected": ["CONNECTED"],
     "waiting": ["INITIAL"],
     "failed": ["FAILED", "CREATE_FAILED", "UPDATE_FAILED", "DELETE_FAILED", "UNPAIR_FAILED"],
@@ -27,11 +29,13 @@ async def index(visit: Visit) -> Page:
         "Applications",
         term=visit.query("q") or None,
         condition=FILTERS[chosen],
+        attention=chosen == "attention" or None,
         first=PAGE_SIZE,
         after=visit.query("after") or None,
     )
     data = {"found": found["found"], "q": visit.query("q"), "chosen": chosen, "filters": list(FILTERS)}
-    return Page("applications.html", "Applications", data, live="applications,groups", section="applications")
+    topics = "applications,groups,certificates"
+    return Page("applications.html", "Applications", data, live=topics, poll_seconds=10, section="applications")
 
 
 async def new(visit: Visit) -> Page:
@@ -57,7 +61,7 @@ async def register(visit: Visit) -> Page | Answer:
         made = await visit.ask("RegisterApplication", **{"in": {"name": "", **given}})
     except PlaneRefused as refused:
         # What was typed stays.
-        return _form(visit, await visit.see("Groups", first=200), problem=refused.facts["reason"])
+        return _form(visit, await visit.see("Groups", first=200), problem=told(refused))
     application = made["registerApplication"]["id"]
     group = visit.form("group")
     if group:
@@ -92,9 +96,10 @@ async def show(visit: Visit) -> Page:
         "certificates": certificates and certificates["certificates"],
         "all_groups": [group["name"] for group in groups["formations"]["data"]] if groups else [],
         "labels": _shown_labels(application["labels"]),
+        "troubles": standing.troubles(application["connection"]),
     }
     topics = "applications,groups,webhooks,certificates"
-    return Page("application.html", application["name"], data, live=topics, section="applications")
+    return Page("application.html", application["name"], data, live=topics, poll_seconds=10, section="applications")
 
 
 def _offers(found: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -1,5 +1,6 @@
 """The files that browsers get: ours, and others' with known digests. With a changed one the plane does not start."""
 
+import gzip
 import hashlib
 import tomllib
 from collections.abc import Mapping
@@ -30,6 +31,8 @@ class Asset:
     """One file, as it is sent."""
 
     body: bytes
+    packed: bytes
+    """The same in gzip, a third of it. Pages are not packed: their length would tell of secrets in them (BREACH)."""
     content_type: str
     version: str
     """Changes with its content: part of its address, so that browsers may keep it for ever."""
@@ -81,7 +84,7 @@ def _vendored(folder: Traversable) -> dict[str, bytes]:
 
 
 def _asset(name: str, body: bytes) -> Asset:
-    return Asset(body, _TYPES[_kind(name)], hashlib.sha256(body).hexdigest()[:12])
+    return Asset(body, gzip.compress(body, mtime=0), _TYPES[_kind(name)], hashlib.sha256(body).hexdigest()[:12])
 
 
 def _kind(name: str) -> str:

@@ -1,213 +1,205 @@
-"""Definitions of APIs and events: what an application offers, read without running anything of it.
+"""Definitions of APIs and events: found by what they offer, shown, and compared with what they were.
 
-A specification is hostile until shown otherwise: it is parsed within limits, by parsers that fetch nothing and resolve
-nothing, and what is shown of it is text.
+A specification is hostile until shown otherwise: it is taken apart within limits (`compass.definition`), and what is
+shown of it is text.
 """
 
 import asyncio
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import yaml
-from lxml import etree
-
 from compass.console.http import Answer
-from compass.console.page import Page
+from compass.console.page import PAGE_SIZE, Page, groups_of
 from compass.console.plane import Gone
+from compass.console.rendered import Rendered, rendered
 from compass.console.visit import View, Visit
+from compass.definition.changes import Change, changes
+from compass.definition.read import read
+from compass.definition.text import Unreadable
 
-MOST_PARSED_BYTES: Final = 2 * 1024 * 1024
-"""A longer one is shown as it is."""
 MOST_SHOWN_BYTES: Final = 200 * 1024
 """Of the text, in the page; the whole is a download."""
-MOST_OPERATIONS: Final = 500
-MOST_EVENTS: Final = 100_000
-"""Names, values, and beginnings and ends of lists and objects in a YAML text: a third of a second."""
-MOST_DEPTH: Final = 200
-"""Of lists and objects in each other."""
-_METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+MOST_REVISIONS: Final = 100
+TABS: Final = ("rendered", "raw", "revisions", "differences", "consumers")
 
 
 @dataclass(frozen=True)
-class Operation:
-    """One thing that can be called, heard or read."""
+class Kind:
+    """One of the two kinds of definitions: the documents that ask for it, and where it stands in the answers."""
 
-    verb: str
-    place: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Outline:
-    """What a specification says it is."""
-
-    heading: str
-    version: str
-    text: str
-    operations: tuple[Operation, ...]
+    document: str
+    member: str
+    path: str
+    refetched: str
+    """The answer of the mutation that fetches its specification again."""
 
 
-async def api(visit: Visit) -> Page:
-    """One API definition. Raises Gone."""
-    application, definition = await _found(visit, "ApiDefinition", "apiDefinition")
-    return await _page(visit, application, definition, "apis", created=definition["created_at"])
+API: Final = Kind("Api", "apiDefinition", "apis", "refetchAPISpec")
+EVENT: Final = Kind("Event", "eventDefinition", "events", "refetchEventDefinitionSpec")
 
 
-async def event(visit: Visit) -> Page:
-    """One event definition. Raises Gone."""
-    application, definition = await _found(visit, "EventDefinition", "eventDefinition")
-    return await _page(visit, application, definition, "events", created=definition["createdAt"])
-
-
-async def _page(
-    visit: Visit, application: Mapping[str, Any], definition: Mapping[str, Any], kind: str, *, created: str | None
-) -> Page:
-    spec = definition["spec"]
-    text = (spec or {}).get("data") or ""
-    data = {
-        "application": application,
-        "one": definition,
-        "kind": kind,
-        "created": created,
-        "spec": spec,
-        "text": text.encode()[:MOST_SHOWN_BYTES].decode("utf-8", "ignore"),
-        "is_cut": len(text.encode()) > MOST_SHOWN_BYTES,
-        "size": len(text.encode()),
-        # In a thread: others go on being answered meanwhile.
-        "outline": await asyncio.to_thread(outline, text, spec["type"]) if text else None,
-        "raw": f"{visit.request.path}/raw",
-    }
-    return Page("definition.html", definition["name"], data, live="applications", section="applications")
-
-
-async def raw_api(visit: Visit) -> Answer:
-    """The specification of an API as it was given. Raises Gone."""
-    return _raw(*await _found(visit, "ApiDefinition", "apiDefinition"))
-
-
-async def raw_event(visit: Visit) -> Answer:
-    """The specification of an event definition as it was given. Raises Gone."""
-    return _raw(*await _found(visit, "EventDefinition", "eventDefinition"))
-
-
-def _raw(_application: Mapping[str, Any], definition: Mapping[str, Any]) -> Answer:
-    spec = definition["spec"]
-    if not spec or not spec["data"]:
-        raise Gone(what="specification")
-    # As a download of plain text: whatever it holds, the browser runs none of it.
-    disposition = {"content-disposition": f'attachment; filename="definition.{spec["format"].lower()}"'}
-    return Answer(spec["data"].encode(), content_type="text/plain; charset=utf-8", headers=disposition)
-
-
-async def _found(visit: Visit, name: str, field: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    application = (await visit.ask(name, application=visit["id"], id=visit["definition"]))["application"]
-    if application is None or application[field] is None:
-        raise Gone(what="definition")
-    return application, application[field]
-
-
-def outline(text: str, kind: str) -> Outline | None:
-    """What a specification offers; None for one that cannot be read, which is not an error of ours."""
-    if len(text.encode()) > MOST_PARSED_BYTES:
-        return None
-    if text.lstrip().startswith("<"):
-        return _of_edmx(text)
-    document = _parsed(text)
-    if not isinstance(document, dict):
-        return None
-    said = document.get("info")
-    info = said if isinstance(said, dict) else {}
-    operations = _of_events(document) if kind == "ASYNC_API" else _of_paths(document)
-    return Outline(
-        heading=_text(info.get("title")),
-        version=_text(info.get("version")),
-        text=_text(info.get("description")),
-        operations=tuple(one for one, _ in zip(operations, range(MOST_OPERATIONS), strict=False)),
+async def index(visit: Visit) -> Page:
+    """What can be called or heard in the landscape, as far as it matches."""
+    found = await visit.ask(
+        "OfferedOperations", search=visit.query("q") or None, first=PAGE_SIZE, after=visit.query("after") or None
     )
+    data = {"found": found["offeredOperations"], "q": visit.query("q")}
+    return Page("catalogue.html", "Catalogue", data, live="applications", poll_seconds=5, section="catalogue")
 
 
-def _parsed(text: str) -> Any:
+def _shown(kind: Kind) -> View:
+    async def show(visit: Visit) -> Page:
+        """One definition. Raises Gone."""
+        application, definition = await _found(visit, kind)
+        tab = visit.query("tab") if visit.query("tab") in TABS else TABS[0]
+        spec = definition["spec"]
+        data = {
+            "application": application,
+            "one": definition,
+            "kind": kind.path,
+            "created": definition["created"],
+            "spec": spec,
+            "tab": tab,
+            "tabs": TABS,
+            "base": f"/applications/{application['id']}/{kind.path}/{definition['id']}",
+            **await _PARTS[tab](visit, kind, application, definition, (spec or {}).get("data") or ""),
+        }
+        return Page("definition.html", definition["name"], data, live="applications,groups", section="catalogue")
+
+    return show
+
+
+async def _rendered(_: Visit, __: Kind, ___: Mapping[str, Any], ____: Mapping[str, Any], text: str) -> dict[str, Any]:
+    made: Rendered | None = None
+    why = ""
+    if text:
+        try:
+            # In a thread: others go on being answered meanwhile.
+            made = await asyncio.to_thread(lambda: rendered(read(text)))
+        except Unreadable as problem:
+            why = f"{problem.why} (line {problem.line})" if problem.line else problem.why
+    return {"rendered": made, "why": why, "text": text}
+
+
+async def _raw_text(_: Visit, __: Kind, ___: Mapping[str, Any], ____: Mapping[str, Any], text: str) -> dict[str, Any]:
+    size = len(text.encode())
+    shown = text.encode()[:MOST_SHOWN_BYTES].decode("utf-8", "ignore")
+    return {"text": shown, "size": size, "is_cut": size > MOST_SHOWN_BYTES}
+
+
+async def _revisions(
+    visit: Visit, kind: Kind, application: Mapping[str, Any], definition: Mapping[str, Any], _: str
+) -> dict[str, Any]:
+    asked = {"application": application["id"], "id": definition["id"], "first": MOST_REVISIONS}
+    answer = (await visit.ask(f"{kind.document}Revisions", **asked))["application"]
+    spec = answer[kind.member]["spec"] if answer and answer[kind.member] else None
+    return {"revisions": spec["revisions"]["data"] if spec else []}
+
+
+async def _differences(
+    visit: Visit, kind: Kind, application: Mapping[str, Any], definition: Mapping[str, Any], text: str
+) -> dict[str, Any]:
+    """Between two revisions; the last two unless others are chosen."""
+    known = (await _revisions(visit, kind, application, definition, text))["revisions"]
+    numbers = [one["number"] for one in known]
+    after = _chosen(visit.query("to"), numbers) or (numbers[0] if numbers else 0)
+    older = [number for number in numbers if number < after]
+    before = _chosen(visit.query("from"), numbers) or (older[0] if older else after)
+    found: list[Change] | None = []
+    if before != after:
+        asked = {"application": application["id"], "id": definition["id"], "before": before, "after": after}
+        answer = (await visit.ask(f"{kind.document}Compared", **asked))["application"]
+        spec = answer[kind.member]["spec"] if answer and answer[kind.member] else None
+        if not spec or spec["before"] is None or spec["after"] is None:
+            raise Gone(what="revision")
+        found = await asyncio.to_thread(_changes, spec["before"]["data"], spec["after"]["data"])
+    return {"revisions": known, "before": before, "after": after, "changes": found}
+
+
+def _chosen(said: str, numbers: list[int]) -> int | None:
+    return int(said) if said.isdecimal() and len(said) < len(str(2**31)) and int(said) in numbers else None
+
+
+def _changes(before: str, after: str) -> list[Change] | None:
+    """None when one of the two cannot be taken apart."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        return yaml.load(text, Loader=yaml.CSafeLoader) if _is_plain(text) else None
-    except (yaml.YAMLError, ValueError, RecursionError):
+        return changes(read(before), read(after))
+    except Unreadable:
         return None
 
 
-def _is_plain(text: str) -> bool:
-    """Whether a YAML text is no deeper than a specification is, and has no aliases: nine lines of them are a billion
-    entries. The loader would end the process over the depth; the events come one by one.
-    """
-    depth = 0
-    for number, event in enumerate(yaml.parse(text, Loader=yaml.CSafeLoader)):
-        if isinstance(event, yaml.AliasEvent):
-            return False
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > MOST_DEPTH or number > MOST_EVENTS:
-            return False
-    return True
+async def _consumers(
+    visit: Visit, _: Kind, application: Mapping[str, Any], __: Mapping[str, Any], ___: str
+) -> dict[str, Any]:
+    """The runtimes that share a group with the application, which is how they learn of its definitions."""
+    groups = groups_of(application["labels"])
+    found: dict[str, Any] | None = {"runtimes": {"data": [], "totalCount": 0}}
+    if groups:
+        meant = " || ".join(f'@ == "{name}"' for name in groups)
+        found = await visit.see("Consumers", filter=[{"key": "scenarios", "query": f"$[*] ? ({meant})"}])
+    return {"consumers": found and found["runtimes"], "groups_of_application": groups}
 
 
-def _of_paths(document: Mapping[str, Any]) -> Iterator[Operation]:
-    """Source: OpenAPI 2.0, 3.0, 3.1."""
-    paths = document.get("paths")
-    for place, item in (paths if isinstance(paths, dict) else {}).items():
-        for verb in _METHODS:
-            operation = item.get(verb) if isinstance(item, dict) else None
-            if isinstance(operation, dict):
-                yield Operation(
-                    verb.upper(), _text(place), _text(operation.get("summary") or operation.get("operationId"))
-                )
+_PARTS: Final = {
+    "rendered": _rendered,
+    "raw": _raw_text,
+    "revisions": _revisions,
+    "differences": _differences,
+    "consumers": _consumers,
+}
 
 
-def _of_events(document: Mapping[str, Any]) -> Iterator[Operation]:
-    """Source: AsyncAPI 1, 2 and 3."""
-    channels = document.get("channels") or document.get("topics")
-    for place, channel in (channels if isinstance(channels, dict) else {}).items():
-        known = channel if isinstance(channel, dict) else {}
-        verbs = [verb for verb in ("publish", "subscribe") if isinstance(known.get(verb), dict)]
-        for verb in verbs:
-            yield Operation(verb, _text(place), _text(known[verb].get("summary") or known.get("description")))
-        if not verbs:
-            yield Operation("channel", _text(known.get("address") or place), _text(known.get("description")))
+def _raw(kind: Kind) -> View:
+    async def download(visit: Visit) -> Answer:
+        """The specification as it was given, or as it was at a revision. Raises Gone."""
+        application, definition = await _found(visit, kind)
+        spec = definition["spec"]
+        text, form = (spec["data"], spec["format"]) if spec else (None, "")
+        if visit.query("revision"):
+            number = visit.query("revision")
+            if not number.isdecimal() or int(number[:12]) >= 2**31:
+                raise Gone(what="revision")
+            asked = {"application": application["id"], "id": definition["id"], "before": int(number)}
+            answer = (await visit.ask(f"{kind.document}Compared", **asked, after=int(number)))["application"]
+            once = answer[kind.member]["spec"]["before"] if answer and answer[kind.member]["spec"] else None
+            text, form = (once["data"], once["format"]) if once else (None, "")
+        if not text:
+            raise Gone(what="specification")
+        # As a download of plain text: whatever it holds, the browser runs none of it.
+        disposition = {"content-disposition": f'attachment; filename="definition.{form.lower()}"'}
+        return Answer(text.encode(), content_type="text/plain; charset=utf-8", headers=disposition)
+
+    return download
 
 
-def _of_edmx(text: str) -> Outline | None:
-    """Source: OData CSDL, versions 2 to 4."""
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
-    try:
-        root = etree.fromstring(text.encode(), parser)
-    except (etree.XMLSyntaxError, ValueError):
-        return None
-    wanted = {
-        "EntitySet": "entity set",
-        "Singleton": "singleton",
-        "FunctionImport": "function",
-        "ActionImport": "action",
-    }
-    operations = [
-        Operation(wanted[local], _text(element.get("Name")), _text(element.get("EntityType") or element.get("Type")))
-        for element in root.iter(etree.Element)
-        if (local := etree.QName(element).localname) in wanted
-    ]
-    return Outline("OData service", _text(root.get("Version")), "", tuple(operations[:MOST_OPERATIONS]))
+def _refetched(kind: Kind) -> View:
+    async def refetch(visit: Visit) -> Answer:
+        """Have the plane fetch the specification again."""
+        made = (await visit.ask(f"Refetch{kind.document}", id=visit["definition"]))[kind.refetched]
+        page = f"/applications/{visit['id']}/{kind.path}/{visit['definition']}"
+        request = made["fetchRequest"]
+        if request and request["status"]["condition"] == "FAILED":
+            why = request["status"]["message"] or "without a reason"
+            return visit.refused(f"It could not be fetched, so the last good one stays: {why}", page)
+        return visit.done("It was fetched again", page)
+
+    return refetch
 
 
-def _text(value: object) -> str:
-    return value[:2000] if isinstance(value, str) else "" if value is None else str(value)[:200]
+async def _found(visit: Visit, kind: Kind) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    asked = {"application": visit["id"], "id": visit["definition"]}
+    application = (await visit.ask(f"{kind.document}Definition", **asked))["application"]
+    if application is None or application[kind.member] is None:
+        raise Gone(what="definition")
+    return application, application[kind.member]
 
 
 ROUTES: Final[Mapping[tuple[str, str], View]] = {
-    ("GET", "/applications/{id}/apis/{definition}"): api,
-    ("GET", "/applications/{id}/apis/{definition}/raw"): raw_api,
-    ("GET", "/applications/{id}/events/{definition}"): event,
-    ("GET", "/applications/{id}/events/{definition}/raw"): raw_event,
+    ("GET", "/catalogue"): index,
+    **{
+        (method, f"/applications/{{id}}/{kind.path}/{{definition}}{more}"): made(kind)
+        for kind in (API, EVENT)
+        for method, more, made in (("GET", "", _shown), ("GET", "/raw", _raw), ("POST", "/refetch", _refetched))
+    },
 }

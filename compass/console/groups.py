@@ -1,12 +1,14 @@
 """Groups: the list, and one group with the matrix of who was told of whom."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from compass.client.protocol import PlaneRefused
 from compass.console.http import Answer
 from compass.console.page import PAGE_SIZE, Page
-from compass.console.plane import Gone
+from compass.console.plane import Gone, told
 from compass.console.visit import View, Visit, together
 
 KINDS: Final = {"APPLICATION": "application", "RUNTIME": "runtime", "RUNTIME_CONTEXT": "runtime context"}
@@ -54,22 +56,68 @@ async def show(visit: Visit) -> Page:
     if found is None or found["formation"] is None:
         raise Gone(what="group")
     group = found["formation"]
+    rule, tenants, effects = await _rule(visit, group["name"])
     pairs = group["formationAssignments"]
+    told_pairs = [{**pair, "error": pair["error"] and why(pair["error"])} for pair in pairs["data"]]
     members = members_of(pairs["data"])
     inside = {member.id for member in members}
     data = {
         "group": group,
         "members": members,
-        "cells": {(pair["source"], pair["target"]): pair for pair in pairs["data"]},
+        "cells": {(pair["source"], pair["target"]): pair for pair in told_pairs},
         "is_cut": pairs["totalCount"] > len(pairs["data"]),
-        "troubles": [pair for pair in pairs["data"] if pair["error"]],
+        "rule": rule,
+        "tenants": tenants,
+        "effects": effects,
+        "wanted": visit.query("subaccount"),
+        "by_rule": {one["objectID"] for one in effects["data"]} if rule and effects else set(),
+        "troubles": [pair for pair in told_pairs if pair["error"]],
         "names": {member.id: member.name for member in members},
         "applications": [one for one in applications["found"]["data"] if one["id"] not in inside]
         if applications
         else [],
         "runtimes": [one for one in runtimes["found"]["data"] if one["id"] not in inside] if runtimes else [],
     }
-    return Page("group.html", group["name"], data, live="groups", section="groups")
+    # That somebody was told changes a pair, and no event tells of it.
+    poll_seconds = 0 if all(pair["state"] == "READY" for pair in pairs["data"]) else 2
+    return Page("group.html", group["name"], data, live="groups", poll_seconds=poll_seconds, section="groups")
+
+
+async def _rule(visit: Visit, group: str) -> tuple[str | None, list[dict[str, Any]], dict[str, Any] | None]:
+    """The subaccount that is part of a group, those that may become it, and who leaves or would join with it."""
+    try:
+        found = await visit.see("GroupRule", group=group)
+    except PlaneRefused:
+        found = None  # it has none
+    rule: str | None = found["automaticScenarioAssignmentForScenario"]["selector"]["value"] if found else None
+    wanted = rule or visit.query("subaccount")
+    tenants, effects = await together(
+        visit.see("Tenants", first=200), _effects(visit, group, wanted, "UNASSIGN" if rule else "ASSIGN")
+    )
+    return rule, tenants["tenants"]["data"] if tenants else [], effects
+
+
+async def _effects(visit: Visit, group: str, subaccount: str, change: str) -> dict[str, Any] | None:
+    if not subaccount:
+        return None
+    selector = {"key": "global_subaccount_id", "value": subaccount}
+    try:
+        found = await visit.see("GroupRuleEffects", group=group, subaccount=selector, change=change)
+    except PlaneRefused as refused:
+        return {"data": [], "totalCount": 0, "problem": told(refused)}
+    return found and found["automaticScenarioAssignmentEffects"]
+
+
+async def add_rule(visit: Visit) -> Answer:
+    """Make a subaccount part of the group: its runtimes join, and later ones as they are registered."""
+    await visit.ask("Assign", id=visit.form("subaccount"), type="TENANT", group=visit.form("group"))
+    return visit.done("Its runtimes are members now, and those that it gets will be", f"/groups/{visit['id']}")
+
+
+async def remove_rule(visit: Visit) -> Answer:
+    """Make it no part any more; who is in the group only because of that leaves."""
+    await visit.ask("Unassign", id=visit.form("subaccount"), type="TENANT", group=visit.form("group"))
+    return visit.done("The rule is gone, and with it who was in the group only because of it", f"/groups/{visit['id']}")
 
 
 def members_of(pairs: list[dict[str, Any]]) -> list[Member]:
@@ -80,6 +128,14 @@ def members_of(pairs: list[dict[str, Any]]) -> list[Member]:
         if pair["source"] == pair["target"]
     ]
     return sorted(members, key=lambda member: (list(KINDS).index(member.type), member.name.lower()))
+
+
+def why(error: str) -> str:
+    """What went wrong with a pair, as people read it: the API has it as an object in a text."""
+    try:
+        return str(json.loads(error)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return error
 
 
 def _name(pair: Mapping[str, Any]) -> str:
@@ -105,6 +161,12 @@ async def resynchronize(visit: Visit) -> Answer:
     """Tell everybody who does not know yet."""
     await visit.ask("ResyncGroup", id=visit["id"])
     return visit.done("Whoever did not know yet is being told", f"/groups/{visit['id']}")
+
+
+async def tell_again(visit: Visit) -> Answer:
+    """Tell the target of one pair."""
+    await visit.ask("ResyncPair", id=visit.form("pair"))
+    return visit.done("It is being told again", f"/groups/{visit['id']}")
 
 
 async def delete(visit: Visit) -> Answer:
@@ -137,8 +199,11 @@ ROUTES: Final[Mapping[tuple[str, str], View]] = {
     ("GET", "/groups"): index,
     ("POST", "/groups"): create,
     ("GET", "/groups/{id}"): show,
+    ("POST", "/groups/{id}/rule"): add_rule,
+    ("POST", "/groups/{id}/unrule"): remove_rule,
     ("POST", "/groups/{id}/join"): join,
     ("POST", "/groups/{id}/leave"): leave,
     ("POST", "/groups/{id}/resynchronize"): resynchronize,
+    ("POST", "/groups/{id}/tell-again"): tell_again,
     ("POST", "/groups/{id}/delete"): delete,
 }

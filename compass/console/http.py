@@ -55,9 +55,12 @@ class Request:
     query: Mapping[str, str]
     """The last of each name."""
     query_text: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     """By lower-case name."""
     form: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The last of each name."""
+    several: Mapping[str, list[str]] = field(default_factory=dict, repr=False)
+    """All of the form, for fields that may be there more than once."""
     client: Any = None
     """The peer's address and port, as the server tells them."""
 
@@ -79,15 +82,21 @@ class Request:
 class Answer:
     """One answer with a body."""
 
-    body: bytes
+    body: bytes = field(repr=False)
     status: int = HTTPStatus.OK
     content_type: str = "text/html; charset=utf-8"
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def moved(path: str, headers: Mapping[str, str] | None = None) -> Answer:
     """Go on at another page, with GET."""
     return Answer(b"", HTTPStatus.SEE_OTHER, headers={"location": path, **(headers or {})})
+
+
+def attachment(text: str, content_type: str, name: str) -> Answer:
+    """A file to keep, under this name."""
+    disposition = {"content-disposition": f'attachment; filename="{name}"'}
+    return Answer(text.encode(), content_type=content_type, headers=disposition)
 
 
 @dataclass(frozen=True)
@@ -105,16 +114,17 @@ async def read(scope: Mapping[str, Any], receive: Receive, *, prefix: str) -> Re
         joint = "; " if name == "cookie" else ","
         headers[name] = f"{headers[name]}{joint}{value}" if name in headers else value
     text = scope["query_string"].decode("latin-1")
-    form: Mapping[str, str] = {}
+    several: Mapping[str, list[str]] = {}
     if scope["method"] == "POST":
-        form = _last(parse_qs((await _body(receive)).decode("utf-8", "replace"), keep_blank_values=True))
+        several = parse_qs((await _body(receive)).decode("utf-8", "replace"), keep_blank_values=True)
     return Request(
         method=scope["method"],
         path=scope["path"].removeprefix(prefix) or "/",
         query=_last(parse_qs(text, keep_blank_values=True)),
         query_text=text,
         headers=headers,
-        form=form,
+        form=_last(several),
+        several=several,
         client=scope.get("client"),
     )
 

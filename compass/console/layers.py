@@ -1,7 +1,7 @@
 """The picture of a landscape: applications, groups and runtimes in three layers, with few crossings. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 ROW: Final = 46
@@ -29,6 +29,8 @@ class Node:
     path: str
     x: float = 0
     y: float = 0
+    why: str = ""
+    """What is wrong with it, in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def lay_out(layers: Sequence[Sequence[Node]], edges: Sequence[tuple[str, str]]) 
         gap = height / max(len(layer), 1)
         for row, node in enumerate(layer):
             y = MARGIN + gap * row + (gap - HEIGHT) / 2
-            placed[node.id] = Node(node.id, node.name, node.kind, node.state, node.path, MARGIN + column * COLUMN, y)
+            placed[node.id] = replace(node, x=MARGIN + column * COLUMN, y=y)
     lines = [Edge(placed[first], placed[second]) for first, second in edges if first in placed and second in placed]
     width = 2 * MARGIN + WIDTH + (len(ordered) - 1) * COLUMN
     return Picture(list(placed.values()), lines, width, round(height + 2 * MARGIN))

@@ -24,6 +24,9 @@ TOPICS: Final = {
     "webhooks": ("Webhooks",),
     "certificates": ("Certificates", "SystemAuth", "OneTimeToken", "ApplicationConnected", "RuntimeConnected"),
     "tenants": ("Tenants",),
+    "templates": ("ApplicationTemplates",),
+    "integrations": ("IntegrationSystems", "SystemAuth"),
+    "everything": ("",),
 }
 """What a page may depend on, and how the names of its events begin."""
 

@@ -1,9 +1,10 @@
 """The overview: what there is, what needs somebody, and the first steps while there is nothing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from compass.client import standing
 from compass.console import topology
 from compass.console.layers import Picture
 from compass.console.page import Page, host, remaining, word
@@ -13,6 +14,9 @@ MOST_DRAWN: Final = 24
 """Nodes of the picture on the overview."""
 MOST_WAITING: Final = 2
 """Objects of each kind that are listed for not being connected yet; the others are counted."""
+MOST_TROUBLED: Final = 10
+"""Objects of each kind that are listed for how they are doing. One more is asked for; to count them costs as much as to
+find them."""
 Found = Mapping[str, Any] | None
 
 
@@ -25,6 +29,8 @@ class Need:
     why: str
     path: str
     fix: str
+    check: Sequence[str] = ()
+    """What to look at, in the order in which it pays."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ async def show(visit: Visit) -> Page:
         "steps": [] if all(step.is_done for step in steps) else steps,
     }
     topics = "applications,runtimes,groups,webhooks,certificates"
-    return Page("overview.html", "Overview", data, live=topics, poll_seconds=10, section="overview")
+    return Page("overview.html", "Overview", data, live=topics, poll_seconds=5, section="overview")
 
 
 async def _picture(visit: Visit, applications: Found, runtimes: Found, groups: Found) -> Picture | None:
@@ -78,6 +84,7 @@ async def _picture(visit: Visit, applications: Found, runtimes: Found, groups: F
 def _of_objects(kind: str, found: Found) -> Iterator[Need]:
     if found is None:
         return
+    yield from _of_connections(kind, found["attention"])
     for one in found["failed"]["data"]:
         state = one["status"]
         yield Need(
@@ -90,7 +97,10 @@ def _of_objects(kind: str, found: Found) -> Iterator[Need]:
     waiting = found["waiting"]
     # One too many would be a line that says as much as its object.
     shown = waiting["data"] if waiting["totalCount"] <= MOST_WAITING + 1 else waiting["data"][:MOST_WAITING]
+    told = {one["id"] for one in found["attention"]["data"]}
     for one in shown:
+        if one["id"] in told:
+            continue
         state = one["status"]
         yield Need(
             "idle",
@@ -102,6 +112,25 @@ def _of_objects(kind: str, found: Found) -> Iterator[Need]:
     if len(shown) < waiting["totalCount"]:
         left = waiting["totalCount"] - len(shown)
         yield Need("idle", f"{left} more {kind}s", "not connected yet", f"/{kind}s?show=waiting", "List")
+
+
+def _of_connections(kind: str, attention: Mapping[str, Any]) -> Iterator[Need]:
+    for one in attention["data"][:MOST_TROUBLED]:
+        wrong = standing.troubles(one["connection"])
+        if not wrong:
+            continue  # it was well again before it was read
+        worst = wrong[0]
+        is_identity = worst.axis in ("paired", "certificate")
+        yield Need(
+            "bad" if worst.health == "BAD" else "warn",
+            one["name"],
+            "; ".join(each.why for each in wrong),
+            f"/{kind}s/{one['id']}{'/pair' if is_identity else ''}",
+            "Pair anew" if is_identity else "Look",
+            worst.check,
+        )
+    if len(attention["data"]) > MOST_TROUBLED:
+        yield Need("warn", f"More {kind}s", "need attention", f"/{kind}s?show=attention", "List")
 
 
 def _of_groups(found: Found) -> Iterator[Need]:
@@ -130,11 +159,10 @@ def _of_deliveries(found: Found) -> Iterator[Need]:
 
 def _of_certificates(found: Found) -> Iterator[Need]:
     for one in found["expiring"]["data"] if found else ():
-        kind = (one["objectType"] or "").lower()
-        path = f"/{kind}s/{one['objectID']}/pair" if kind and one["objectID"] else "/certificates?state=EXPIRING"
-        yield Need(
-            "warn", f"certificate {one['serial'][:12]}", f"ends {remaining(one['expiresAt'])}", path, "Pair anew"
-        )
+        # Those of applications and runtimes are told with how these are doing.
+        if one["objectType"] not in ("APPLICATION", "RUNTIME"):
+            ends = f"ends {remaining(one['expiresAt'])}"
+            yield Need("warn", f"certificate {one['serial'][:12]}", ends, "/certificates?state=EXPIRING", "List")
 
 
 def first_steps(applications: Found, runtimes: Found, groups: Found) -> list[Step]:

@@ -6,7 +6,7 @@ which knows their clock and their language; without it they are read as UTC.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
@@ -14,22 +14,54 @@ from urllib.parse import urlencode, urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from compass.client import standing
 from compass.console.assets import Assets
+from compass.console.commands import copies
 from compass.console.http import Answer, Request
 from compass.console.layers import short
+from compass.console.places import NAVIGATION
+from compass.console.refill import refill
 from compass.console.session import Session
 
 PREFIX: Final = "/console"
 """Where the console is served."""
 PAGE_SIZE: Final = 50
+MOST_TOLD: Final = 20
+"""Changes of one action that the next page tells the commands of."""
 THEMES: Final = ("auto", "light", "dark")
 THEME_COOKIE: Final = "compass_theme"
 
 GOOD: Final = frozenset(
-    {"CONNECTED", "READY", "VALID", "DELIVERED", "SUCCEEDED", "CREATE_SUCCEEDED", "Connected", "Succeeded"}
+    {
+        "CONNECTED",
+        "READY",
+        "VALID",
+        "DELIVERED",
+        "SUCCEEDED",
+        "CREATE_SUCCEEDED",
+        "Connected",
+        "Succeeded",
+        "PAIRED",
+        "RENEWABLE",
+        "IN_SYNC",
+        "ALIVE",
+    }
 )
 BAD: Final = frozenset(
-    {"FAILED", "ERROR", "REVOKED", "EXPIRED", "DEAD", "CREATE_ERROR", "DELETE_ERROR", "Failed", "Disconnected"}
+    {
+        "FAILED",
+        "ERROR",
+        "REVOKED",
+        "EXPIRED",
+        "DEAD",
+        "CREATE_ERROR",
+        "DELETE_ERROR",
+        "Failed",
+        "Disconnected",
+        "MISSING",
+        "UNTRUSTED",
+        "UNPAIRED",
+    }
 )
 BUSY: Final = frozenset(
     {
@@ -46,8 +78,9 @@ BUSY: Final = frozenset(
         "Pending",
     }
 )
-WARNING: Final = frozenset({"EXPIRING", "UNUSED", "DRAFT"})
+WARNING: Final = frozenset({"EXPIRING", "UNUSED", "DRAFT", "RETIRING", "BEHIND"})
 WORDS: Final = {
+    **standing.WORDS,
     "INITIAL": "not connected yet",
     "CONNECTED": "connected",
     "IN_PROGRESS": "in progress",
@@ -85,6 +118,17 @@ def tone(word: str | None) -> str:
         if word in words:
             return found
     return "idle"
+
+
+def light(axis: Mapping[str, Any]) -> str:
+    """The colour of an axis of a connection status, or of a whole one."""
+    if axis.get("state") in _NOTHING_TO_SAY and axis["health"] in ("OK", "WAITING"):
+        return "idle"
+    return _LIGHTS[axis["health"]]
+
+
+_LIGHTS: Final = {"OK": "good", "WAITING": "busy", "WARNING": "warn", "BAD": "bad"}
+_NOTHING_TO_SAY: Final = frozenset({"NONE", "UNKNOWN", "UNPAIRED"})
 
 
 def word(state: str | None) -> str:
@@ -133,6 +177,11 @@ def host(url: str | None) -> str:
     return urlsplit(url or "").netloc or (url or "")
 
 
+def query(asked: Mapping[str, Any]) -> str:
+    """A query of a URL, of what is given at all."""
+    return urlencode({name: value for name, value in asked.items() if value})
+
+
 def groups_of(labels: Mapping[str, Any] | None) -> Sequence[str]:
     """The groups that the label of the groups names."""
     value = (labels or {}).get("scenarios")
@@ -155,6 +204,7 @@ class Pages:
             "root": PREFIX,
             "asset": lambda name: PREFIX + assets.address(name),
             "themes": THEMES,
+            "navigation": NAVIGATION,
         }
         self._templates.filters |= {
             "tone": tone,
@@ -165,25 +215,36 @@ class Pages:
             "stage": stage,
             "short": short,
             "groups": groups_of,
+            "light": light,
+            "health": lambda name: f"{standing.SIGNS[name]} {standing.HEALTH[name]}",
+            "query": query,
         }
 
     def answer(self, page: Page, request: Request, session: Session | None, **more: Any) -> Answer:
         """The page as it is sent."""
+        if request.method == "POST":
+            # It answers what was typed: asked anew, it would be another page.
+            page = replace(page, live="")
         theme = request.cookie(THEME_COOKIE)
-        said = []
+        said, did, typed = [], [], None
         if session is not None and not request.is_part:
             said, session.said = session.said, []
+            did, session.did = session.did, []
+            typed, session.typed = session.typed, None
         query = {name: value for name, value in request.query.items() if name != "after"}
         text = self._templates.get_template(page.template).render(
             page=page,
             title=page.title,
             session=session,
             said=said,
+            did=copies(did[:MOST_TOLD]),
             theme=theme if theme in THEMES else "auto",
             here=PREFIX + request.path + (f"?{request.query_text}" if request.query_text else ""),
             path=PREFIX + request.path,
             query=request.query,
             query_but_page=urlencode(query),
-            **{**page.data, **more},
+            **{"copies": (), **page.data, **more},
         )
+        if typed is not None:
+            text = refill(text, *typed)
         return Answer(text.encode(), page.status)

@@ -11,15 +11,14 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from http import HTTPStatus
-from importlib.resources import files
 from typing import Any, Final
 
 from compass.client.events import Happened, events
-from compass.client.protocol import Document, DocumentUnknown, Endpoint, PlaneAnswerUnreadable, PlaneRefused
+from compass.client.protocol import Document, DocumentUnknown, PlaneAnswerUnreadable, PlaneRefused
+from compass.client.protocol import document as shared
 from compass.console.http import Asgi, Message
 from compass.errors import Code, CompassError
 
-_FIRST_LINE: Final = re.compile(r"# (director|connector|provisioner)\b")
 _EVENTS_PATH: Final = "/v1/events"
 _WAITING_PARTS: Final = 100
 """Of a stream that the browser does not take; the plane is made to wait."""
@@ -48,15 +47,16 @@ class Gone(CompassError):
 
 @lru_cache(maxsize=256)
 def document(name: str) -> Document:
-    """The document of that name. Raises DocumentUnknown."""
+    """The document of that name, of the console or else of all clients. Raises DocumentUnknown."""
     try:
-        text = files("compass.console.documents").joinpath(f"{name}.graphql").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise DocumentUnknown(name=name) from None
-    first_line = _FIRST_LINE.match(text)
-    if first_line is None:
-        raise DocumentUnknown(name=name)
-    return Document(Endpoint(first_line[1]), text)
+        return shared(name, "compass.console.documents")
+    except DocumentUnknown:
+        return shared(name)
+
+
+def is_mutation(name: str) -> bool:
+    """Whether the document of that name changes something. Raises DocumentUnknown."""
+    return re.search(r"^mutation\b", document(name).text, re.MULTILINE) is not None
 
 
 class Plane:
@@ -70,6 +70,12 @@ class Plane:
         if tenant:
             self._headers["tenant"] = tenant
 
+    def within(self, tenant: str) -> "Plane":
+        """The same caller in another tenant."""
+        other = Plane(self._api, token="", tenant="", client=self._client)
+        other._headers = {**self._headers, "tenant": tenant}
+        return other
+
     async def ask(self, name: str, /, **variables: Any) -> dict[str, Any]:
         """Send the document of that name; `data` of the answer.
 
@@ -78,7 +84,7 @@ class Plane:
         """
         found = document(name)
         path = f"/{found.endpoint}/graphql"
-        status, body = await self._post(path, json.dumps({"query": found.text, "variables": variables}).encode())
+        status, body, request_id = await self.send(found, variables)
         try:
             answer = json.loads(body)
         except ValueError:
@@ -86,19 +92,32 @@ class Plane:
         if not isinstance(answer, dict):
             raise PlaneAnswerUnreadable(url=path, status=str(status), why="it is no JSON object")
         if answer.get("errors"):
-            raise _refusal(PlaneRefused(answer["errors"], status=status))
+            raise _refusal(PlaneRefused(answer["errors"], status=status, request_id=request_id))
         if not isinstance(answer.get("data"), dict):
             raise PlaneAnswerUnreadable(url=path, status=str(status), why="there is no data in it")
         data: dict[str, Any] = answer["data"]
         return data
 
-    async def _post(self, path: str, body: bytes) -> tuple[int, bytes]:
+    async def probe(self, path: str) -> tuple[int, str]:
+        """Status and text of what anybody may ask with GET, such as `/readyz`."""
+        status, body, _ = await self._call(self._scope("GET", path, {}), b"")
+        return status, body.decode("utf-8", "replace")
+
+    async def send(self, asked: Document, variables: Mapping[str, Any]) -> tuple[int, bytes, str]:
+        """Any document: status and body of the answer, and the id under which the plane's log has it."""
+        body = json.dumps({"query": asked.text, "variables": variables}).encode()
+        headers = {"content-type": "application/json", "content-length": str(len(body))}
+        return await self._call(self._scope("POST", f"/{asked.endpoint}/graphql", headers), body)
+
+    async def _call(self, scope: Mapping[str, Any], body: bytes) -> tuple[int, bytes, str]:
         status = 0
+        headers: dict[bytes, bytes] = {}
         received = bytearray()
 
         async def send(message: Message) -> None:
             nonlocal status
             status = message.get("status", status)
+            headers.update(message.get("headers", ()))
             received.extend(message.get("body", b""))
 
         sent = False
@@ -110,9 +129,8 @@ class Plane:
             sent = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        headers = {"content-type": "application/json", "content-length": str(len(body))}
-        await self._api(self._scope("POST", path, headers), receive, send)
-        return status, bytes(received)
+        await self._api(scope, receive, send)
+        return status, bytes(received), headers.get(b"x-request-id", b"").decode("latin-1")
 
     async def events(self) -> AsyncGenerator[Happened, None]:
         """What happens from now on that this caller may know of; the first is a `reset`.
@@ -188,6 +206,13 @@ async def _next(parts: "asyncio.Queue[bytes | int]", task: "asyncio.Future[None]
         return part if isinstance(part, bytes) else b""
     finally:
         getting.cancel()
+
+
+def told(refused: PlaneRefused) -> str:
+    """A refusal for a person: the plane's sentence, and what the terminal tells of it, too: number and request."""
+    facts = [f"COMPASS-{refused.error_code}"] if refused.error_code is not None else []
+    facts += [f"request {refused.request_id}"] if refused.request_id else []
+    return f"{refused.facts['reason']} ({', '.join(facts)})" if facts else refused.facts["reason"]
 
 
 def _refusal(refused: PlaneRefused) -> CompassError:

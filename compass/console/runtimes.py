@@ -3,17 +3,19 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from compass.client import standing
 from compass.client.protocol import PlaneRefused
 from compass.console.applications import label_value
 from compass.console.groups import joining, leaving
 from compass.console.http import Answer
 from compass.console.page import PAGE_SIZE, Page
-from compass.console.plane import Gone
+from compass.console.plane import Gone, told
 from compass.console.visit import View, Visit, together
 
 TABS: Final = ("overview", "connection", "applications", "groups", "labels")
 FILTERS: Final[Mapping[str, list[str] | None]] = {
     "all": None,
+    "attention": None,
     "connected": ["CONNECTED"],
     "waiting": ["INITIAL", "PROVISIONING"],
     "failed": ["FAILED"],
@@ -27,11 +29,13 @@ async def index(visit: Visit) -> Page:
         "Runtimes",
         term=visit.query("q") or None,
         condition=FILTERS[chosen],
+        attention=chosen == "attention" or None,
         first=PAGE_SIZE,
         after=visit.query("after") or None,
     )
     data = {"found": found["found"], "q": visit.query("q"), "chosen": chosen, "filters": list(FILTERS)}
-    return Page("runtimes.html", "Runtimes", data, live="runtimes,groups", section="runtimes")
+    topics = "runtimes,groups,certificates"
+    return Page("runtimes.html", "Runtimes", data, live=topics, poll_seconds=5, section="runtimes")
 
 
 async def new(visit: Visit) -> Page:
@@ -59,7 +63,7 @@ async def register(visit: Visit) -> Page | Answer:
         else:
             runtime = (await visit.ask("RegisterRuntime", **{"in": given}))["registerRuntime"]["id"]
     except PlaneRefused as refused:
-        return _form(visit, await visit.see("Groups", first=200), problem=refused.facts["reason"])
+        return _form(visit, await visit.see("Groups", first=200), problem=told(refused))
     group = visit.form("group")
     if group:
         try:
@@ -119,13 +123,15 @@ async def show(visit: Visit) -> Page:
         "labels": [(key, value) for key, value in sorted(runtime["labels"].items()) if key != "scenarios"],
         "provisioned": provisioned,
         "operation": operation,
+        "troubles": standing.troubles(runtime["connection"]),
     }
     return Page(
         "runtime.html",
         runtime["name"],
         data,
         live="runtimes,groups,applications,certificates",
-        poll_seconds=2 if is_busy else 0,
+        # That an agent is silent is told by nobody.
+        poll_seconds=2 if is_busy else 5,
         section="runtimes",
     )
 

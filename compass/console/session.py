@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from compass.errors import Code, CompassError
 
@@ -23,6 +23,8 @@ SESSION_LIFE: Final = timedelta(hours=1)
 MOST_LINKS: Final = 100
 MOST_SESSIONS: Final = 1000
 """Of both the oldest gives way: nobody can fill the memory by asking for more."""
+MOST_RECENT: Final = 8
+"""Objects of each session that the palette offers again."""
 MOST_PAIRINGS: Final = 20
 """Fresh one-time tokens that a session may show again while they are good."""
 
@@ -49,6 +51,16 @@ class FreshToken:
     until: float
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A page about one object, as it was last seen."""
+
+    tenant: str
+    path: str
+    title: str
+    section: str
+
+
 @dataclass
 class Session:
     """One browser, signed in."""
@@ -62,8 +74,30 @@ class Session:
     """Shown in every form of the session."""
     said: list[tuple[str, str]] = field(default_factory=list)
     """What the next page says first: kind (`ok`, `bad`) and text."""
+    person: str = ""
+    """As whom an OpenID provider knows who is signed in; empty after a link."""
     pairings: OrderedDict[str, FreshToken] = field(default_factory=OrderedDict, repr=False)
     """One-time tokens just made in it, by client id."""
+    did: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list, repr=False)
+    """What was changed just now: documents and their variables, for the next page to tell."""
+    typed: tuple[str, Mapping[str, str]] | None = field(default=None, repr=False)
+    """The path of a form that was refused just now, and what was typed into it."""
+    seen: list[Seen] = field(default_factory=list)
+    """Pages about objects, in whatever tenant, the last seen last."""
+
+    def see(self, path: str, title: str, section: str) -> None:
+        """Remember a page about an object."""
+        now = Seen(self.tenant, path, title, section)
+        self.seen = [one for one in self.seen if (one.tenant, one.path) != (now.tenant, path)][1 - MOST_RECENT :]
+        self.seen.append(now)
+
+    def forget(self, path: str) -> None:
+        """The object is gone."""
+        self.seen = [one for one in self.seen if (one.tenant, one.path) != (self.tenant, path)]
+
+    def recent(self) -> list[Seen]:
+        """The pages about objects of the tenant that it looks at, the last seen first."""
+        return [one for one in reversed(self.seen) if one.tenant == self.tenant]
 
     def require(self, form: Mapping[str, str]) -> None:
         """Raises FormRefused unless the form was made for this session."""
@@ -84,6 +118,12 @@ class Session:
             known = None
         return known.text if known is not None else None
 
+    def once(self, client: str, now: float) -> str | None:
+        """The same for a secret that is shown once: it is forgotten with it."""
+        text = self.fresh_token(client, now)
+        self.pairings.pop(client, None)
+        return text
+
 
 @dataclass(frozen=True)
 class _Link:
@@ -100,6 +140,7 @@ class Sessions:
         self.clock = clock
         self._links: OrderedDict[bytes, _Link] = OrderedDict()
         self._sessions: OrderedDict[bytes, Session] = OrderedDict()
+        self._begun: OrderedDict[bytes, tuple[Any, float]] = OrderedDict()
 
     def link(self, token: str, tenant: str) -> str:
         """A code that is good once, for ten minutes, for a session with this access token."""
@@ -114,12 +155,29 @@ class Sessions:
         link = self._links.pop(_digest(code), None)
         if link is None or link.until <= self.clock():
             raise LinkRefused()
+        return self.open(link.token, link.tenant, seconds=SESSION_LIFE.total_seconds())
+
+    def open(self, token: str, tenant: str, *, seconds: float, person: str = "") -> str:
+        """The cookie of a new session with this access token, which is good for so long."""
         cookie = secrets.token_urlsafe(32)
-        until = self.clock() + SESSION_LIFE.total_seconds()
-        self._sessions[_digest(cookie)] = Session(link.token, link.tenant, until)
+        until = self.clock() + min(seconds, SESSION_LIFE.total_seconds())
+        self._sessions[_digest(cookie)] = Session(token, tenant, until, person=person)
         while len(self._sessions) > MOST_SESSIONS:
             self._sessions.popitem(last=False)
         return cookie
+
+    def begin(self, begun: Any) -> str:
+        """The cookie of a browser that is sent to a provider: what it has to come back with is kept for ten minutes."""
+        cookie = secrets.token_urlsafe(32)
+        self._begun[_digest(cookie)] = (begun, self.clock() + LINK_LIFE.total_seconds())
+        while len(self._begun) > MOST_LINKS:
+            self._begun.popitem(last=False)
+        return cookie
+
+    def begun(self, cookie: str) -> Any:
+        """What was kept for that browser, once; None when there is nothing, or its time is over."""
+        begun, until = self._begun.pop(_digest(cookie), (None, 0.0))
+        return begun if until > self.clock() else None
 
     def find(self, cookie: str) -> Session | None:
         """The session of a cookie, while it lasts."""

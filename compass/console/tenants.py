@@ -1,34 +1,190 @@
-"""Tenants: which one this session looks at."""
+"""Tenants and access: the tree, which of them this session looks at, who sees what besides, and what one may do."""
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
 
+from compass.client.protocol import PlaneRefused
 from compass.console.http import Answer
-from compass.console.page import Page
-from compass.console.plane import Gone
-from compass.console.visit import View, Visit
+from compass.console.page import PAGE_SIZE, Page
+from compass.console.plane import Gone, told
+from compass.console.visit import View, Visit, together
+from compass.errors import Code
+
+TYPES: Final = (
+    *("account", "subaccount", "customer", "organization", "folder", "resource-group", "cost-object", "unknown"),
+)
+MOST_IN_TREE: Final = 500
+"""Tenants that are drawn as a tree; more of them are a list of pages."""
+DEEPEST: Final = 6
+"""Steps to the right; what is deeper stands at the last one."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A tenant, and how far below the top it stands."""
+
+    tenant: Mapping[str, Any]
+    depth: int
+    also_below: Sequence[str]
+    """The names of its other parents: it is shown once."""
+
+
+def tree(tenants: Sequence[Mapping[str, Any]]) -> Iterator[Branch]:
+    """Each tenant once, below the first of its parents, in the order that was given."""
+    known = {one["internalID"]: one for one in tenants}
+    above = {one["internalID"]: [up for up in one["parents"] or () if up in known] for one in tenants}
+    below: dict[str, list[Mapping[str, Any]]] = {}
+    for one in tenants:
+        for up in above[one["internalID"]][:1]:
+            below.setdefault(up, []).append(one)
+    waiting = [(one, 0) for one in reversed(tenants) if not above[one["internalID"]]]
+    while waiting:
+        one, depth = waiting.pop()
+        others = [str(known[up]["name"]) for up in above[one["internalID"]][1:]]
+        yield Branch(one, min(depth, DEEPEST), others)
+        waiting.extend((child, depth + 1) for child in reversed(below.get(one["internalID"], ())))
+
+
+def rights(scopes: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """What one may do, by what it is done to."""
+    found: dict[str, list[str]] = {}
+    for scope in sorted(scopes):
+        noun, _, verb = scope.rpartition(":")
+        found.setdefault(noun.replace("_", " ").replace("-", " ").replace(".", ", "), []).append(verb.replace("_", " "))
+    return list(found.items())
 
 
 async def index(visit: Visit) -> Page:
-    """A page of the tenants that match."""
-    found = await visit.ask("Tenants", term=visit.query("q") or None, after=visit.query("after") or None)
-    data = {"found": found["tenants"], "q": visit.query("q")}
-    return Page("tenants.html", "Tenants", data, live="tenants", section="tenants")
+    """The tree, or a page of the tenants that match; and what the signed-in person may do."""
+    term, after = visit.query("q") or None, visit.query("after") or None
+    who, found = await together(visit.ask("SignedIn"), visit.see("Tenants", term=term, after=after, first=PAGE_SIZE))
+    tenants = found and found["tenants"]
+    is_tree = bool(tenants and not term and not after and tenants["totalCount"] <= MOST_IN_TREE)
+    if is_tree and tenants and tenants["pageInfo"]["hasNextPage"]:
+        tenants = (await visit.ask("Tenants", first=MOST_IN_TREE))["tenants"]
+    rows = tenants["data"] if tenants else []
+    data = {
+        "found": tenants,
+        "branches": list(tree(rows)) if is_tree else [Branch(one, 0, ()) for one in rows],
+        "is_tree": is_tree,
+        "q": visit.query("q"),
+        "who": (who or {})["signedIn"],
+        "rights": rights((who or {})["signedIn"]["scopes"]),
+    }
+    return Page("tenants.html", "Tenants and access", data, live="tenants", section="tenants")
 
 
 async def choose(visit: Visit) -> Answer:
     """Look at another one from now on. Raises Gone."""
     wanted = visit.form("tenant")
-    found = await visit.ask("Tenants", term=wanted)
-    if wanted not in {one["id"] for one in found["tenants"]["data"]}:
-        raise Gone(what="tenant")
+    await _one(visit, wanted)
     visit.session.tenant = wanted
     # A token belongs to a client of the former tenant.
     visit.session.pairings.clear()
     return visit.done(f"You are in tenant {wanted} now", "/")
 
 
+async def _one(visit: Visit, wanted: str) -> Mapping[str, Any]:
+    try:
+        found: Mapping[str, Any] = (await visit.ask("Tenant", id=wanted))["tenantByExternalID"]
+    except PlaneRefused as refused:
+        if refused.error_code != Code.NOT_FOUND:
+            raise
+        raise Gone(what="tenant") from None
+    return found
+
+
+async def new(visit: Visit) -> Page:
+    """The form for a new one."""
+    return _form({"parent": visit.query("parent"), "type": "subaccount"}, problem=None)
+
+
+def _form(typed: Mapping[str, str], *, problem: str | None) -> Page:
+    fields = ("name", "externalTenant", "type", "parent", "region", "subdomain")
+    data = {"typed": {name: typed.get(name, "") for name in fields}, "types": TYPES, "problem": problem}
+    return Page("tenant_new.html", "New tenant", data, section="tenants", status=422 if problem else 200)
+
+
+async def create(visit: Visit) -> Page | Answer:
+    """Add one; one that is there already is not changed."""
+    typed = {name: visit.form(name) for name in ("name", "externalTenant", "type", "parent", "region", "subdomain")}
+    try:
+        await _one(visit, typed["externalTenant"])
+    except Gone:
+        pass
+    else:
+        return _form(typed, problem=f"A tenant with the id {typed['externalTenant']} is there already")
+    asked = {
+        "name": typed["name"],
+        "externalTenant": typed["externalTenant"],
+        "type": typed["type"],
+        "parents": [typed["parent"]] if typed["parent"] else [],
+        "region": typed["region"] or None,
+        "subdomain": typed["subdomain"] or None,
+        "provider": "Compass",
+    }
+    try:
+        if typed["parent"]:
+            # The plane leaves out parents that it does not know, and then the tenant would be nobody's.
+            await _one(visit, typed["parent"])
+        await visit.ask("WriteTenant", **{"in": asked})
+    except Gone:
+        return _form(typed, problem=f"There is no tenant {typed['parent']} to put it below")
+    except PlaneRefused as refused:
+        return _form(typed, problem=told(refused))
+    return visit.done(f"{typed['name']} is there", _path(typed["externalTenant"]))
+
+
+def _path(tenant: str) -> str:
+    return f"/tenants/{quote(tenant, safe='')}"
+
+
+async def show(visit: Visit) -> Page:
+    """One tenant: what it has, and giving it a look at more. Raises Gone."""
+    tenant = await _one(visit, visit["id"])
+    within = visit.within(tenant["id"])
+    counts, applications, runtimes = await together(
+        within.see("TenantContents"), visit.see("Applications", first=200), visit.see("Runtimes", first=200)
+    )
+    data = {
+        "one": tenant,
+        "counts": counts,
+        "applications": applications["found"]["data"] if applications else [],
+        "runtimes": runtimes["found"]["data"] if runtimes else [],
+    }
+    topics = "tenants,applications,runtimes,groups"
+    return Page("tenant.html", tenant["name"] or tenant["id"], data, live=topics, section="tenants")
+
+
+async def grant(visit: Visit) -> Answer:
+    """Let it see an application or a runtime; the form names it as `TYPE id`. Raises PlaneRefused."""
+    kind, _, identity = visit.form("object").partition(" ")
+    asked = {
+        "tenantID": visit["id"],
+        "resourceType": kind,
+        "resourceID": identity,
+        "owner": bool(visit.form("owner")),
+    }
+    await visit.ask("GrantAccess", **{"in": asked})
+    may = "sees and may change it" if asked["owner"] else "sees it"
+    return visit.done(f"{visit['id']} {may} now", _path(visit["id"]))
+
+
+async def take_back(visit: Visit) -> Answer:
+    """Take back what was granted. Raises PlaneRefused."""
+    kind, _, identity = visit.form("object").partition(" ")
+    await visit.ask("TakeBackAccess", tenant=visit["id"], type=kind, object=identity)
+    return visit.done(f"{visit['id']} does not see it any more", _path(visit["id"]))
+
+
 ROUTES: Final[Mapping[tuple[str, str], View]] = {
     ("GET", "/tenants"): index,
     ("POST", "/tenants"): choose,
+    ("GET", "/tenants/new"): new,
+    ("POST", "/tenants/new"): create,
+    ("GET", "/tenants/{id}"): show,
+    ("POST", "/tenants/{id}/grant"): grant,
+    ("POST", "/tenants/{id}/take-back"): take_back,
 }

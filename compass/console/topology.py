@@ -5,7 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from compass.console.http import Answer
+from compass.client import standing
+from compass.console.http import Answer, attachment
 from compass.console.layers import HEIGHT, WIDTH, Node, Picture, lay_out, short
 from compass.console.page import Page, groups_of, tone, word
 from compass.console.visit import View, Visit
@@ -49,7 +50,9 @@ async def _landscape(visit: Visit) -> tuple[list[list[Node]], Edges, bool]:
 
 
 def _node(one: Mapping[str, Any], kind: str) -> Node:
-    return Node(one["id"], one["name"], kind, one["status"]["condition"], f"/{kind}s/{one['id']}")
+    wrong = standing.troubles(one.get("connection"))
+    state = wrong[0].state if wrong else one["status"]["condition"]
+    return Node(one["id"], one["name"], kind, state, f"/{kind}s/{one['id']}", why=wrong[0].why if wrong else "")
 
 
 def focused(layers: list[list[Node]], edges: Edges, focus: str) -> tuple[list[list[Node]], Edges]:
@@ -98,7 +101,9 @@ async def show(visit: Visit) -> Page:
         "is_cut": is_cut,
         "is_empty": not any(whole),
     }
-    return Page("topology.html", "Topology", data, live="applications,runtimes,groups", section="topology")
+    # That an agent is silent is told by nobody.
+    topics = "applications,runtimes,groups"
+    return Page("topology.html", "Topology", data, live=topics, poll_seconds=10, section="topology")
 
 
 async def small(visit: Visit, most: int) -> Picture | None:
@@ -118,7 +123,7 @@ async def mermaid(visit: Visit) -> Answer:
         begin, end = shapes[node.kind]
         lines.append(f'  {numbers[node.id]}{begin}"{_quoted(node.name)}"{end}:::{tone(node.state)}')
     lines += [f"  {numbers[first]} --- {numbers[second]}" for first, second in edges]
-    return _file("\n".join(lines) + "\n", "text/plain; charset=utf-8", "topology.mmd")
+    return attachment("\n".join(lines) + "\n", "text/plain; charset=utf-8", "topology.mmd")
 
 
 def _quoted(name: str) -> str:
@@ -139,26 +144,22 @@ async def svg(visit: Visit) -> Answer:
     ]
     for node in picture.nodes:
         colour = colours[tone(node.state)]
+        said = _xml(node.why or word(node.state))
         parts.append(
-            f'<g><title>{_xml(node.name)}: {_xml(word(node.state))}</title><rect x="{node.x:g}" y="{node.y:g}" '
+            f'<g><title>{_xml(node.name)}: {said}</title><rect x="{node.x:g}" y="{node.y:g}" '
             f'width="{WIDTH}" height="{HEIGHT}" rx="8" fill="#ffffff" stroke="{colour}"/>'
             f'<circle cx="{node.x + 16:g}" cy="{node.y + HEIGHT / 2:g}" r="4" fill="{colour}"/>'
             f'<text x="{node.x + 30:g}" y="{node.y + HEIGHT / 2 + 4.5:g}" fill="#1c2333">'
             f"{_xml(short(node.name))}</text></g>"
         )
     parts.append("</svg>\n")
-    return _file("\n".join(parts), "image/svg+xml", "topology.svg")
+    return attachment("\n".join(parts), "image/svg+xml", "topology.svg")
 
 
 def _xml(text: str) -> str:
     # A control character is in no XML document, written or not.
     kept = "".join(letter if letter.isprintable() else " " for letter in text)
     return kept.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
-
-
-def _file(text: str, content_type: str, name: str) -> Answer:
-    disposition = {"content-disposition": f'attachment; filename="{name}"'}
-    return Answer(text.encode(), content_type=content_type, headers=disposition)
 
 
 ROUTES: Final[Mapping[tuple[str, str], View]] = {

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from compass.console.http import Answer, Request, moved
 from compass.console.page import PREFIX, Page
 from compass.console.plane import NotAllowed, Plane
 from compass.console.session import Session
+from compass.console.sign_in import Provider
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,10 @@ class Facts:
     """Where clients pair."""
     ca_fingerprint: Callable[[], str]
     """`sha256:…` of the root certificate, which may be replaced while the plane runs."""
+    tenant: str = ""
+    """The external id of the tenant that every plane has."""
+    provider: Provider | None = None
+    """Where people sign in who have no link."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +38,14 @@ class Visit:
     """What stands in the path where the route has a name in braces."""
     now: float
     """By the sessions' clock."""
+    asked: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list, repr=False)
+    """What the plane answered in this visit: documents and their variables."""
 
     async def ask(self, name: str, /, **variables: Any) -> dict[str, Any]:
         """As `Plane.ask`."""
-        return await self.plane.ask(name, **variables)
+        answer = await self.plane.ask(name, **variables)
+        self.asked.append((name, variables))
+        return answer
 
     async def see(self, name: str, /, **variables: Any) -> dict[str, Any] | None:
         """The same for a part of a page: None when the person lacks the right to it."""
@@ -44,6 +53,10 @@ class Visit:
             return await self.ask(name, **variables)
         except NotAllowed:
             return None
+
+    def within(self, tenant: str) -> "Visit":
+        """The same visit, asking about another tenant."""
+        return replace(self, plane=self.plane.within(tenant), asked=[])
 
     def __getitem__(self, part: str) -> str:
         return self.parts[part]

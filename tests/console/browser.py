@@ -6,11 +6,13 @@ content security policy stopped are collected, and `Tab.watched` fails the test 
 
 import asyncio
 import base64
+import importlib.util
 import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
@@ -29,6 +31,8 @@ _FLAGS: Final = (
     "--hide-scrollbars",
     "--remote-debugging-port=0",
 )
+_FINISH: Final = """document.getAnimations()
+  .filter((one) => one.effect.getTiming().iterations !== Infinity).forEach((one) => one.finish())"""
 _START_SECONDS: Final = 60
 _WAIT_SECONDS: Final = 60
 """A shared machine stalls for seconds; a test that waits for what comes must not depend on being fast."""
@@ -37,6 +41,15 @@ _WAIT_SECONDS: Final = 60
 def found() -> str | None:
     """The browser of this machine, if it has one."""
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@lru_cache(maxsize=1)
+def axe_core() -> str:
+    """The rules of accessibility, as a program for the page."""
+    found = importlib.util.find_spec("axe_playwright_python")
+    if found is None or not found.submodule_search_locations:
+        raise BrowserError("axe is not installed: pip install --no-deps --require-hashes -r requirements/proof.txt")
+    return (Path(found.submodule_search_locations[0]) / "axe.min.js").read_text(encoding="utf-8")
 
 
 class BrowserError(AssertionError):
@@ -52,9 +65,12 @@ class Tab:
         self._number = 0
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._reader = asyncio.create_task(self._read())
-        self._loaded = asyncio.Event()
+        self._begun: list[str] = []
+        self._loaded: set[str] = set()
         self.problems: list[str] = []
         """What no page may do: console errors, foreign requests, violations of the policy."""
+        self.also: set[str] = set()
+        """Other origins' hosts that a test leads to on purpose."""
 
     async def _read(self) -> None:
         async for message in self._socket:
@@ -68,18 +84,23 @@ class Tab:
 
     def _event(self, name: str, facts: dict[str, Any]) -> None:
         match name:
-            case "Page.loadEventFired":
-                self._loaded.set()
+            case "Page.lifecycleEvent" if facts["name"] == "init":
+                self._begun.append(facts["loaderId"])
+            case "Page.lifecycleEvent" if facts["name"] == "load":
+                self._loaded.add(facts["loaderId"])
             case "Runtime.exceptionThrown":
                 details = facts["exceptionDetails"]
                 self.problems.append(f"script: {details.get('exception', {}).get('description', details['text'])}")
+            case "Runtime.consoleAPICalled" if facts["type"] in ("error", "assert", "warning"):
+                self.problems.append(f"console: {[one.get('value', one.get('description')) for one in facts['args']]}")
             case "Log.entryAdded" if facts["entry"]["level"] == "error":
                 self.problems.append(f"log: {facts['entry']['text']} {facts['entry'].get('url', '')}")
             case "Audits.issueAdded" if facts["issue"]["code"] == "ContentSecurityPolicyIssue":
                 self.problems.append(f"policy: {facts['issue']['details']}")
             case "Network.requestWillBeSent":
                 url = facts["request"]["url"]
-                if not url.startswith(("data:", "blob:")) and urlsplit(url).netloc != urlsplit(self._origin).netloc:
+                ours = {urlsplit(self._origin).netloc, *self.also}
+                if not url.startswith(("data:", "blob:")) and urlsplit(url).netloc not in ours:
                     self.problems.append(f"foreign request: {url}")
 
     async def send(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -99,6 +120,7 @@ class Tab:
         """Watch everything from now on."""
         for domain in ("Page", "Runtime", "Network", "Log", "Audits"):
             await self.send(f"{domain}.enable")
+        await self.send("Page.setLifecycleEventsEnabled", enabled=True)
         return self
 
     async def close(self) -> None:
@@ -110,10 +132,26 @@ class Tab:
 
     async def go(self, url: str) -> None:
         """Open a page and wait until it is loaded."""
-        self._loaded.clear()
+        before = len(self._begun)
         await self.send("Page.navigate", url=url)
         async with asyncio.timeout(_WAIT_SECONDS):
-            await self._loaded.wait()
+            # This page or one that it leads to at once, and not one that was still being loaded when it was left.
+            while not self._loaded.intersection(self._begun[before:]):
+                await asyncio.sleep(0.02)
+        self.watched()
+
+    async def axe(self) -> list[str]:
+        """What axe finds wrong with the page as it is now, one line each."""
+        if not await self.value("'axe' in window"):
+            await self.value(f"{axe_core()}; 0")
+        # What moves or fades in is looked at when it is there.
+        await self.value(_FINISH)
+        found = await self.value("axe.run(document, {resultTypes: ['violations']})")
+        return [
+            f"{one['id']} ({one['impact']}): {node['target']} {node['failureSummary']}"
+            for one in found["violations"]
+            for node in one["nodes"]
+        ]
 
     async def value(self, expression: str) -> Any:
         """What an expression is in the page. The debugger is not bound by the page's policy."""

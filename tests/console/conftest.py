@@ -27,7 +27,8 @@ from compass.console.page import PREFIX
 from compass.settings import DatabaseSettings, ListenSettings, OutboundSettings, Settings
 from tests.conftest import _on
 
-collect_ignore = [] if os.environ.get("COMPASS_PROOF") == "1" else ["test_browser.py", "test_wheel.py"]
+_LONG = ("accessibility", "browser", "hands", "journeys", "landscape", "wheel")
+collect_ignore = [] if os.environ.get("COMPASS_PROOF") == "1" else [f"test_{name}.py" for name in _LONG]
 """The operating system's browser is not among what our requirements bring; building a wheel takes long."""
 _names = count(1)
 HOSTILE: Final = "</title><script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
@@ -78,7 +79,8 @@ def faults(page: Shown) -> Iterator[str]:
         if is_control and not (element.text_content().strip() or element.get("aria-label")):
             yield f"<{element.tag}> without a word"
         if element.tag == "form" and element.get("method") == "post" and PREFIX in (element.get("action") or ""):
-            is_public = element.get("action") in (f"{PREFIX}/sign-in", f"{PREFIX}/theme")
+            # Before there is a session, `state` and a cookie say whose form it is.
+            is_public = element.get("action") in [f"{PREFIX}/{one}" for one in ("sign-in", "sign-in/callback", "theme")]
             if not is_public and not element.xpath(".//input[@name='csrf']"):
                 yield f"a form without its token: {element.get('action')}"
     ids = [str(one) for one in tree.xpath("//@id")]
@@ -111,12 +113,18 @@ class Site:
         """What every form of this session carries."""
         return str((await self.get("/groups")).tree.xpath("//input[@name='csrf']/@value")[0])
 
-    async def post(self, path: str, *, headers: Mapping[str, str] | None = None, **form: str) -> Shown:
+    async def post(self, path: str, /, **form: str) -> Shown:
         """Send a form as the page itself would; redirects are not followed."""
-        form.setdefault("csrf", await self.csrf())
-        return await self.bare_post(path, form, headers or {"origin": self.origin, "sec-fetch-site": "same-origin"})
+        return await self.send(path, form)
 
-    async def bare_post(self, path: str, form: Mapping[str, str], headers: Mapping[str, str]) -> Shown:
+    async def send(self, path: str, form: Mapping[str, str]) -> Shown:
+        """The same for fields whose names are none of Python's."""
+        form = {"csrf": await self.csrf(), **form} if "csrf" not in form else form
+        return await self.bare_post(path, form, {"origin": self.origin, "sec-fetch-site": "same-origin"})
+
+    async def bare_post(
+        self, path: str, form: Mapping[str, str] | list[tuple[str, str]], headers: Mapping[str, str]
+    ) -> Shown:
         """Send a form with exactly this."""
         async with self._session.post(
             f"{self.origin}{PREFIX}{path}", data=form, headers=headers, allow_redirects=False
@@ -134,11 +142,29 @@ class Site:
         """What the Director answers the administrator, under `result`."""
         return (await self._admin.ask(Endpoint.DIRECTOR, text, variables))["result"]
 
+    async def ask_all(self, text: str) -> dict[str, Any]:
+        """The same for a document of several roots: all of `data`."""
+        return await self._admin.ask(Endpoint.DIRECTOR, text, {})
+
     async def application(self, name: str | None = None, **more: Any) -> tuple[str, str]:
         """A new application: its id and its name."""
         name = name or f"app-{next(_names)}"
         text = "mutation ($in: ApplicationRegisterInput!) { result: registerApplication(in: $in) { id } }"
         return (await self.ask(text, **{"in": {"name": name, **more}}))["id"], name
+
+    async def register_application(self, name: str | None = None) -> tuple[str, str]:
+        """The same by the form of this browser, so in the tenant that it looks at."""
+        name = name or f"app-{next(_names)}"
+        moved = await self.post("/applications/new", name=name)
+        assert moved.status == 303, moved.text
+        return moved.headers["location"].split("/")[3], name
+
+    async def tenant(self, name: str | None = None) -> str:
+        """A new tenant: its external id."""
+        name = name or f"tenant-{next(_names)}"
+        text = "mutation ($in: BusinessTenantMappingInput!) { result: writeTenant(in: $in) }"
+        await self.ask(text, **{"in": {"name": name, "externalTenant": name, "type": "account", "provider": "test"}})
+        return name
 
     async def runtime(self, name: str | None = None) -> tuple[str, str]:
         """A new runtime: its id and its name."""
@@ -165,6 +191,20 @@ class Site:
             if signed_in:
                 await other.sign_in(self.started.console_link())
             yield other
+
+    async def limit(self, *scopes: str) -> None:
+        """Sign in anew, as the administrator with no more rights than these."""
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": "admin",
+            "client_secret": self.started.admin_secret or "",
+            "scope": " ".join(scopes),
+        }
+        async with self._session.post(f"{self.origin}/oauth2/token", data=form) as answer:
+            token = (await answer.json())["access_token"]
+        headers = {"authorization": f"Bearer {token}", "tenant": self.started.tenant}
+        async with self._session.post(f"{self.origin}{PREFIX}/links", headers=headers) as answer:
+            await self.sign_in(self.origin + (await answer.json())["path"])
 
     def steal(self, other: "Site") -> None:
         """Have the cookies of another browser."""
@@ -194,32 +234,46 @@ async def running_plane(
     cluster: "asyncpg.Connection[asyncpg.Record]", cluster_dsn: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Started]:
     """A plane on a database of its own. In this process, so not longer than these tests: others count statements."""
-    await cluster.execute("CREATE DATABASE console TEMPLATE template STRATEGY file_copy")
     folder: Path = tmp_path_factory.mktemp("console")
-    settings = Settings(
-        data_folder=folder / "data",
-        database=DatabaseSettings(dsn=_on(cluster_dsn, "console")),
-        listen=ListenSettings(token_port=0, mtls_port=0),
-        outbound=OutboundSettings(),
-    )
-    async with plane(settings) as started:
+    async with a_plane(cluster, cluster_dsn, folder, outbound=OutboundSettings()) as started:
         yield started
-    await cluster.execute("DROP DATABASE console WITH (FORCE)")
+
+
+@asynccontextmanager
+async def a_plane(
+    cluster: "asyncpg.Connection[asyncpg.Record]", cluster_dsn: str, folder: Path, **settings: Any
+) -> AsyncIterator[Started]:
+    """A plane with these settings, on a database of its own."""
+    name = f"console_{next(_names)}"
+    await cluster.execute(f"CREATE DATABASE {name} TEMPLATE template STRATEGY file_copy")
+    usual = Settings(
+        data_folder=folder / "data",
+        database=DatabaseSettings(dsn=_on(cluster_dsn, name)),
+        listen=ListenSettings(token_port=0, mtls_port=0),
+        **settings,
+    )
+    async with plane(usual) as started:
+        yield started
+    await cluster.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="module")
 async def site(running_plane: Started) -> AsyncIterator[Site]:
     """A browser that is signed in."""
-    secret = running_plane.admin_secret
-    async with _browser(running_plane) as session:
-        form = {"grant_type": "client_credentials", "client_id": "admin", "client_secret": secret}
-        async with session.post(f"{running_plane.token_url}/oauth2/token", data=form) as answer:
+    async with signed_in(running_plane) as found:
+        yield found
+
+
+@asynccontextmanager
+async def signed_in(started: Started) -> AsyncIterator[Site]:
+    """A browser that is signed in as the administrator of this plane."""
+    async with _browser(started) as session:
+        form = {"grant_type": "client_credentials", "client_id": "admin", "client_secret": started.admin_secret}
+        async with session.post(f"{started.token_url}/oauth2/token", data=form) as answer:
             token = (await answer.json())["access_token"]
-        trust = Trust.to(running_plane.ca_pem)
-        async with Plane(
-            running_plane.token_url, trust=trust, credentials=Bearer(token), tenant=running_plane.tenant
-        ) as admin:
-            signed = Site(running_plane, session, admin)
-            answered = await signed.sign_in(running_plane.console_link())
+        trust = Trust.to(started.ca_pem)
+        async with Plane(started.token_url, trust=trust, credentials=Bearer(token), tenant=started.tenant) as admin:
+            signed = Site(started, session, admin)
+            answered = await signed.sign_in(started.console_link())
             assert (answered.status, answered.headers["location"]) == (303, f"{PREFIX}/")
             yield signed

@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
-from compass.console.app import COOKIE, ROUTES
+from compass.console.app import ROUTES
+from compass.console.assets import Assets
+from compass.console.sign_in import COOKIE
 from tests.console.conftest import HOSTILE, Site
 
 
@@ -213,10 +215,25 @@ async def test_the_console_weighs_little(site: Site) -> None:
     files = [str(one) for one in page.tree.xpath("//script/@src | //link/@href")]
     sizes = [len((await site.get(one.removeprefix("/console"))).text.encode()) for one in files]
 
-    assert len(files) == 5
+    assert len(files) == 6
     assert len(page.text.encode()) + sum(sizes) < 150_000
     for one in files:
         assert (await site.get(one.removeprefix("/console"))).headers["cache-control"].endswith("immutable")
+
+
+async def test_files_are_packed_for_who_takes_that_and_pages_never_are(site: Site) -> None:
+    # The length of a packed page would tell what is in it of a secret that somebody else can add text beside.
+    path = Assets.load().address("htmx.min.js")
+    plain = await site.get(path, **{"accept-encoding": "identity"})
+    packed = await site.get(path, **{"accept-encoding": "br, gzip"})
+    refused = await site.get(path, **{"accept-encoding": "gzip;q=0"})
+
+    assert packed.headers["content-encoding"] == "gzip"
+    assert int(packed.headers["content-length"]) < int(plain.headers["content-length"]) / 2
+    assert packed.text == plain.text == refused.text
+    assert {one.headers.get("vary") for one in (plain, packed, refused)} == {"accept-encoding"}
+    for one in (plain, refused, await site.get("/", **{"accept-encoding": "gzip"})):
+        assert "content-encoding" not in one.headers
 
 
 async def test_a_change_is_told_to_whoever_looks(site: Site) -> None:

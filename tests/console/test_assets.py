@@ -1,6 +1,7 @@
 """The files that browsers get: the reviewed ones, in the wheel, or the plane does not start."""
 
 import hashlib
+import re
 import shutil
 import tomllib
 from importlib.resources import files
@@ -40,6 +41,7 @@ def test_no_file_names_a_host_to_load_from() -> None:
             text = file.read_text()
             for scheme in ("https://", "http://"):
                 text = text.replace(f"{scheme}www.w3.org/", "")  # the names of SVG and XHTML
+                text = re.sub(rf"{scheme}[a-z]+\.example\b", "", text)  # shown in an empty field; no such host exists
                 assert scheme not in text, file.name
 
 

@@ -5,6 +5,7 @@ where its absence is a failure. What can be checked of the same pages without it
 """
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,8 +15,12 @@ import pytest
 from compass.agent.pair import pair
 from compass.client.graphql import Plane
 from compass.client.protocol import ClientCertificate, Endpoint, Trust
+from compass.console.definitions import TABS
+from compass.console.places import NAVIGATION
 from tests.console.browser import Tab, browser
 from tests.console.conftest import HOSTILE, Site
+from tests.console.test_definitions import hostile, offered
+from tests.definition.samples import OPENAPI_3
 
 MINUTE = 60
 
@@ -38,6 +43,11 @@ async def test_every_page_in_every_size_and_theme_is_whole(site: Site, tab: Tab)
     paths = ["/", "/topology", f"/topology?focus={group}", "/applications", "/applications/new", "/runtimes", "/groups"]
     paths += ["/runtimes/new", f"/groups/{group}", "/certificates", "/deliveries", "/tenants", f"/runtimes/{runtime}"]
     paths += [f"/applications/{application}{part}" for part in ("", "?tab=connection", "?tab=labels", "/pair")]
+    paths += [place.path for area in NAVIGATION for place in area.places if place.path not in paths]
+    paths += ["/templates/new", "/tenants/new", f"/tenants/{site.started.tenant}", "/label-definitions/scenarios"]
+    paths += [f"/applications/{application}/credentials"]
+    _, _, definition = await offered(site, json.dumps(OPENAPI_3), json.dumps(hostile()))
+    paths += [f"{definition}?tab={name}" for name in TABS]
     cases = 0
     for width in (360, 1180, 2560):
         for dark in (False, True):
@@ -53,7 +63,11 @@ async def test_every_page_in_every_size_and_theme_is_whole(site: Site, tab: Tab)
 async def test_words_can_be_read_on_what_is_behind_them(site: Site, tab: Tab, dark: bool) -> None:
     application, _ = await site.application()
     await tab.look(width=1180, dark=dark)
-    for path in ("/", "/applications", f"/applications/{application}", "/groups", "/deliveries", "/applications/new"):
+    paths = [place.path for area in NAVIGATION for place in area.places]
+    paths += [f"/applications/{application}", "/applications/new", "/templates/new", "/tenants/new"]
+    _, _, definition = await offered(site, json.dumps(hostile()), json.dumps(OPENAPI_3))
+    paths += [f"{definition}?tab={name}" for name in TABS]
+    for path in paths:
         await tab.go(f"{site.origin}/console{path}")
         assert await tab.value(CONTRAST) == [], path
 
@@ -191,6 +205,41 @@ async def test_keys_lead_everywhere(site: Site, tab: Tab) -> None:
     await tab.until("document.querySelector('dialog').open")
     await tab.key("Escape")
     await tab.until("!document.querySelector('dialog').open")
+
+
+async def test_on_a_phone_the_navigation_opens_and_leads_on(site: Site, tab: Tab) -> None:
+    await tab.look(width=360)
+    await tab.go(f"{site.origin}/console/groups")
+    shown = "document.getElementById('places').getBoundingClientRect().height > 0"
+    assert not await tab.value(shown)
+    await tab.value("document.querySelector('.menu').focus()")
+
+    await tab.key("Enter")
+
+    await tab.until(shown)
+    for place in (place for area in NAVIGATION for place in area.places):
+        assert await tab.value(
+            f"document.querySelector('.nav a[data-key={place.key}]').getBoundingClientRect().right < 360"
+        )
+    await tab.key("Escape")
+    await tab.until(f"!({shown})")
+    await tab.key("g")
+    await tab.key("y")
+    await tab.until("location.pathname === '/console/activity' && document.readyState === 'complete'")
+
+
+async def test_a_change_appears_in_the_activity_and_what_was_opened_stays_open(site: Site, tab: Tab) -> None:
+    application, _ = await site.application()
+    await tab.go(f"{site.origin}/console/activity?object={application}")
+    await tab.value("document.querySelector('tr.detail details').open = true")
+    opened = str(await tab.value("document.querySelector('tr.detail details').id"))
+    text = 'mutation ($id: ID!) { result: updateApplication(id: $id, in: {description: "seen live"}) { id } }'
+
+    await site.ask(text, id=application)
+
+    await tab.until("document.querySelector('main').textContent.includes('seen live')")
+    assert await tab.value(f"document.getElementById('{opened}').open")
+    assert await tab.value("document.querySelectorAll('tr.detail details[open]').length") == 1
 
 
 async def test_the_end_of_a_session_leads_to_signing_in(site: Site, tab: Tab) -> None:

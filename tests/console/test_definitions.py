@@ -1,152 +1,236 @@
-"""Definitions: taken apart within limits, and never run."""
+"""Definitions in the console: found, taken apart, compared; and never run."""
 
 import json
-import time
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from compass.console.definitions import MOST_OPERATIONS, MOST_PARSED_BYTES, MOST_SHOWN_BYTES, Operation, outline
+from compass.console.definitions import MOST_SHOWN_BYTES, TABS
 from tests.console.conftest import HOSTILE, Site
+from tests.definition.samples import ASYNCAPI_2, EVERY, OPENAPI_3, UNREADABLE
+from tests.director.groups import until
 
-OPENAPI = {
-    "openapi": "3.1.0",
-    "info": {"title": "Orders", "version": "2"},
-    "paths": {"/o": {"get": {"summary": "List"}, "x": {}}},
-}
-EDMX = """<edmx:Edmx Version="4.0" xmlns:edmx="http://docs.oasis-open.org/odata/ns/edmx"><edmx:DataServices>
-<Schema xmlns="http://docs.oasis-open.org/odata/ns/edm" Namespace="n"><EntityContainer Name="c">
-<EntitySet Name="Orders" EntityType="n.Order"/></EntityContainer></Schema></edmx:DataServices></edmx:Edmx>"""
-BOMB = """<!DOCTYPE b [<!ENTITY a "aaaaaaaaaa"><!ENTITY c "&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY d "&c;&c;&c;&c;&c;&c;">
-<!ENTITY e SYSTEM "file:///etc/passwd">]><b Version="&d;"><EntitySet Name="x"/>&e;</b>"""
-LAUGHS = "a: &a [x,x,x]\n" + "\n".join(
-    f"{chr(98 + n)}: &{chr(98 + n)} [*{chr(97 + n)},*{chr(97 + n)}]" for n in range(20)
-)
+PROOF = bool(os.environ.get("COMPASS_PROOF"))
+ADD = """mutation ($id: ID!, $in: APIDefinitionInput!) {
+  result: addAPIDefinitionToApplication(appID: $id, in: $in) { id } }"""
+ADD_EVENT = """mutation ($id: ID!, $in: EventDefinitionInput!) {
+  result: addEventDefinitionToApplication(appID: $id, in: $in) { id } }"""
+UPDATE = """mutation ($id: ID!, $in: APIDefinitionInput!) {
+  result: updateAPIDefinitionForApplication(id: $id, in: $in) { id } }"""
+CHANGED = {**OPENAPI_3, "paths": {"/orders": OPENAPI_3["paths"]["/orders"]}}
 
 
-@pytest.mark.parametrize(
-    ("text", "kind", "operations"),
-    [
-        (json.dumps(OPENAPI), "OPEN_API", [Operation("GET", "/o", "List")]),
-        ("swagger: '2.0'\npaths: {/a: {post: {operationId: make}}}", "OPEN_API", [Operation("POST", "/a", "make")]),
-        (
-            "asyncapi: 2.0.0\nchannels: {c: {subscribe: {summary: told}}}",
-            "ASYNC_API",
-            [Operation("subscribe", "c", "told")],
-        ),
-        ("asyncapi: 3.0.0\nchannels: {c: {address: a/b}}", "ASYNC_API", [Operation("channel", "a/b", "")]),
-        ("asyncapi: 1.0.0\ntopics: {t: {publish: {}}}", "ASYNC_API", [Operation("publish", "t", "")]),
-        (EDMX, "ODATA", [Operation("entity set", "Orders", "n.Order")]),
-        ('{"paths": {"/a": null, "/b": [1], "/c": {"get": "x"}}}', "OPEN_API", []),
-        ('{"info": [], "paths": "x"}', "OPEN_API", []),
-    ],
-)
-def test_every_kind_says_what_it_offers(text: str, kind: str, operations: list[Operation]) -> None:
-    found = outline(text, kind)
-
-    assert found is not None
-    assert list(found.operations) == operations
+def given(spec: str, **more: Any) -> dict[str, Any]:
+    """An API with that specification."""
+    inline = {"type": "OPEN_API", "format": "JSON", "data": spec}
+    return {"in": {"name": "orders", "targetURL": "https://shop.example", "spec": inline, **more}}
 
 
-@pytest.mark.parametrize(
-    ("text", "kind"),
-    [
-        ("{", "OPEN_API"),
-        ("[1]", "OPEN_API"),
-        ("just words", "ASYNC_API"),
-        ("<a", "ODATA"),
-        (LAUGHS, "OPEN_API"),
-        ("[" * 100_000, "OPEN_API"),
-        ("{" * 100_000, "ASYNC_API"),
-        ("- " * 100_000, "ASYNC_API"),
-        ("- a\n" * 150_000, "ASYNC_API"),
-        ("a: " + "[" * 300 + "]" * 300, "ASYNC_API"),
-        ("!!python/object/apply:os.system ['true']", "OPEN_API"),
-        (" " * (MOST_PARSED_BYTES + 1), "OPEN_API"),
-        ("<a>" * 5000, "ODATA"),
-    ],
-)
-def test_what_cannot_be_read_is_no_outline_and_no_harm(text: str, kind: str) -> None:
-    began = time.process_time()
-
-    assert outline(text, kind) is None
-
-    assert time.process_time() - began < 20
-
-
-def test_entities_are_not_resolved() -> None:
-    found = outline(BOMB, "ODATA")
-
-    assert found is None or ("root:" not in repr(found) and len(repr(found)) < 5000)
-
-
-def test_a_huge_outline_is_cut() -> None:
-    paths = {f"/{number}": {"get": {"summary": "s" * 10_000}} for number in range(MOST_OPERATIONS + 10)}
-    found = outline(json.dumps({"paths": dict(list(paths.items())[:150])}), "OPEN_API")
-    assert found is not None
-    assert max(len(one.text) for one in found.operations) == 2000
-    many = outline(json.dumps({"paths": {path: {"get": {}} for path in paths}}), "OPEN_API")
-    assert many is not None
-    assert len(many.operations) == MOST_OPERATIONS
-
-
-async def offered(site: Site, spec: str, **more: Any) -> tuple[str, str]:
+async def offered(site: Site, *specs: str, **more: Any) -> tuple[str, str, str]:
+    """An application, its API with these texts one after the other, and the page of that."""
     application, _ = await site.application()
-    text = """mutation ($id: ID!, $in: APIDefinitionInput!) {
-      result: addAPIDefinitionToApplication(appID: $id, in: $in) { id } }"""
-    given = {
-        "name": "orders",
-        "targetURL": "https://shop.example",
-        "spec": {"type": "OPEN_API", "format": "JSON", "data": spec},
+    first, *rest = specs
+    definition = (await site.ask(ADD, id=application, **given(first, **more)))["id"]
+    for spec in rest:
+        await site.ask(UPDATE, id=definition, **given(spec, **more))
+    return application, definition, f"/applications/{application}/apis/{definition}"
+
+
+async def test_a_definition_is_rendered_with_what_it_takes_and_gives(site: Site) -> None:
+    _, _, page = await offered(site, json.dumps(OPENAPI_3), description="All orders", group="sales")
+
+    shown = await site.get(page)
+
+    for words in ("GET /orders List orders", "limit query", "integer", "Gives 200", "array of Order", "OpenAPI 3.0.3"):
+        assert words in shown.words
+    assert shown.tree.xpath("//a[@href='#schema-0']")
+    state = shown.tree.xpath("//*[@id='schema-0']//tr[contains(td[1], 'state')]/td[2]")
+    assert [cell.text_content() for cell in state] == ["one of new, paid"]
+    assert "revision 1" in shown.words
+
+
+@pytest.mark.parametrize("name", EVERY if PROOF else ["OpenAPI 2", "AsyncAPI 3", "OData 4"])
+async def test_every_kind_of_definition_has_its_pages(site: Site, name: str) -> None:
+    _, _, page = await offered(site, EVERY[name])
+
+    pages = [await site.get(f"{page}?tab={tab}") for tab in TABS]
+
+    assert [one.status for one in pages] == [200] * len(TABS)
+    assert "Not taken apart" not in pages[0].words
+    assert "There is a difference as soon as the specification changes" in pages[3].words
+
+
+@pytest.mark.parametrize("name", ["aliases", "entities", "deep YAML"])
+async def test_what_cannot_be_taken_apart_says_why_and_is_a_download(site: Site, name: str) -> None:
+    spec = UNREADABLE[name]
+    _, _, page = await offered(site, "{}", spec)
+
+    shown = await site.get(page)
+
+    assert "Not taken apart" in shown.words
+    assert (await site.get(f"{page}/raw")).text == spec
+    assert (await site.get(f"{page}?tab=raw")).status == 200
+    assert "Not comparable" in (await site.get(f"{page}?tab=differences")).words
+
+
+def hostile() -> dict[str, Any]:
+    """A specification whose every name and text means harm."""
+    thing = {"type": HOSTILE, "description": HOSTILE, "enum": [HOSTILE]}
+    schema = {"properties": {HOSTILE: thing}, "required": [HOSTILE], "items": thing}
+    body = {"description": HOSTILE, "content": {HOSTILE: {"schema": schema}}}
+    operation = {
+        **dict.fromkeys(("operationId", "summary", "description"), HOSTILE),
+        "tags": [HOSTILE],
+        "security": [{HOSTILE: [HOSTILE]}],
+        "parameters": [{"name": HOSTILE, "in": HOSTILE, "description": HOSTILE, "schema": thing}],
+        "requestBody": body,
+        "responses": {HOSTILE: body},
     }
-    return application, (await site.ask(text, id=application, **{"in": {**given, **more}}))["id"]
+    return {
+        "openapi": HOSTILE,
+        "info": {"title": HOSTILE, "version": HOSTILE, "description": HOSTILE},
+        "servers": [{"url": f"javascript:alert(3){HOSTILE}"}],
+        "paths": {f"/{HOSTILE}": {"get": operation}},
+        "components": {"schemas": {HOSTILE: schema}},
+    }
 
 
-async def test_a_hostile_definition_is_text(site: Site) -> None:
-    spec = json.dumps({**OPENAPI, "info": {"title": HOSTILE, "version": HOSTILE, "description": HOSTILE}})
-    application, definition = await offered(site, spec, description=HOSTILE, group=HOSTILE[:30])
+async def test_a_hostile_definition_is_text_on_every_page(site: Site) -> None:
+    spec = json.dumps(hostile())
+    _, definition, page = await offered(site, json.dumps(OPENAPI_3), spec, description=HOSTILE, group=HOSTILE[:30])
 
-    shown = await site.get(f"/applications/{application}/apis/{definition}")
-
-    assert "alert(1)" in shown.words
-    assert "<img" not in shown.text
-    raw = await site.get(f"/applications/{application}/apis/{definition}/raw")
+    for tab in TABS:
+        shown = await site.get(f"{page}?tab={tab}")
+        assert [harm for harm in ("<img", "<script>alert", 'href="javascript') if harm in shown.text] == [], tab
+    assert "alert(1)" in (await site.get(page)).words
+    raw = await site.get(f"{page}/raw")
     assert (raw.text, raw.headers["content-type"]) == (spec, "text/plain; charset=utf-8")
     assert raw.headers["content-disposition"] == 'attachment; filename="definition.json"'
     assert raw.headers["x-content-type-options"] == "nosniff"
 
+    async def is_found() -> bool:
+        return definition in (await site.get("/catalogue?q=alert")).text
+
+    await until(is_found, within=60)
+    assert "<img" not in (await site.get("/catalogue?q=alert")).text
+
 
 async def test_of_a_large_definition_the_beginning_is_shown(site: Site) -> None:
-    application, definition = await offered(site, json.dumps({"x": "y" * 600_000}))
+    several = [{"name": f"p{number}", "in": "query"} for number in range(9)]
+    paths = {f"/{number}": {"get": {"description": "d" * 300, "parameters": several}} for number in range(600)}
+    _, _, page = await offered(site, json.dumps({"openapi": "3.0.0", "paths": paths}))
 
-    shown = await site.get(f"/applications/{application}/apis/{definition}")
+    raw = await site.get(f"{page}?tab=raw")
+    assert (len(raw.text) < MOST_SHOWN_BYTES * 2, "the beginning" in raw.words) == (True, True)
+    shown = await site.get(page)
+    assert len(shown.text) < 3_000_000
+    assert "It says more than is shown here" in shown.words
 
-    assert len(shown.text) < MOST_SHOWN_BYTES * 2
-    assert "the beginning" in shown.words
+
+async def test_differences_are_marked_with_a_word_when_they_break(site: Site) -> None:
+    _, _, page = await offered(site, json.dumps(OPENAPI_3), json.dumps(CHANGED), json.dumps(OPENAPI_3))
+
+    def rows(shown: Any) -> Sequence[tuple[str, str]]:
+        cells = [row.xpath("./td") for row in shown.tree.xpath("//main//table//tbody/tr")]
+        return [(" ".join(effect.text_content().split()), what.text_content()) for effect, what in cells]
+
+    assert rows(await site.get(f"{page}?tab=differences")) == [("compatible", "added GET /orders/{id}")]
+    assert rows(await site.get(f"{page}?tab=differences&from=1&to=2")) == [("! breaking", "removed GET /orders/{id}")]
+    assert "They say the same" in (await site.get(f"{page}?tab=differences&from=1&to=3")).words
+    assert "the same revision" in (await site.get(f"{page}?tab=differences&from=2&to=2")).words
+    # Numbers that are none of its revisions are as if not given.
+    assert rows(await site.get(f"{page}?tab=differences&from=99&to=x")) == [("compatible", "added GET /orders/{id}")]
+    listed = await site.get(f"{page}?tab=revisions")
+    numbers = [row.xpath("./td")[0].text_content() for row in listed.tree.xpath("//main//table//tbody/tr")]
+    assert numbers == ["3", "2", "1"]
+    assert (await site.get(f"{page}/raw?revision=2")).text == json.dumps(CHANGED)
+    for wrong in ("4", "x", "9" * 30, "0"):
+        assert (await site.get(f"{page}/raw?revision={wrong}")).status == 404
+
+
+async def test_the_runtimes_that_see_a_definition_are_those_of_its_groups(site: Site) -> None:
+    application, _, page = await offered(site, "{}")
+    assert "is in no group" in (await site.get(f"{page}?tab=consumers")).words
+    runtime, name = await site.runtime()
+    _, other = await site.runtime()
+    _, group = await site.group(("APPLICATION", application), ("RUNTIME", runtime))
+
+    shown = await site.get(f"{page}?tab=consumers")
+
+    assert f"/console/runtimes/{runtime}" in shown.links
+    assert (name in shown.words, group in shown.words, other in shown.words) == (True, True, False)
+
+
+async def test_a_specification_is_fetched_again_and_says_when_that_fails(site: Site) -> None:
+    application, _ = await site.application()
+    spec = {"type": "OPEN_API", "format": "JSON", "fetchRequest": {"url": "https://127.0.0.1:1/spec"}}
+    new = {"in": {"name": "far", "targetURL": "https://shop.example", "spec": spec}}
+    definition = (await site.ask(ADD, id=application, **new))["id"]
+    page = f"/applications/{application}/apis/{definition}"
+    assert "No specification" in (await site.get(page)).words
+
+    told = await site.follow(await site.post(f"{page}/refetch"))
+
+    assert "It could not be fetched, so the last good one stays" in told.words
+    assert "failed" in told.words
+
+
+async def test_operations_of_the_whole_tenant_are_found_by_words(site: Site) -> None:
+    application, definition, _ = await offered(
+        site, json.dumps({**OPENAPI_3, "paths": {"/rare-birds/{id}": {"get": {}}}})
+    )
+    event = (
+        await site.ask(
+            ADD_EVENT,
+            id=application,
+            **{"in": {"name": "ev", "spec": {"type": "ASYNC_API", "format": "YAML", "data": ASYNCAPI_2}}},
+        )
+    )["id"]
+
+    async def is_found() -> bool:
+        page = await site.get("/catalogue?q=get+rare-birds")
+        return f"/console/applications/{application}/apis/{definition}" in page.links
+
+    await until(is_found, within=60)
+
+    async def is_heard() -> bool:
+        return f"/console/applications/{application}/events/{event}" in (await site.get("/catalogue?q=made")).links
+
+    await until(is_heard, within=60)
+    assert "Nothing matches" in (await site.get("/catalogue?q=no-such-thing-at-all")).words
+    assert (await site.get("/catalogue")).status == 200
+    assert "/console/catalogue" in (await site.get("/catalogue")).text
 
 
 async def test_an_event_definition_is_shown_with_its_channels(site: Site) -> None:
     application, _ = await site.application()
-    text = """mutation ($id: ID!, $in: EventDefinitionInput!) {
-      result: addEventDefinitionToApplication(appID: $id, in: $in) { id } }"""
-    spec = "asyncapi: 2.0.0\nchannels: {order/made: {subscribe: {summary: told}}}"
-    given = {"name": "ev", "spec": {"type": "ASYNC_API", "format": "YAML", "data": spec}}
-    event = (await site.ask(text, id=application, **{"in": given}))["id"]
+    new = {"name": "ev", "spec": {"type": "ASYNC_API", "format": "YAML", "data": ASYNCAPI_2}}
+    event = (await site.ask(ADD_EVENT, id=application, **{"in": new}))["id"]
 
     shown = await site.get(f"/applications/{application}/events/{event}")
 
-    assert "order/made" in shown.words
-    assert (await site.get(f"/applications/{application}/events/{event}/raw")).text == spec
-    assert (
-        f"/console/applications/{application}/events/{event}"
-        in (await site.get(f"/applications/{application}?tab=offers")).links
-    )
+    assert "order/{id}/made" in shown.words
+    assert (await site.get(f"/applications/{application}/events/{event}/raw")).text == ASYNCAPI_2
+    offers = await site.get(f"/applications/{application}?tab=offers")
+    assert f"/console/applications/{application}/events/{event}" in offers.links
 
 
 async def test_a_definition_of_another_application_is_not_found(site: Site) -> None:
-    _, definition = await offered(site, "{}")
+    _, definition, _ = await offered(site, "{}")
     other, _ = await site.application()
 
     for kind in ("apis", "events"):
-        assert (await site.get(f"/applications/{other}/{kind}/{definition}")).status == 404
-        assert (await site.get(f"/applications/{other}/{kind}/{definition}/raw")).status == 404
+        page = f"/applications/{other}/{kind}/{definition}"
+        assert [(await site.get(f"{page}?tab={tab}")).status for tab in TABS] == [404] * len(TABS)
+        assert (await site.get(f"{page}/raw")).status == 404
+
+
+async def test_who_may_not_see_runtimes_is_told_so(site: Site) -> None:
+    application, _, page = await offered(site, "{}")
+    await site.group(("APPLICATION", application))
+    async with site.another(signed_in=False) as limited:
+        await limited.limit("application:read")
+
+        assert "You may not see the runtimes" in (await limited.get(f"{page}?tab=consumers")).words

@@ -52,3 +52,26 @@ async def test_the_log_is_filtered(site: Site) -> None:
     assert "Nothing like that" in (await site.get(f"/deliveries?webhook={webhook}&state=DELIVERED")).words
     assert (await site.get("/deliveries?state=NONSENSE")).status == 200
     assert (await site.get("/deliveries")).tree.xpath("//table")
+
+
+async def test_one_delivery_is_shown_with_what_was_sent_and_answered(site: Site) -> None:
+    webhook, page = await given_up(site)
+    shown = await until_dead(site, page)
+    [link] = {one for one in shown.links if one.startswith("/console/deliveries/")}
+
+    one = await site.get(link.removeprefix("/console"))
+
+    assert "io.compass.runtime.assign.v1" in one.words
+    assert one.tree.xpath("//dd[preceding-sibling::dt[1]='Content-Type']/text()") == ["application/cloudevents+json"]
+    assert "The URL cannot be used" in one.words
+    assert f"/console/webhooks/{webhook}" in one.links
+    assert "s3cr3t" not in one.text
+    assert (await site.get("/deliveries/00000000-0000-4000-8000-000000000000")).status == 404
+
+
+async def test_the_log_can_be_held_still(site: Site) -> None:
+    moving, paused = await site.get("/deliveries?state=DEAD"), await site.get("/deliveries?state=DEAD&paused=1")
+
+    assert (moving.tree.xpath("//main/@hx-get") != [], paused.tree.xpath("//main/@hx-get")) == (True, [])
+    assert moving.tree.xpath("//a[text()='Pause']/@href") == ["/console/deliveries?state=DEAD&paused=1"]
+    assert paused.tree.xpath("//a[text()='Go on']/@href") == ["/console/deliveries?state=DEAD"]

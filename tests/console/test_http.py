@@ -15,6 +15,7 @@ from compass.console.http import (
     Receive,
     Stream,
     answer,
+    attachment,
     moved,
     read,
     stream,
@@ -112,3 +113,10 @@ async def test_a_stream_ends_when_the_browser_leaves() -> None:
     await stream(receive, sent, Stream(parts()))
 
     assert ended == ["yes"]
+
+
+def test_a_file_to_keep_is_never_a_page() -> None:
+    file = attachment("a", "text/csv", "a.csv")
+
+    assert (file.body, file.content_type) == (b"a", "text/csv")
+    assert file.headers == {"content-disposition": 'attachment; filename="a.csv"'}

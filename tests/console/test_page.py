@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from compass.console.page import GOOD, groups_of, host, instant, left_permille, remaining, stage, tone, word
+from compass.console.page import GOOD, groups_of, host, instant, left_permille, query, remaining, stage, tone, word
 
 
 def at(**ahead: float) -> str:
@@ -81,3 +81,7 @@ def test_groups_are_those_of_the_label() -> None:
         [],
         [],
     ]
+
+
+def test_a_query_has_what_is_given_at_all() -> None:
+    assert query({"a": "x y&", "b": None, "c": ""}) == "a=x+y%26"

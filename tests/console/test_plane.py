@@ -126,3 +126,20 @@ async def test_leaving_the_feed_ends_it_at_the_plane() -> None:
     await stream.aclose()
 
     assert len(ended) == 1
+
+
+async def test_the_same_caller_asks_about_another_tenant() -> None:
+    seen: list[Any] = []
+
+    await plane(answering(200, {"data": {}}, seen)).within("t2").ask("Viewer")
+
+    headers = dict(seen[0][0]["headers"])
+    assert (headers[b"authorization"], headers[b"tenant"]) == (b"Bearer secret", b"t2")
+    assert seen[0][0]["client"] == ("10.0.0.9", 1)
+
+
+async def test_what_anybody_may_ask_is_told_with_its_status() -> None:
+    seen: list[Any] = []
+
+    assert await plane(answering(503, b"not ready", seen)).probe("/readyz") == (503, "not ready")
+    assert (seen[0][0]["method"], seen[0][0]["path"], seen[0][1]) == ("GET", "/readyz", None)

@@ -112,3 +112,34 @@ def test_a_session_keeps_few_fresh_tokens() -> None:
         session.keep_token(str(number), FreshToken("secret", until=10))
 
     assert (session.fresh_token("0", 0), session.fresh_token("1", 0)) == (None, "secret")
+
+
+def test_a_secret_that_is_shown_once_is_forgotten_with_it() -> None:
+    session = Session("t", "tenant", 0)
+    session.keep_token("client", FreshToken("secret", until=10))
+    session.keep_token("late", FreshToken("secret", until=10))
+
+    assert (session.once("client", 9), session.once("client", 9)) == ("secret", None)
+    assert (session.once("late", 10), session.once("never", 0)) == (None, None)
+
+
+def test_a_sign_in_that_was_begun_is_finished_once_in_time_and_many_give_way(sessions: Sessions, clock: Clock) -> None:
+    cookie, late = sessions.begin("one"), sessions.begin("other")
+    assert (sessions.begun("x" * 43), sessions.begun(cookie), sessions.begun(cookie)) == (None, "one", None)
+
+    clock.now += LINK_LIFE.total_seconds()
+    assert sessions.begun(late) is None
+    first, *_ = [sessions.begin(number) for number in range(MOST_LINKS + 1)]
+    assert sessions.begun(first) is None
+
+
+@pytest.mark.parametrize(("seconds", "life"), [(60.0, 60.0), (1e9, SESSION_LIFE.total_seconds())])
+def test_a_session_ends_with_its_token_and_after_an_hour(
+    sessions: Sessions, clock: Clock, seconds: float, life: float
+) -> None:
+    cookie = sessions.open("token", "tenant", seconds=seconds, person="ann")
+    clock.now += life - 1
+    assert sessions.find(cookie) is not None
+
+    clock.now += 1
+    assert sessions.find(cookie) is None

@@ -27,7 +27,7 @@
             if (old instanceof HTMLDetailsElement && fresh instanceof HTMLDetailsElement) fresh.open = old.open;
             return true;
           },
-          beforeAttributeUpdated: (name, node) => !(name === "aria-selected" && node.matches("tr")),
+          beforeAttributeUpdated: (name, node) => !(name === "aria-selected" && node.matches("tr")) && !(name === "checked" && node.matches("[data-pick], [data-pick-all]")),
         },
       });
     },
@@ -139,11 +139,21 @@
   });
   document.addEventListener("click", (event) => {
     for (const open of all("details.drop[open]")) if (!open.contains(event.target)) open.open = false;
-    if (event.target.closest("[data-help]")) find("#help").showModal();
+    if (event.target.closest("[data-help]")) {
+      event.preventDefault();
+      find("#help").showModal();
+    }
+  });
+
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("[data-pick-all]")) for (const one of all("[data-pick]")) one.checked = event.target.checked;
+  });
+  document.addEventListener("keydown", (event) => {
+    const form = event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.closest?.("form[data-run]");
+    if (form) form.requestSubmit();
   });
 
   // --- keys ---
-  const places = { o: "/", t: "/topology", a: "/applications", r: "/runtimes", g: "/groups", c: "/certificates", d: "/deliveries" };
   let isGoing = false;
   const rows = () => all("table.list tbody tr, .needs li").filter((row) => find("a[href]", row));
   function step(by) {
@@ -153,12 +163,7 @@
     find("a[href]", list[Math.max(0, Math.min(list.length - 1, at + by))]).focus();
   }
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey && event.key === "k" || event.metaKey && event.key === "k") {
-      event.preventDefault();
-      const box = find("[role=search] input");
-      return box ? box.focus() : location.assign(`${root}/applications?find=1`);
-    }
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || find("dialog[open]")) return;
     if (event.target.matches("input, textarea, select")) {
       if (event.key === "Escape") event.target.blur();
       return;
@@ -166,7 +171,7 @@
     if (event.key === "Escape") for (const open of all("details.drop[open]")) open.open = false;
     if (isGoing) {
       isGoing = false;
-      if (event.key in places) location.assign(root + places[event.key]);
+      all(".nav a[data-key]").find((link) => link.dataset.key === event.key)?.click();
       return;
     }
     switch (event.key) {
@@ -175,7 +180,7 @@
       case "k": step(-1); break;
       case "?": find("#help")?.showModal(); break;
       case "/": {
-        const box = find("[role=search] input");
+        const box = find("main [role=search] input");
         if (box) { event.preventDefault(); box.focus(); box.select(); }
       }
     }
@@ -184,9 +189,8 @@
   document.addEventListener("DOMContentLoaded", () => {
     times();
     listen();
-    find(".nav a[aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+    find(".nav a[aria-current]")?.scrollIntoView({ block: "nearest" });
     const form = find("form[data-submit]");
     if (form) form.requestSubmit();
-    if (new URLSearchParams(location.search).has("find")) find("[role=search] input")?.focus();
   });
 })();

@@ -1,0 +1,171 @@
+"""Signing in: with a link that works once, or at an OpenID provider.
+
+The browser goes to the provider and comes back with a code. What it comes back to is a page with one button, as for a
+link: so the cookies can stay `SameSite=Strict`, which a browser on its way from another site does not show, and
+whatever merely looks at addresses spends no code. The provider's tokens stay on this side.
+Source: RFC 9700 §2.1 and §4.7, OpenID Connect Core 1.0 §3.1.
+"""
+
+from collections.abc import Collection, Mapping
+from http import HTTPStatus
+from typing import Any, Final, Protocol
+
+from compass.console.http import Answer, Request, moved
+from compass.console.page import PREFIX, Page, Pages
+from compass.console.session import LINK_LIFE, SESSION_LIFE, Sessions
+from compass.errors import Code, CompassError
+
+COOKIE: Final = "__Host-compass"
+"""The prefix makes browsers refuse it without TLS, for other hosts and below other paths."""
+BEGUN_COOKIE: Final = "__Host-compass-sign-in"
+"""Of a browser that is at the provider: nobody else can go on with what it began."""
+_ANSWER: Final = ("code", "state", "iss", "error")
+"""What a provider may say in an address. Source: RFC 6749 §4.1.2, RFC 9207 §2."""
+
+
+class Begun(Protocol):
+    """A sign-in under way."""
+
+    @property
+    def url(self) -> str:
+        """Where the person goes."""
+
+
+class Person(Protocol):
+    """Somebody whom a provider vouches for."""
+
+    @property
+    def id(self) -> str:
+        """`<issuer>#<user>`."""
+
+    @property
+    def scopes(self) -> Collection[str]:
+        """What the person may do."""
+
+    @property
+    def tenants(self) -> Collection[str] | None:
+        """External ids of the tenants where; None for all."""
+
+    @property
+    def groups(self) -> Collection[str]:
+        """Those that the provider told."""
+
+
+class Signed(Protocol):
+    """Somebody who signed in."""
+
+    @property
+    def token(self) -> str:
+        """With which the plane is asked as this person."""
+
+    @property
+    def seconds_left(self) -> float:
+        """Of its life."""
+
+    @property
+    def person(self) -> Person:
+        """Who it is."""
+
+
+class Provider(Protocol):
+    """An OpenID provider, as the plane knows it."""
+
+    @property
+    def name(self) -> str:
+        """As people know it."""
+
+    async def begin(self) -> Begun:
+        """A new sign-in."""
+
+    async def finish(self, begun: Any, answer: Mapping[str, str]) -> Signed:
+        """Whom the answer that a browser brought speaks for. Raises CompassError."""
+
+
+class SignInLost(CompassError):
+    """The browser came back with nothing that it began here, or too late, or for the second time."""
+
+    code = Code.UNAUTHORIZED
+    message = "this sign-in was not begun in this browser within the last ten minutes, or was finished already"
+
+
+class SignIn:
+    """What is below `/sign-in`."""
+
+    def __init__(self, sessions: Sessions, pages: Pages, provider: Provider | None, *, tenant: str) -> None:
+        """`tenant` is where those begin who may work in all."""
+        self._sessions = sessions
+        self._pages = pages
+        self._provider = provider
+        self._tenant = tenant
+
+    async def answer(self, request: Request) -> Answer | None:
+        """The answer, or None for a path that is none of these. A POST was seen to come from our own page."""
+        match request.method, request.path:
+            case "GET" | "HEAD", "/sign-in":
+                return self._page(request)
+            case "POST", "/sign-in":
+                return await self._explained(request, self._by_link)
+            case "GET", "/sign-in/begin" if self._provider is not None:
+                return await self._explained(request, self._begin)
+            case "GET", "/sign-in/callback" if self._provider is not None:
+                answer = {name: request.query[name] for name in _ANSWER if name in request.query}
+                return self._page(request, answer=answer)
+            case "POST", "/sign-in/callback" if self._provider is not None:
+                return await self._explained(request, self._finish)
+            case _:
+                return None
+
+    def _page(self, request: Request, *, status: int = HTTPStatus.OK, **more: Any) -> Answer:
+        provider = self._provider.name if self._provider is not None else ""
+        page = Page("sign_in.html", "Sign in", {"provider": provider}, status=status)
+        return self._pages.answer(page, request, None, **more)
+
+    async def _explained(self, request: Request, view: Any) -> Answer:
+        """The answer of a view; what it refuses is told on the page where one may begin anew."""
+        try:
+            answer: Answer = await view(request)
+        except CompassError as refused:
+            is_away = refused.code == Code.OPERATION_TIMEOUT
+            status = HTTPStatus.SERVICE_UNAVAILABLE if is_away else HTTPStatus.FORBIDDEN
+            return self._page(request, status=status, problem=str(refused))
+        return answer
+
+    async def _by_link(self, request: Request) -> Answer:
+        """Raises LinkRefused."""
+        return _let_in(self._sessions.redeem(request.form.get("code", "")), SESSION_LIFE.total_seconds())
+
+    async def _begin(self, _request: Request) -> Answer:
+        assert self._provider is not None  # noqa: S101  # the routes above
+        begun = await self._provider.begin()
+        life = int(LINK_LIFE.total_seconds())
+        return moved(begun.url, {"set-cookie": _cookie(BEGUN_COOKIE, self._sessions.begin(begun), life)})
+
+    async def _finish(self, request: Request) -> Answer:
+        assert self._provider is not None  # noqa: S101  # the routes above
+        begun = self._sessions.begun(request.cookie(BEGUN_COOKIE))
+        if begun is None:
+            raise SignInLost()
+        signed = await self._provider.finish(begun, request.form)
+        person = signed.person
+        if not person.scopes or (person.tenants is not None and not person.tenants):
+            data = {"person": person, "provider": self._provider.name}
+            page = Page("no_permission.html", "No permission yet", data, status=HTTPStatus.FORBIDDEN)
+            return self._pages.answer(page, request, None)
+        is_everywhere = person.tenants is None or self._tenant in person.tenants
+        tenant = self._tenant if is_everywhere else min(person.tenants or ())
+        life = min(signed.seconds_left, SESSION_LIFE.total_seconds())
+        cookie = self._sessions.open(signed.token, tenant, seconds=life, person=person.id)
+        return _let_in(cookie, life)
+
+
+def _let_in(cookie: str, seconds: float) -> Answer:
+    return moved(f"{PREFIX}/", {"set-cookie": _cookie(COOKIE, cookie, int(seconds))})
+
+
+def ended() -> Mapping[str, str]:
+    """What makes the browser forget its session."""
+    return {"set-cookie": _cookie(COOKIE, "", 0)}
+
+
+def _cookie(name: str, value: str, seconds: int) -> str:
+    return f"{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; Secure; SameSite=Strict"

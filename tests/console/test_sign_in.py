@@ -1,0 +1,232 @@
+"""Signing in at the console with an OpenID provider: who gets in and who does not, as a browser sees it."""
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import Any
+
+import asyncpg
+import pytest
+
+from compass.client.graphql import Plane
+from compass.client.protocol import Trust
+from compass.settings import OidcSettings, OutboundSettings
+from tests.access.fake_provider import AUDIENCE, SECRET, FakeProvider, fake_provider
+from tests.console.conftest import Shown, Site, _browser, a_plane
+
+
+@dataclass
+class World:
+    """A provider, and a browser that nobody is signed in with."""
+
+    fake: FakeProvider
+    site: Site
+
+    async def begin(self) -> str:
+        """Press the link; where it leads."""
+        begun = await self.site.get("/sign-in/begin")
+        assert begun.status == 303
+        return begun.headers["location"]
+
+    async def come_back(self, told: dict[str, str]) -> Shown:
+        """Press the button of the page that the provider sends the browser to."""
+        query = "&".join(f"{name}={value}" for name, value in told.items())
+        page = await self.site.get(f"/sign-in/callback?{query}")
+        assert page.status == 200
+        form = {str(one.get("name")): str(one.get("value")) for one in page.tree.iterfind(".//form//input")}
+        assert form == told
+        return await self.site.bare_post("/sign-in/callback", form, {"origin": self.site.origin})
+
+    async def sign_in(self, **bends: Any) -> Shown:
+        """Everything, with claims of the provider's tokens bent."""
+        self.fake.bends = bends
+        return await self.come_back(self.fake.consent(await self.begin()))
+
+
+@pytest.fixture(scope="module")
+async def fake(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[FakeProvider]:
+    async with fake_provider(tmp_path_factory.mktemp("sign-on") / "provider") as provider:
+        yield provider
+
+
+@pytest.fixture(scope="module")
+async def world(
+    cluster: "asyncpg.Connection[asyncpg.Record]",
+    cluster_dsn: str,
+    fake: FakeProvider,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[World]:
+    oidc = OidcSettings(
+        issuers=(fake.issuer,),
+        audience=AUDIENCE,
+        client_id=AUDIENCE,
+        client_secret=SECRET,
+        scopes=("people=application:read runtime:read", "chiefs=admin", "guests=application:read"),
+        tenants=("people=elsewhere", "chiefs=*"),
+    )
+    outbound = OutboundSettings(allowed_networks=(ip_network("127.0.0.1/32"),), ca_file=fake.ca_file)
+    folder = tmp_path_factory.mktemp("console")
+    async with (
+        a_plane(cluster, cluster_dsn, folder, oidc=oidc, outbound=outbound) as started,
+        _browser(started) as session,
+        Plane(started.token_url, trust=Trust.to(started.ca_pem), credentials=None) as nobody,
+    ):
+        yield World(fake, Site(started, session, nobody))
+
+
+@pytest.fixture(autouse=True)
+def fresh(world: World) -> None:
+    """A provider that behaves, and a browser without cookies."""
+    world.site._session.cookie_jar.clear()
+    world.fake.bends, world.fake.answers, world.fake.hangs = {}, {}, False
+
+
+def cookies(world: World) -> set[str]:
+    return {one.key for one in world.site._session.cookie_jar}
+
+
+async def test_somebody_signs_in_with_the_provider_and_has_the_rights_of_the_groups(world: World) -> None:
+    first = await world.site.get("/sign-in")
+    assert f"Sign in with 127.0.0.1:{world.fake.port}" in first.words
+
+    answered = await world.sign_in(groups=["chiefs"])
+
+    assert (answered.status, answered.headers["location"]) == (303, "/console/")
+    kept = answered.headers["set-cookie"]
+    assert all(word in kept for word in ("__Host-compass=", "Secure", "HttpOnly", "SameSite=Strict", "Max-Age=299"))
+    assert (await world.site.get("/applications")).status == 200
+    # The provider's tokens and secret are on no page.
+    page = (await world.site.get("/")).text
+    assert SECRET not in page
+    assert "eyJ" not in page
+
+
+async def test_signing_out_ends_the_session_here_and_says_what_it_does_not_end(world: World) -> None:
+    await world.sign_in(groups=["chiefs"])
+
+    left = await world.site.post("/sign-out")
+
+    assert "may still know you" in (await world.site.follow(left)).words
+    assert (await world.site.get("/")).headers["location"] == "/console/sign-in"
+
+
+async def test_who_may_work_in_one_tenant_begins_there(world: World) -> None:
+    assert (await world.sign_in(groups=["people"])).status == 303
+
+    # The plane has no such tenant yet, and says so as of any that is not there.
+    assert (await world.site.get("/applications")).status == 400
+
+
+@pytest.mark.parametrize(
+    ("groups", "asks_for"),
+    [
+        ([], "people without a group"),
+        (["strangers"], "strangers"),
+        (["guests"], "name a tenant for one of your groups"),
+    ],
+)
+async def test_whoever_may_do_nothing_is_told_what_to_ask_for(world: World, groups: list[str], asks_for: str) -> None:
+    shown = await world.sign_in(groups=groups)
+
+    assert shown.status == 403
+    assert asks_for in shown.words
+    assert "oidc.tenants" in shown.words
+    assert "__Host-compass" not in cookies(world)
+
+
+@pytest.mark.parametrize(
+    ("bends", "why"),
+    [
+        ({"nonce": "of another"}, "belongs to another sign-in"),
+        ({"aud": "somebody-else"}, "meant for somebody else"),
+        ({"exp": 1}, "its time is over"),
+    ],
+    ids=str,
+)
+async def test_what_the_provider_says_of_another_sign_in_lets_nobody_in(
+    world: World, bends: dict[str, Any], why: str
+) -> None:
+    shown = await world.sign_in(groups=["chiefs"], **bends)
+
+    assert (shown.status, why in shown.words) == (403, True)
+    assert "__Host-compass" not in cookies(world)
+    assert shown.tree.xpath("//a[@href='/console/sign-in/begin']")
+
+
+async def test_a_mixed_up_issuer_is_refused_before_the_code_goes_anywhere(world: World) -> None:
+    told = world.fake.consent(await world.begin()) | {"iss": "https://evil.example"}
+    before = len(world.fake.forms)
+
+    shown = await world.come_back(told)
+
+    assert (shown.status, len(world.fake.forms)) == (403, before)
+
+
+async def test_an_answer_is_good_once_and_only_in_the_browser_that_asked(world: World) -> None:
+    told = world.fake.consent(await world.begin())
+    async with world.site.another(signed_in=False) as stranger:
+        # As somebody who wants a person to work in an account that is not hers would have it.
+        other = World(world.fake, stranger)
+        assert (await other.come_back(told)).status == 403
+    assert world.fake._codes
+
+    assert (await world.come_back(told)).status == 303
+    shown = await world.come_back(told)
+
+    assert (shown.status, "was finished already" in shown.words) == (403, True)
+
+
+async def test_looking_at_the_answers_address_spends_nothing(world: World) -> None:
+    told = world.fake.consent(await world.begin())
+    before = len(world.fake.forms)
+
+    await world.site.get(f"/sign-in/callback?code={told['code']}&state={told['state']}")
+
+    assert len(world.fake.forms) == before
+    assert (await world.come_back(told)).status == 303
+
+
+async def test_another_sites_form_finishes_no_sign_in(world: World) -> None:
+    told = world.fake.consent(await world.begin())
+
+    shown = await world.site.bare_post("/sign-in/callback", told, {"origin": "https://evil.example"})
+
+    assert (shown.status, "__Host-compass" in cookies(world)) == (403, False)
+
+
+async def test_a_slow_provider_is_told_and_the_sign_in_can_be_begun_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = world.fake.consent(await world.begin())
+    monkeypatch.setattr("compass.access.code_flow.WITHIN", timedelta(seconds=0.2))
+    world.fake.hangs = True
+
+    shown = await world.come_back(told)
+
+    assert (shown.status, "try again in a moment" in shown.words) == (503, True)
+    world.fake.hangs = False
+    monkeypatch.undo()
+    assert (await world.sign_in(groups=["chiefs"])).status == 303
+
+
+async def test_a_cancelled_sign_in_says_so(world: World) -> None:
+    told = world.fake.consent(await world.begin())
+
+    shown = await world.come_back({"error": "access_denied", "state": told["state"]})
+
+    assert (shown.status, "cancelled (access_denied)" in shown.words) == (403, True)
+
+
+async def test_a_session_ends_with_its_token(world: World) -> None:
+    answered = await world.sign_in(groups=["chiefs"], exp=int(time.time()) + 61)
+    seconds = int(answered.headers["set-cookie"].partition("Max-Age=")[2].partition(";")[0])
+    assert 30 <= seconds <= 61
+
+
+async def test_without_a_client_there_is_no_such_way_in(site: Site) -> None:
+    async with site.another(signed_in=False) as browser:
+        assert "Sign in with" not in (await browser.get("/sign-in")).words
+        for path in ("/sign-in/begin", "/sign-in/callback?code=a&state=b"):
+            assert (await browser.get(path)).headers["location"] == "/console/sign-in"
