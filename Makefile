@@ -29,6 +29,8 @@ test: lint types ## Check the code and run the tests
 	@$(BIN)/python -m pytest -n 2
 
 proof: $(READY) ## Prove every promise in its long form, plant bugs that must be caught, and print one table
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
+		-r requirements/proof.txt
 	@$(BIN)/python -m proof
 
 bench: $(READY) ## Measure; prints a table, asserts nothing

@@ -9,6 +9,7 @@ Nothing is asserted but that the variants of a comparison answer the same JSON.
   d  the latency of a page in small and large tenants         i  filters by label, the same
   e  pairing and token redemption over TLS                    j  registering applications; k joining groups
                                                               l  from a commit to who follows the change feed
+  m  start of the command line                               n  weight and time of the console's pages
 """
 
 import argparse
@@ -24,14 +25,14 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import uvloop
 
-from bench import feed, lists, plane, reads, writes
+from bench import command_line, console, feed, lists, plane, reads, standing, writes
 from bench.landscape import Size, seed
 from bench.table import Line, table
 from compass.postgres.embedded import running
 from compass.postgres.migrate import migrate
 from compass.postgres.pool import Database
 
-SECTIONS = "abcdefghijkl"
+SECTIONS = "abcdefghijklmn"
 
 
 def _say(text: str) -> None:
@@ -78,7 +79,7 @@ async def _reads(dsn: str, wanted: str) -> list[Line]:
                 name: await stack.enter_async_context(_seeded(dsn, f"rows_{rows}", partial(lists.seed, rows=rows)))
                 for name, rows in lists.ROWS.items()
             }
-            for section, measure_both in (("h", lists.lists), ("i", lists.filters)):
+            for section, measure_both in (("h", lists.lists), ("h", standing.cost), ("i", lists.filters)):
                 if section in wanted:
                     _say(f"  section {section}")
                     lines += await measure_both(databases)
@@ -91,7 +92,13 @@ async def _measure(wanted: str) -> list[Line]:
         if set("abcdhi") & set(wanted):
             async with running(Path(folder) / "postgres") as dsn:
                 lines += await _reads(dsn, wanted)
-        for section, measured in (*plane.SECTIONS, *writes.SECTIONS, *feed.SECTIONS):
+        for section, measured in (
+            *plane.SECTIONS,
+            *writes.SECTIONS,
+            *feed.SECTIONS,
+            *command_line.SECTIONS,
+            *console.SECTIONS,
+        ):
             if section in wanted:
                 _say(f"  section {section}")
                 lines += await measured(Path(folder) / section)

@@ -125,6 +125,21 @@ LISTS: Final = (
         ),
     ),
     List(
+        "credentialRequests",
+        (
+            """INSERT INTO bundle (id, application_id, name) VALUES (md5('bundle 1')::uuid, md5('application 1 1')::uuid, 'bundle')""",
+            """INSERT INTO bundle_instance_auth (bundle_id, owner_tenant_id, status_condition, status_reason, status_message)
+            SELECT md5('bundle 1')::uuid, md5('tenant 1')::uuid, 'PENDING', 'a', 'a' FROM generate_series(1, %(rows)s::int) n""",
+        ),
+    ),
+    List(
+        "webhooks",
+        (
+            """INSERT INTO webhook (application_id, type, mode, url, signing_secret_sealed)
+            SELECT md5('application 1 ' || n)::uuid, 'CONFIGURATION_CHANGED', 'SYNC', 'https://example.com', 'sealed' FROM generate_series(1, %(rows)s::int) n""",
+        ),
+    ),
+    List(
         "webhookDeliveries",
         (
             """INSERT INTO webhook (id, application_id, type, mode, url, signing_secret_sealed)

@@ -16,6 +16,7 @@ from compass.access.caller import Caller, Consumer, Flow
 from compass.access.scopes import BY_CONSUMER
 from compass.api.request import Endpoint
 from compass.app import director_surface
+from compass.client.protocol import document
 from compass.ids import TenantId
 from compass.postgres.pool import Database
 from compass.reads import paging
@@ -178,7 +179,7 @@ async def against_resolvers(database: Database) -> list[Line]:
 async def of_an_agent(database: Database) -> list[Line]:
     """(c)"""
     director = endpoint(database)
-    text = resources.files("compass.client.documents").joinpath("RuntimeConfiguration.graphql").read_text()
+    text = document("RuntimeConfiguration").text
     variants: dict[str, Once] = {}
     sizes: dict[str, int] = {}
     for group in (5, 50, 200):

@@ -48,22 +48,27 @@ def plant(root: Path, proof: Proof, reports: Path) -> list[Outcome]:
     return outcomes
 
 
-@contextmanager
-def copied(root: Path) -> Iterator[Path]:
-    """A copy of what is under version control or about to be, while the block runs."""
-    listed = subprocess.run(
+def listed(root: Path) -> list[Path]:
+    """The files of a tree that are under version control or about to be."""
+    names = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607  # whichever git there is
         cwd=root,
         check=True,
         capture_output=True,
-    )
+    ).stdout.decode()
+    # One that was deleted is listed until that is committed.
+    return [root / name for name in names.split("\0") if name and (root / name).is_file()]
+
+
+@contextmanager
+def copied(root: Path) -> Iterator[Path]:
+    """A copy of what is under version control or about to be, while the block runs."""
     folder = Path(tempfile.mkdtemp(prefix="compass-planted-"))
     try:
-        for name in filter(None, listed.stdout.decode().split("\0")):
-            source = root / name
-            if source.is_file():  # a file that was deleted is listed until that is committed
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source, folder / name)
+        for source in listed(root):
+            place = folder / source.relative_to(root)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, place)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -5,8 +5,8 @@ long form. A planted bug is one replacement in one file. When code that a bug ch
 with it: `tests/test_proof.py` says which no longer fit. `(original)` marks defects that the original Compass had.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 
@@ -33,6 +33,12 @@ class Proof:
     says: str
     tests: Sequence[str]
     bugs: Sequence[Bug] = ()
+    at_least: Mapping[str, int] = field(default_factory=dict)
+    """Cases that the long form of a test has to try, by the test's name."""
+    needs_quiet: bool = False
+    """Whether something is held against the clock: on a machine that does other things too, a failure says nothing."""
+    minutes: int = 20
+    """After which a run is broken off, and has failed. Several times of what it takes."""
 
     @property
     def command(self) -> str:
@@ -44,14 +50,32 @@ _TOKENS = ("tests/connector/test_one_time_token.py",)
 _CERTIFICATES = ("tests/connector/test_certificate.py",)
 _IN_FORCE = "  AND replaced_at IS NULL AND expires_at > clock_timestamp()\nRETURNING system_auth_id, purpose"
 _PROBE = ("tests/access/test_probe.py",)
+_DOORS = ("tests/access/test_doors.py",)
 _MATRIX = ("tests/access/test_matrix.py",)
+_REPLICAS = "tests/faults/test_replicas.py"
+_RACE = "test_of_32_clients_with_one_token_over_both_planes_one_gets_a_configuration_and_one_a_certificate"
+_REVOKED = "test_a_revoked_certificate_is_refused_on_every_open_connection_to_either_plane"
+_ROTATION = ("tests/test_vault_rotation.py",)
 
 PAIRING: Final = Proof(
     "pairing",
     ("I1", "I16", "A1", "A2", "A3"),
     "one token binds at most one key, also when answers are lost and planes are killed",
-    (*_TOKENS, "tests/connector/test_pairing.py", "tests/faults/test_lost_answers.py", "tests/faults/test_pairing.py"),
     (
+        *_TOKENS,
+        "tests/connector/test_pairing.py",
+        "tests/faults/test_lost_answers.py",
+        "tests/faults/test_pairing.py",
+        f"{_REPLICAS}::{_RACE}",
+    ),
+    (
+        Bug(
+            "a client whose certificate was lost on its way gets it no more",
+            "compass/connector/one_time_token.py",
+            "AND (used_at IS NULL OR key_thumbprint = %(key)s)\n",
+            "AND used_at IS NULL\n",
+            ("tests/faults/test_lost_answers.py",),
+        ),
         Bug(
             "a token can be spent twice",
             "compass/connector/one_time_token.py",
@@ -88,6 +112,10 @@ PAIRING: Final = Proof(
             _TOKENS,
         ),
     ),
+    {
+        _RACE: 500 * 32,
+        "test_whatever_answer_is_lost_every_client_ends_with_one_certificate": 1_800,
+    },
 )
 CERTIFICATES: Final = Proof(
     "certificates",
@@ -117,13 +145,26 @@ CERTIFICATES: Final = Proof(
             _CERTIFICATES,
         ),
     ),
+    {
+        "test_through_the_api_the_hostile_are_refused_and_what_is_smuggled_is_left_behind": 200,
+        "test_no_mutant_escapes_the_checks_or_gets_a_certificate_outside_the_profile": 1_000_000,
+        "test_mutants_through_the_api_are_answered_and_never_with_a_fault_of_ours": 20_000,
+    },
+    minutes=30,
 )
 REVOCATION: Final = Proof(
     "revocation",
     ("I3", "A9", "A10"),
     "a revoked certificate, and what was renewed from it, is refused at once",
-    ("tests/connector/test_revocation.py", "tests/access/test_authenticate.py"),
+    ("tests/connector/test_revocation.py", "tests/access/test_authenticate.py", f"{_REPLICAS}::{_REVOKED}"),
     (
+        Bug(
+            "a revoked certificate is good for as long as its connection is open",
+            "compass/access/authenticate.py",
+            "        if await self._revoked.is_revoked(fingerprint):\n",
+            "        if not fingerprint:\n",
+            (f"{_REPLICAS}::{_REVOKED}",),
+        ),
         Bug(
             "a revocation leaves what was renewed from the certificate",
             "compass/connector/revocation.py",
@@ -146,13 +187,94 @@ REVOCATION: Final = Proof(
             ("tests/connector/test_revocation.py",),
         ),
     ),
+    {_REVOKED: 100},
+    needs_quiet=True,
+)
+KILLED: Final = Proof(
+    "points",
+    ("I2", "F1", "G5", "F16"),
+    "pairing, renewal, revocation and rotation are killed at every point between two things they write",
+    ("tests/faults/test_points.py",),
+    (
+        Bug(
+            "what was done is recorded beside its transaction, not in it",
+            "compass/api/request.py",
+            "                await self._audited.done(tx, caller, selected.name, given, result, noted)\n",
+            "                async with self._database.transaction() as another:\n"
+            "                    await self._audited.done(another, caller, selected.name, given, result, noted)\n",
+        ),
+    ),
+    {
+        "test_a_pairing_that_is_killed_at_any_point_ends_with_one_certificate_for_one_key": 45,
+        "test_a_renewal_that_is_killed_at_any_point_loses_no_certificate_and_leaves_none_without_record": 14,
+        "test_a_revocation_that_is_killed_at_any_point_is_made_once_or_not_at_all": 12,
+        "test_a_rotation_that_is_killed_at_any_point_is_as_before_or_one_phase_further": 60,
+    },
+    minutes=30,
+)
+HERD: Final = Proof(
+    "herd",
+    ("F19", "G24"),
+    "2,000 clients of one age renew over days, not at one moment, and an outage in the middle leaves none behind",
+    ("tests/faults/test_herd.py",),
+    (
+        Bug(
+            "a fleet that was paired in one minute renews in one",
+            "compass/agent/pair.py",
+            "life * RENEW_BELOW * (1 + jitter / 10)",
+            "life * RENEW_BELOW * (1 + 0 * jitter)",
+        ),
+    ),
+    {"test_a_fleet_of_one_age_renews_spread_out_and_whole_though_the_plane_is_away_for_a_while": 2_000},
+)
+NEIGHBOUR: Final = Proof(
+    "neighbour",
+    ("I14", "G25"),
+    "a tenant that asks for twenty times its share gets its share, and slows no other down",
+    ("tests/faults/test_neighbour.py",),
+    (
+        Bug(
+            "a tenant has what all its callers have",
+            "compass/api/quota.py",
+            "        return [(self._callers, key, _CALLER), (self._tenants, caller.tenant, _TENANT)]",
+            "        return [(self._callers, key, _CALLER)]",
+        ),
+        Bug(
+            "a caller may follow changes as often as it likes",
+            "compass/api/quota.py",
+            "                return [((kind, key), _CALLER, limits.caller_streams)]",
+            "                return [((kind, key), _CALLER, 1000 * limits.caller_streams)]",
+        ),
+    ),
+    needs_quiet=True,
 )
 TENANCY: Final = Proof(
     "tenancy",
     ("I4", "A12", "A13", "G9"),
     "no tenant finds a trace of another: every operation, every argument, six kinds of foreigners",
-    (*_PROBE, "tests/access/test_tenancy.py", "tests/postgres/test_row_security.py"),
+    (*_PROBE, *_DOORS, "tests/access/test_tenancy.py", "tests/postgres/test_row_security.py"),
     (
+        Bug(
+            "who may not report about an assignment is told that there is one",
+            "compass/director/assignment_status.py",
+            "    if is_near:\n",
+            "    if is_near or pair:\n",
+            _DOORS,
+        ),
+        Bug(
+            "how far an application is can be looked up by its id alone",
+            "compass/director/application_operation.py",
+            "WHERE access.application_id = %(application)s AND access.tenant_id = %(tenant)s\n",
+            "WHERE access.application_id = %(application)s\n",
+            _DOORS,
+        ),
+        Bug(
+            "everybody who follows changes hears of all of them",
+            "compass/director/change.py",
+            "            + ([] if tenants else [_EVERYBODY])\n",
+            "            + [_EVERYBODY]\n",
+            _DOORS,
+        ),
         Bug(
             "an application is found by its id alone",
             "compass/director/application.py",
@@ -183,6 +305,12 @@ TENANCY: Final = Proof(
             _PROBE,
         ),
     ),
+    {
+        "test_a_foreigner_finds_no_trace_of_what_a_tenant_has": 3_000,
+        "test_no_path_of_a_plane_tells_a_foreigner_of_what_a_tenant_has": 2_000,
+        "test_no_page_of_the_console_tells_a_foreigner_of_what_a_tenant_has": 1_000,
+    },
+    minutes=40,
 )
 MATRIX: Final = Proof(
     "matrix",
@@ -413,13 +541,31 @@ TOKENS: Final = Proof(
             ("tests/access/test_wire.py",),
         ),
     ),
+    {
+        "test_no_crafted_token_is_believed_told_apart_looked_up_or_logged": 120,
+        "test_no_token_that_was_changed_is_believed": 100_000,
+    },
 )
 COST: Final = Proof(
     "bounded-cost",
     ("I9", "A17", "A18", "A19"),
     "what a request costs is bounded before it is paid, and no browser sends one unasked",
-    ("tests/reads/test_limits.py", "tests/director/test_hostile_input.py", "tests/api"),
+    ("tests/reads/test_limits.py", "tests/director/test_hostile_input.py", "tests/api", "tests/definition"),
     (
+        Bug(
+            "a specification may declare entities",
+            "compass/definition/text.py",
+            "if found := _DOCTYPE.search(text):",
+            "if found := None:",
+            ("tests/definition/test_text.py",),
+        ),
+        Bug(
+            "schemas that have each other are compared again and again",
+            "compass/definition/changes.py",
+            "            if pair not in self._seen:\n",
+            "            if True:\n",
+            ("tests/definition/test_read.py",),
+        ),
         Bug(
             "a fragment costs one field wherever it is put",
             "compass/reads/limits.py",
@@ -449,6 +595,10 @@ COST: Final = Proof(
             ("tests/api/test_http.py",),
         ),
     ),
+    {
+        "test_what_is_written_to_hurt_is_refused_before_it_costs_much": 400,
+        "test_no_document_of_a_client_is_refused_as_too_costly": 150,
+    },
 )
 OUTBOUND: Final = Proof(
     "outbound",
@@ -499,13 +649,81 @@ OUTBOUND: Final = Proof(
             ("tests/outbound/test_body.py",),
         ),
     ),
+    {
+        "test_no_url_leads_to_a_forbidden_address": 4 * 2_000,
+        "test_a_name_that_changes_its_mind_after_the_check_gains_nothing": 200,
+    },
 )
 SECRETS: Final = Proof(
     "secrets",
     ("I12", "A27", "A25"),
     "secrets are sealed, bound to their place, and do not show themselves",
-    ("tests/test_vault.py", "tests/delivery/test_signature.py", "tests/access/test_tokens.py"),
     (
+        "tests/test_secret.py",
+        "tests/test_vault.py",
+        "tests/test_vault_rotation.py",
+        "tests/faults/test_vault_rotation.py",
+        "tests/e2e/test_planted_secrets.py",
+        "tests/delivery/test_signature.py",
+        "tests/access/test_tokens.py",
+    ),
+    (
+        Bug(
+            "a rotation overwrites what a caller changed meanwhile",
+            "compass/vault_rotation.py",
+            " AND kept.{each.column} = given.former AND",
+            " AND",
+            _ROTATION,
+        ),
+        Bug(
+            "a sealed column is forgotten",
+            "compass/vault_rotation.py",
+            '    Sealed("fetch_request", "auth_sealed", "fetch_request/{}"),\n',
+            "",
+            _ROTATION,
+        ),
+        Bug(
+            "a key is retired while it seals something",
+            "compass/vault_rotation.py",
+            "        raise StillSealed(found",
+            "        StillSealed(found",
+            _ROTATION,
+        ),
+        Bug(
+            "a key is retired past a transaction that has used it",
+            "compass/vault_rotation.py",
+            "        await tx.value(ALONE)\n",
+            "",
+            _ROTATION,
+        ),
+        Bug(
+            "a key seals that a replica does not have",
+            "compass/vault_rotation.py",
+            "    keys = key_file.add_next(path)\n    await _until_replicas_have(database, path, keys)\n",
+            "    keys = key_file.add_next(path)\n",
+            _ROTATION,
+        ),
+        Bug(
+            "a process that slept through a rotation stores what nobody can open",
+            "compass/postgres/migrations/0058_pre_vault_key.sql",
+            "split_part(sealed, '.', 2) AND retired_at IS NOT NULL",
+            "split_part(sealed, '.', 2) AND false",
+            _ROTATION,
+        ),
+        Bug(
+            "the former key leaves the file before it is out of use",
+            "compass/vault.py",
+            "Keys({kept.next: kept.by_id[kept.next], **kept.by_id})",
+            "Keys({kept.next: kept.by_id[kept.next]})",
+            _ROTATION,
+        ),
+        Bug(
+            "a process waits for a second before it opens what a new key sealed",
+            "compass/vault.py",
+            "            self.look()  # another process may seal under a new key already\n",
+            "            pass\n",
+            ("tests/test_vault.py",),
+        ),
         Bug(
             "a sealed secret opens in another row",
             "compass/vault.py",
@@ -515,10 +733,24 @@ SECRETS: Final = Proof(
         ),
         Bug(
             "a secret shows itself",
-            "compass/vault.py",
+            "compass/secret.py",
             '        return "Secret(…)"',
             "        return self._value",
-            ("tests/test_vault.py",),
+            ("tests/test_secret.py",),
+        ),
+        Bug(
+            "a request shows its headers when it is logged",
+            "compass/api/http.py",
+            "    headers: Mapping[str, str] = field(repr=False)\n",
+            "    headers: Mapping[str, str]\n",
+            ("tests/test_secret.py",),
+        ),
+        Bug(
+            "a refusal repeats what was given for an enum",
+            "compass/reads/document.py",
+            "(?<=Value) [",
+            "(?<=No value) [",
+            ("tests/e2e/test_planted_secrets.py",),
         ),
         Bug(
             "a webhook's signature does not cover its time",
@@ -535,6 +767,11 @@ SECRETS: Final = Proof(
             ("tests/access/test_tokens.py", "tests/director/test_system_auth.py"),
         ),
     ),
+    {
+        "test_no_planted_secret_can_be_read_anywhere": 40,
+        "test_a_rotation_that_was_interrupted_anywhere_is_finished_by_the_next_run": 30,
+        "test_nothing_is_lost_and_no_caller_notices_wherever_a_rotation_is_killed": 30,
+    },
 )
 OUTBOX: Final = Proof(
     "outbox",
@@ -588,6 +825,13 @@ AUDIT: Final = Proof(
             ("tests/audit/test_check.py", "tests/audit/test_tampering.py"),
         ),
     ),
+    {
+        "test_every_change_is_found_and_what_was_changed_is_named": 1_000,
+        "test_a_log_that_nobody_touched_raises_no_alarm": 1_000,
+        "test_a_million_records_are_checked_within_a_minute_and_the_one_that_was_changed_is_named": 1_000_000,
+    },
+    needs_quiet=True,
+    minutes=40,
 )
 ROTATION: Final = Proof(
     "authority",
@@ -642,6 +886,29 @@ STARTING: Final = Proof(
     ("G37",),
     "the plane refuses to start insecurely, and says why",
     ("tests/test_starting.py", "tests/test_settings.py"),
+    (
+        Bug(
+            "keys are safe with whoever is in the plane's group",
+            "compass/starting.py",
+            "    if _mode(keys) & _OTHERS:\n",
+            "    if _mode(keys) & _WORLD_READS:\n",
+            ("tests/test_starting.py",),
+        ),
+        Bug(
+            "developers' switches are left on",
+            "compass/starting.py",
+            "    yield from _of_environment(os.environ if environment is None else environment)\n",
+            "",
+            ("tests/test_starting.py",),
+        ),
+        Bug(
+            "well-known passwords are known in one spelling only",
+            "compass/starting.py",
+            "unquote(password).lower() in _WELL_KNOWN",
+            "unquote(password) in _WELL_KNOWN",
+            ("tests/test_starting.py",),
+        ),
+    ),
 )
 READS: Final = Proof(
     "reads",
@@ -668,27 +935,82 @@ FAULTS: Final = Proof(
         "tests/faults/test_mutations.py",
         "tests/faults/test_notifications.py",
         "tests/faults/test_provisioning.py",
-        "tests/faults/test_replicas.py",
+        *(
+            f"{_REPLICAS}::{test}"
+            for test in (
+                "test_changes_at_both_planes_are_told_once_each_and_in_order_while_one_of_them_is_killed",
+                "test_only_one_relays_at_a_time_so_a_backlog_is_told_in_the_order_of_its_causes",
+                "test_both_planes_serve_what_either_wrote_and_issue_for_one_authority",
+            )
+        ),
     ),
+    (
+        Bug(
+            "what a worker held that died is held for hours",
+            "compass/postgres/queue.py",
+            "    next_at = clock_timestamp() + %(lease)s\n-- An array",
+            "    next_at = clock_timestamp() + 10000 * %(lease)s\n-- An array",
+            ("tests/faults/test_application_operation.py",),
+        ),
+        Bug(
+            "an operation ends without what its end changes",
+            "compass/operations/worker.py",
+            "            await self._kinds[op.kind].finished(tx, operation_from(row))\n",
+            "            pass\n",
+            ("tests/faults/test_application_operation.py",),
+        ),
+    ),
+    minutes=60,
 )
 COMMAND_LINE: Final = Proof(
     "command-line",
     ("E1",),
     "every command completes in every shell",
     ("tests/cli/test_completion.py",),
+    (
+        Bug(
+            "whatever was begun, every name is suggested",
+            "compass/cli/completion.py",
+            " if name.startswith(context.incomplete)]",
+            "]",
+        ),
+        Bug(
+            "the names of objects are kept where everybody reads them",
+            "compass/cli/completion.py",
+            "        replace_private(kept, json.dumps(found).encode())\n",
+            "        kept.write_text(json.dumps(found))\n",
+        ),
+    ),
 )
 FRESH_CLONE: Final = Proof(
     "fresh-clone",
     ("README",),
     "the README's commands work in a fresh clone of the last commit",
     ("tests/docs/test_fresh_clone.py",),
+    (
+        Bug(
+            "the first command that the README names is called otherwise",
+            "Makefile",
+            "\ndemo: $(READY)",
+            "\ndemonstration: $(READY)",
+            ("tests/docs/test_readme.py::test_every_make_target_that_is_mentioned_exists",),
+        ),
+        Bug(
+            "the README's list of exit codes is of another release",
+            "README.md",
+            "| 9 | not the pinned plane",
+            "| 19 | not the pinned plane",
+            ("tests/docs/test_readme.py::test_every_exit_code_is_listed",),
+        ),
+    ),
+    minutes=80,
 )
 
 CONSOLE: Final = Proof(
     "console",
     ("console",),
     "the console shows and does what the person signed in may, in a real browser, and runs nothing that users wrote",
-    ("tests/console",),
+    ("tests/console", "tests/access/test_code_flow.py"),
     (
         Bug(
             "what users wrote is HTML on a page",
@@ -711,12 +1033,66 @@ CONSOLE: Final = Proof(
             "",
             ("tests/console/test_app.py",),
         ),
+        Bug(
+            "a provider's answer is taken whoever began the sign-in",
+            "compass/access/code_flow.py",
+            'if not hmac.compare_digest(answer.get("state", "").encode(), begun.state.encode()):',
+            'if not answer.get("state"):',
+            ("tests/access/test_code_flow.py",),
+        ),
+        Bug(
+            "a provider's token is taken whatever sign-in it is of",
+            "compass/access/code_flow.py",
+            "if not isinstance(said, str) or not hmac.compare_digest(said.encode(), nonce.encode()):",
+            "if not isinstance(said, str):",
+            ("tests/access/test_code_flow.py",),
+        ),
+        Bug(
+            "a sign-in at a provider is finished twice",
+            "compass/console/session.py",
+            "self._begun.pop(_digest(cookie), (None, 0.0))",
+            "self._begun.get(_digest(cookie), (None, 0.0))",
+            ("tests/console/test_sign_in.py",),
+        ),
+        Bug(
+            "the explorer runs another change than the one that was confirmed",
+            "compass/console/explorer.py",
+            'form.get("confirmed") != _mark(asked):',
+            'not form.get("confirmed"):',
+            ("tests/console/test_explorer.py",),
+        ),
+        Bug(
+            "an edit overwrites what somebody else said meanwhile",
+            "compass/console/edit.py",
+            "if field.name in mine and base[field.name] != now[field.name]",
+            "if False",
+            ("tests/console/test_edit.py",),
+        ),
+        Bug(
+            "what was typed into a refused form is HTML",
+            "compass/console/refill.py",
+            "html.escape(self._typed[name])",
+            "self._typed[name]",
+            ("tests/console/test_refill.py",),
+        ),
+        Bug(
+            "a command to copy runs what a name says",
+            "compass/console/commands.py",
+            "return shlex.join(words)",
+            'return " ".join(words)',
+            ("tests/console/test_commands.py",),
+        ),
     ),
+    # Axe looks at every page three times, in a browser.
+    minutes=45,
 )
 PROOFS: Final[Sequence[Proof]] = (
     PAIRING,
     CERTIFICATES,
     REVOCATION,
+    KILLED,
+    HERD,
+    NEIGHBOUR,
     TENANCY,
     MATRIX,
     TOKENS,

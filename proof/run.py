@@ -19,6 +19,8 @@ _SEED: Final = re.compile(r"\b([A-Z]+(?:_[A-Z]+)*_SEED)=(\S+)")
 _LAST_LINES: Final = 30
 TESTS_FAILED: Final = 1
 """The exit code of pytest that says so; the others are about itself."""
+BROKEN_OFF: Final = -1
+MINUTES: Final = 20.0
 
 
 @dataclass
@@ -32,6 +34,8 @@ class Ran:
     cases: int = 0
     """As many as the tests say they tried, a test that says nothing counting as one."""
     seeds: list[str] = field(default_factory=list)
+    counted: dict[str, int] = field(default_factory=dict)
+    """Cases by the name of the test, of those that say how many they tried."""
 
     @property
     def is_good(self) -> bool:
@@ -46,9 +50,19 @@ def say(text: str) -> None:
 
 
 def run(
-    root: Path, tests: Sequence[str], report: Path, *, long: bool, first_failure: bool = False, quiet: bool = False
+    root: Path,
+    tests: Sequence[str],
+    report: Path,
+    *,
+    long: bool,
+    minutes: float = MINUTES,
+    first_failure: bool = False,
+    quiet: bool = False,
 ) -> Ran:
-    """Run these tests of the tree at `root`. What they say goes to the file `report`.txt."""
+    """Run these tests of the tree at `root`. What they say goes to the file `report`.txt.
+
+    A run that takes longer than `minutes` is broken off; its exit code is `BROKEN_OFF`.
+    """
     # The tree at `root` is what is tested, also by the processes that tests start, whatever is installed.
     environment = {key: value for key, value in os.environ.items() if key != "COMPASS_PROOF"}
     environment |= {"PYTHONPATH": str(root)} | ({"COMPASS_PROOF": "1"} if long else {})
@@ -57,13 +71,14 @@ def run(
         *(f"--junitxml={report}.xml", "-o", "junit_logging=system-out", "-o", "junit_family=xunit1"),
         *(("-x",) if first_failure else ()),
     ]
+    report.with_name(f"{report.name}.xml").unlink(missing_ok=True)
     began = time.monotonic()
     with Path(f"{report}.txt").open("wb") as said:
         process = subprocess.Popen(
             command, cwd=root, env=environment, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
-            exit_code = _waited(process, tests, began)
+            exit_code = _waited(process, tests, began + minutes * 60)
         finally:
             # Also whatever the tests started and left.
             with contextlib.suppress(ProcessLookupError):
@@ -77,12 +92,13 @@ def run(
     return ran
 
 
-def _waited(process: "subprocess.Popen[bytes]", tests: Sequence[str], began: float) -> int:
-    while True:
+def _waited(process: "subprocess.Popen[bytes]", tests: Sequence[str], end: float) -> int:
+    while (left := end - time.monotonic()) > 0:
         try:
-            return process.wait(_STILL_SECONDS)
+            return process.wait(min(_STILL_SECONDS, left))
         except subprocess.TimeoutExpired:
-            say(f"    … {tests[0]} for {time.monotonic() - began:.0f} s")
+            say(f"    … {tests[0]}, for {left:.0f} s at most")
+    return BROKEN_OFF
 
 
 def _read(report: Path, exit_code: int, seconds: float) -> Ran:
@@ -94,6 +110,9 @@ def _read(report: Path, exit_code: int, seconds: float) -> Ran:
         ran.tests += 1
         ran.failures += any(case.find(kind) is not None for kind in ("failure", "error"))
         ran.cases += int(properties.get("cases", "1"))
+        if "cases" in properties:
+            name = case.get("name", "").partition("[")[0]
+            ran.counted[name] = ran.counted.get(name, 0) + int(properties["cases"])
         text = "".join(one.text or "" for one in case.iter("system-out"))
         found = [f"{name}={value}" for name, value in _SEED.findall(text)]
         if "seed" in properties:

@@ -29,6 +29,7 @@ STATEMENTS_MADE = {
     "compass/audit/record.py": "the same statement for each type whose objects it shows",
     "compass/director/definition.py": "the same statements for API and for event definitions",
     "compass/postgres/queue.py": "the same statements for each table that is a queue, made when it is declared",
+    "compass/vault_rotation.py": "the same statements for each sealed column",
 }
 """Modules that put statements together from names in our own code."""
 

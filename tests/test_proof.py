@@ -2,15 +2,17 @@
 
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from proof.__main__ import chosen, line
+from proof.kept import Kept
 from proof.planted import Outcome, outdated, plant
 from proof.registry import PROOFS, Bug, Proof
-from proof.run import Ran, run
+from proof.run import BROKEN_OFF, Ran, run
 from proof.table import table
 
 ROOT: Final = Path(__file__).parent.parent
@@ -71,13 +73,47 @@ def test_every_test_with_a_long_form_is_run_by_a_proof() -> None:
         if re.search(r'environ\.get\("COMPASS_PROOF"\)|faults\.chaos', path.read_text(encoding="utf-8"))
     ]
 
+    named = [name.partition("::")[0] for name in named]
     assert [name for name in long if not any(f"{name}/".startswith(f"{one}/") for one in named)] == []
+
+
+def functions(file: str) -> list[str]:
+    """The names of the tests in a file."""
+    return re.findall(r"^(?:async )?def (test_\w+)", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_of_a_file_that_proofs_share_every_test_is_run_by_one_and_by_one_only() -> None:
+    shared = [name.partition("::") for proof in PROOFS for name in proof.tests if "::" in name]
+
+    for file in {file for file, _, _ in shared}:
+        assert sorted(test for of, _, test in shared if of == file) == sorted(functions(file))
+
+
+def test_what_has_to_be_tried_at_least_is_asked_of_tests_that_the_proof_runs() -> None:
+    for proof in PROOFS:
+        run_by_it = set()
+        for name in proof.tests:
+            file, _, test = name.partition("::")
+            folder = ROOT / file
+            files = folder.rglob("test_*.py") if folder.is_dir() else [folder]
+            run_by_it |= {test} if test else {one for each in files for one in functions(str(each.relative_to(ROOT)))}
+        assert proof.at_least.keys() - run_by_it == set(), proof.name
 
 
 def test_a_run_says_how_many_cases_it_tried_and_by_which_seed(tree: Path, tmp_path: Path) -> None:
     ran = run(tree, ["tests/test_mod.py"], tmp_path / "report", long=False, quiet=True)
 
     assert (ran.tests, ran.cases, ran.failures, ran.seeds, ran.is_good) == (2, 41, 0, ["MOD_SEED=7"], True)
+    assert ran.counted == {"test_two": 40}
+
+
+def test_a_run_that_takes_too_long_is_broken_off_and_proves_nothing(tree: Path, tmp_path: Path) -> None:
+    (tree / "tests/test_mod.py").write_text("import time\n\ndef test_for_ever():\n    time.sleep(600)\n")
+
+    ran = run(tree, ["tests/test_mod.py"], tmp_path / "report", long=False, minutes=0.01, quiet=True)
+
+    assert (ran.exit_code, ran.is_good) == (BROKEN_OFF, False)
+    assert ran.seconds < 60
 
 
 def test_a_bug_is_caught_when_the_tests_fail_on_it_and_only_then(tree: Path, tmp_path: Path) -> None:
@@ -111,6 +147,57 @@ def test_the_table_says_which_bugs_were_missed() -> None:
         ["mod (X1)", "python -m proof mod", "1,041", "0", "1/2", "-", "14", "FAILED"],
         ["not caught: unseen"],
     ]
+
+
+def test_a_long_form_that_tried_less_than_it_has_to_is_no_proof() -> None:
+    wanting = replace(proof(), at_least={"test_two": 41, "test_three": 1})
+    ran = Ran(0, 12.0, tests=2, cases=41, counted={"test_two": 40})
+
+    long, short = line(wanting, ran, []), line(wanting, ran, [], long=False)
+
+    assert (long.is_good, short.is_good) == (False, True)
+    assert table([long]).splitlines()[2:] == [
+        "mod (X1): test_two tried 40 of 41",
+        "mod (X1): test_three tried 0 of 1",
+    ]
+
+
+def test_the_table_says_of_which_proof_the_machine_decides() -> None:
+    told = line(replace(proof(), needs_quiet=True), Ran(0, 12.0, tests=2, cases=41), [])
+
+    assert table([told]).splitlines()[1].endswith("  ok, needs a quiet machine")
+
+
+def test_what_was_proven_is_not_run_again_until_a_file_has_changed(tree: Path, tmp_path: Path) -> None:
+    seen = replace(proof(SEEN), at_least={"test_two": 40})
+    kept = Kept.of(tmp_path / "kept", tree)
+    good, poor = Ran(0, 12.0, tests=2, cases=41, seeds=["MOD_SEED=7"], counted={"test_two": 40}), Ran(1, 1.0)
+    outcome = Outcome(SEEN, caught=True, seconds=1.5)
+    assert (kept.ran(seen, long=True), kept.outcomes(seen)) == (None, None)
+
+    kept.keep_ran(seen, good, long=True)
+    kept.keep_ran(seen, poor, long=False)
+    kept.keep_outcomes(seen, [outcome])
+
+    again = Kept.of(tmp_path / "kept", tree)
+    assert (again.ran(seen, long=True), again.ran(seen, long=False)) == (good, None)
+    assert again.ran(replace(seen, at_least={"test_two": 41}), long=True) is None
+    assert again.outcomes(seen) == [outcome]
+    assert again.outcomes(proof(SEEN, UNSEEN)) is None
+    kept.keep_outcomes(seen, [replace(outcome, caught=False)])
+    assert again.outcomes(seen) is None
+    (tree / "new.py").write_text("")
+    assert Kept.of(tmp_path / "kept", tree).ran(seen, long=True) is None
+
+
+def test_the_report_has_every_count_and_every_bug_in_words(tree: Path, tmp_path: Path) -> None:
+    ran = Ran(0, 12.0, tests=2, cases=41, counted={"test_two_is_doubled": 40})
+    lines = [line(proof(SEEN), ran, [Outcome(SEEN, caught=True, seconds=2.0)])]
+
+    page = Kept.of(tmp_path / "kept", tree).report(lines, tree).read_text()
+
+    assert page.splitlines()[0].startswith("commit ")
+    assert page.endswith(f"{table(lines)}\nmod (X1)\n         40  two is doubled\n        2 s  caught: seen\n")
 
 
 def test_a_run_without_any_test_is_no_proof() -> None:

@@ -4,6 +4,7 @@ Used by the command line, the agent, the demo and the console. Documents are the
 """
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -16,6 +17,7 @@ import aiohttp
 from compass.client.events import Happened, events
 from compass.client.protocol import (
     EVENTS_PATH,
+    HEARTBEAT_PATH,
     IDLE_SECONDS,
     MAX_ANSWER_BYTES,
     SILENT_SECONDS,
@@ -205,6 +207,27 @@ class Plane:
             raise PlaneUnreachable(url=url, why=_why(error)) from error
         except (ValueError, KeyError, TypeError):
             raise PlaneAnswerUnreadable(url=url, status="200", why="it names no authorities") from None
+
+    async def beat(self, report: Mapping[str, Any]) -> float | None:
+        """Tell the plane that this caller lives. Seconds until the next is due; None when the plane takes none.
+
+        Raises PlaneUnreachable, PlaneNotTrusted, PlaneAnswerUnreadable, CertificateUnusable.
+        """
+        url = self._urls[Endpoint.DIRECTOR].removesuffix(_DIRECTOR_PATH) + HEARTBEAT_PATH
+        try:
+            async with self._opened().post(url, json=dict(report), allow_redirects=False) as answer:
+                body = await _read(answer, at_most=MAX_ANSWER_BYTES, url=url)
+                status = answer.status
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise PlaneNotTrusted(url=url, why=_why(error)) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise PlaneUnreachable(url=url, why=_why(error)) from error
+        if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
+            return None
+        try:
+            return max(1.0, float(json.loads(body)["nextSeconds"]))
+        except (ValueError, KeyError, TypeError):
+            raise PlaneAnswerUnreadable(url=url, status=str(status), why="it is no answer to a heartbeat") from None
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -25,9 +25,11 @@ that met the closing could not simply be sent again."""
 SILENT_SECONDS: Final = 30.0
 """A stream of events on which nothing came for this long is dead: the plane says something every ten seconds."""
 EVENTS_PATH: Final = "/v1/events"
+HEARTBEAT_PATH: Final = "/v1/heartbeat"
 
 _CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\s*", re.DOTALL)
 _FIRST_LINE: Final = re.compile(r"# (director|connector|provisioner)\b")
+_SPREAD: Final = re.compile(r"\.\.\.\s*([A-Z]\w*)")
 
 
 class Endpoint(StrEnum):
@@ -116,16 +118,31 @@ class Document:
 
 
 @lru_cache(maxsize=256)
-def document(name: str) -> Document:
-    """The document of that name. Raises DocumentUnknown."""
+def document(name: str, package: str = "compass.client.documents") -> Document:
+    """The document of that name, with the fragments of `client/documents/fragments/` that it spreads.
+
+    Raises DocumentUnknown.
+    """
     try:
-        text = files("compass.client.documents").joinpath(f"{name}.graphql").read_text(encoding="utf-8")
+        text = files(package).joinpath(f"{name}.graphql").read_text(encoding="utf-8")
     except FileNotFoundError:
         raise DocumentUnknown(name=name) from None
     first_line = _FIRST_LINE.match(text)
     if first_line is None:
         raise DocumentUnknown(name=name)
-    return Document(Endpoint(first_line[1]), text)
+    return Document(Endpoint(first_line[1]), _with_fragments(text))
+
+
+def _with_fragments(text: str) -> str:
+    known: set[str] = set()
+    while True:
+        lacking = sorted(set(_SPREAD.findall(text)) - known)
+        if not lacking:
+            return text
+        for name in lacking:
+            known.add(name)
+            if f"fragment {name} on " not in text:
+                text += files("compass.client.documents").joinpath(f"fragments/{name}.graphql").read_text("utf-8")
 
 
 @dataclass(frozen=True)

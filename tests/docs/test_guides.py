@@ -325,6 +325,25 @@ def test_a_real_notification_has_the_form_that_the_guide_shows(home: Home, recei
     assert not signature_check()(secret, headers, body + b" ")
 
 
+def test_a_test_is_signed_and_taken(home: Home, receiver: str, tmp_path: Path) -> None:
+    given = f"""compass app create tried
+    compass webhook create {receiver} --app tried -o json > webhook.json
+    ID=$(sed -n 's/.*"id": "\\(.*\\)".*/\\1/p' webhook.json)
+    compass webhook test "$ID" --wait -o json
+    """
+    ended = home.shell(given, tmp_path)
+    assert ended.returncode == 0, ended.stderr
+
+    [(headers, body)] = Receiver.calls
+    secret = json.loads((tmp_path / "webhook.json").read_text())["signingSecret"]
+    assert signature_check()(secret, headers, body)
+    assert (headers["compass-test"], json.loads(body)["type"]) == ("true", "io.compass.webhook.test.v1")
+    printed = ended.stdout[ended.stdout.index("[") :]
+    [tested] = json.loads(printed)
+    assert (tested["state"], tested["attempts"][0]["status"]) == ("DELIVERED", 204)
+    assert tested["id"] == headers["webhook-id"]
+
+
 def test_the_documents_that_are_shown_are_valid() -> None:
     director = Schema((ROOT / "compass/director/schema.graphql").read_text(encoding="utf-8"))
     for guide in GUIDES:
@@ -343,6 +362,7 @@ def test_the_settings_files_that_are_shown_are_accepted(tmp_path: Path) -> None:
     assert shown
     for number, block in enumerate(shown):
         file = tmp_path / f"{number}.toml"
-        # The one file that is read with the settings; the others are settings themselves.
-        file.write_text(re.sub(r"^dsn_file = .*$", "", block.body, flags=re.MULTILINE), encoding="utf-8")
+        # The files that are read with the settings; the others are settings themselves.
+        read = r"^(dsn|client_secret)_file = .*$"
+        file.write_text(re.sub(read, "", block.body, flags=re.MULTILINE), encoding="utf-8")
         assert load(file=file, environment={}).sources

@@ -94,6 +94,11 @@ class Plane(PlaneProcess):
         return self._folder / "plane"
 
     @property
+    def dsn(self) -> str:
+        """Its database, when that is an external one."""
+        return self._environment["COMPASS_DATABASE__DSN"]
+
+    @property
     def trust(self) -> Trust:
         """Which servers are this plane."""
         return Trust.to(self.anchor.read_text())
@@ -176,8 +181,8 @@ class Plane(PlaneProcess):
         return str(formation["id"])
 
 
-BY_ITSELF: Final = frozenset({"audit_batch", "audit_checkpoint", "audit_unsealed", "authority_replica"})
-"""Tables that change at a pace of their own: records are sealed after a second, replicas say that they are there."""
+BY_ITSELF: Final = frozenset({"audit_batch", "audit_checkpoint", "audit_unsealed", "authority_replica", "heartbeat"})
+"""Tables that change at a pace of their own: records are sealed after a second, replicas and agents say they live."""
 
 
 class Tables:

@@ -3,8 +3,10 @@
 import asyncio
 import os
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final, ParamSpec, TypeVar
 
 import aiohttp
@@ -15,6 +17,8 @@ from tests.e2e.plane import Plane
 
 PROOF: Final = bool(os.environ.get("COMPASS_PROOF"))
 """Many more kills than in the everyday run."""
+_TICK_SECONDS: Final = 0.01
+_NOTICED_SECONDS: Final = 0.05
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -50,6 +54,33 @@ async def struck(
     try:
         yield
         await task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@dataclass
+class Stood:
+    """How long this process was not let run, while somebody watched."""
+
+    seconds: float = 0.0
+
+
+@asynccontextmanager
+async def standstill() -> AsyncIterator[Stood]:
+    """Count what this machine, being shared, takes from us while the block runs: for bounds that it must not decide."""
+    stood = Stood()
+
+    async def watch() -> None:
+        while True:
+            begun = time.monotonic()
+            await asyncio.sleep(_TICK_SECONDS)
+            over = time.monotonic() - begun - _TICK_SECONDS
+            stood.seconds += over if over > _NOTICED_SECONDS else 0.0
+
+    task = asyncio.create_task(watch())
+    try:
+        yield stood
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
