@@ -315,6 +315,7 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
         facts = Facts(
             urls.token_port,
             lambda: _fingerprint(authority.root_pem),
+            anchor=lambda: authority.root_pem,
             tenant=tenant.DEFAULT_EXTERNAL_ID,
             provider=_provider(settings, door, sign_on, urls.token_port),
         )

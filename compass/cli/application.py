@@ -9,14 +9,14 @@ from compass.cli import find, labels
 from compass.cli import standing as columns
 from compass.cli.completion import Application, Groups, Template
 from compass.cli.confirm import Yes, confirm
-from compass.cli.connect import APPLICATION_SIDE, DEFAULT_TIMEOUT, WaitFor, connect, goal
+from compass.cli.connect import APPLICATION_SIDE, DEFAULT_TIMEOUT, HowShown, WaitFor, connect, goal
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.group import join
 from compass.cli.labels import NewLabels, Selector
 from compass.cli.output import Column, Format, Output, detail, done, show, show_made
-from compass.cli.recipe import HowShown, Show
 from compass.cli.speaking import HERE, DryRun, Json, Limit, Where, given, speaking
 from compass.cli.waiting import Timeout, Wait
+from compass.client.recipe import Show
 
 app = App(name="app", help="Applications: systems that offer APIs and events.")
 

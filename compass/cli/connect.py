@@ -11,9 +11,9 @@ from cyclopts import Parameter
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.jsonpath import JsonPath
 from compass.cli.output import Column, Format, detail, done, emit, say
-from compass.cli.recipe import Offer, Show, recipe
 from compass.cli.speaking import Json, Speaking
 from compass.cli.waiting import Progress, until
+from compass.client.recipe import Offer, Show, recipe
 
 DEFAULT_TIMEOUT: Final = timedelta(minutes=5)
 """As long as an application's token is good for, unless the plane is configured otherwise."""
@@ -35,6 +35,16 @@ WaitFor = Annotated[
     ),
 ]
 """The flag of the commands that hand out a token, for how long they wait."""
+
+
+HowShown = Annotated[
+    Show,
+    Parameter(
+        name="--show",
+        help="What runs there: compass, agent (for runtimes), curl or python (with openssl), docker, or kubernetes.",
+    ),
+]
+"""The flag of the commands that hand out a token."""
 
 
 def goal(*, wait: bool, wait_for: Condition | None) -> Condition | None:
@@ -77,8 +87,11 @@ def connect(
 ) -> None:
     """Make a token, print what the other side runs, and with `wait` watch until it has come so far.
 
-    Raises CommandFailed when that takes too long.
+    Raises CommandFailed when that takes too long, and for an agent of an application.
     """
+    if how is Show.AGENT and side is APPLICATION_SIDE:
+        hint = f"{side.command} connect NAME --show compass"
+        raise CommandFailed("an agent is a runtime's; applications pair without one", exit_code=Exit.USAGE, hint=hint)
     identity, name = found["id"], found["name"]
     before = {auth["id"] for auth in _object(plane, side, identity)["auths"] or []}
     token = plane.ask(side.request, {"id": identity})
@@ -90,7 +103,8 @@ def connect(
         emit(command)
         say()
         if how is Show.COMPASS:
-            others = ", ".join(each for each in Show if each is not how)
+            own = {Show.COMPASS, Show.AGENT}
+            others = ", ".join(each for each in Show if each not in own)
             say(f"Without our command line there: {side.command} connect {name} --show {others}")
     else:
         detail({**token, "command": command, "pin": plane.context.ca_pin}, output, _COLUMNS)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, NamedTuple, TextIO
 from cyclopts import Parameter
 
 from compass.cli.jsonpath import JsonPath, as_text
+from compass.client.yaml_blocks import block_dumper
 
 
 class Format(StrEnum):
@@ -177,20 +178,6 @@ def as_yaml(document: Any) -> str:
     import yaml
 
     return str(yaml.dump(document, Dumper=block_dumper(), sort_keys=False, allow_unicode=True)).rstrip()
-
-
-def block_dumper() -> type[Any]:
-    """Writes text of several lines as such."""
-    import yaml
-
-    class Dumper(yaml.SafeDumper):
-        """Nothing else differs."""
-
-    def shown(dumper: Dumper, text: str) -> Any:
-        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-    Dumper.add_representer(str, shown)
-    return Dumper
 
 
 def emit(line: str) -> None:

@@ -9,15 +9,15 @@ from compass.cli import find, labels
 from compass.cli import standing as columns
 from compass.cli.completion import Groups, Runtime
 from compass.cli.confirm import Yes, confirm
-from compass.cli.connect import RUNTIME_SIDE, WaitFor, connect, goal
+from compass.cli.connect import RUNTIME_SIDE, HowShown, WaitFor, connect, goal
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.group import join
 from compass.cli.labels import NewLabels, Selector
 from compass.cli.output import Column, Format, Output, detail, done, emit, say, show, show_made
-from compass.cli.recipe import HowShown, Show
 from compass.cli.speaking import HERE, DryRun, Json, Limit, Speaking, Where, given, speaking
 from compass.cli.waiting import FIVE_MINUTES, Progress, Timeout, Wait, until
 from compass.client import standing
+from compass.client.recipe import Show
 
 app = App(name="runtime", help="Runtimes: where work runs that uses applications.")
 

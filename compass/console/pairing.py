@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from compass.client.recipe import Offer, Show, recipe
 from compass.console.http import Answer
 from compass.console.page import Page, instant
 from compass.console.plane import Gone
@@ -84,6 +85,37 @@ async def _paired(visit: Visit, kind: Kind) -> Mapping[str, Any]:
     return found
 
 
+@dataclass(frozen=True)
+class Way:
+    """One of the ways to spend a token."""
+
+    id: str
+    text: str
+    command: str
+
+
+def _ways(visit: Visit, name: str, token: str) -> list[Way]:
+    """What the other side may run, the shortest first."""
+    offer = Offer(
+        name,
+        f"{visit.facts.token_url}/connector/graphql",
+        token,
+        visit.facts.ca_fingerprint(),
+        visit.facts.anchor(),
+    )
+    texts = {
+        Show.COMPASS: "With the command line of Compass",
+        Show.AGENT: "As the agent of the runtime, run by systemd",
+        Show.CURL: "With curl and openssl",
+        Show.PYTHON: "With Python and openssl",
+        Show.DOCKER: "In a container",
+        Show.KUBERNETES: "In Kubernetes",
+    }
+    if visit["kind"] != "runtimes":
+        del texts[Show.AGENT]
+    return [Way(f"pair-{how}", text, recipe(offer, how)) for how, text in texts.items()]
+
+
 async def begin(visit: Visit) -> Page:
     """What pairing is, and those that were begun. Raises Gone."""
     kind = _kind(visit)
@@ -122,11 +154,9 @@ async def follow(visit: Visit) -> Page:
         "kinds": visit["kind"],
         "pairing": pairing,
         "steps": shown,
-        "token": token,
+        "ways": [] if token is None else _ways(visit, one["name"], token),
         "is_waiting": is_waiting,
         "is_connected": pairing["connected"],
-        "token_url": visit.facts.token_url,
-        "pin": visit.facts.ca_fingerprint(),
     }
     # No event tells that a token was used.
     poll = 0 if is_over else 1

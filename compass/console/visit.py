@@ -20,6 +20,8 @@ class Facts:
     """Where clients pair."""
     ca_fingerprint: Callable[[], str]
     """`sha256:…` of the root certificate, which may be replaced while the plane runs."""
+    anchor: Callable[[], str] = str
+    """That certificate as PEM."""
     tenant: str = ""
     """The external id of the tenant that every plane has."""
     provider: Provider | None = None

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from compass.cli.recipe import Offer, Show, recipe
+from compass.client.recipe import Offer, Show, recipe
 from tests.cli.conftest import Cli
 from tests.cli.test_connect import ENVIRONMENT, bash
 
@@ -37,6 +37,19 @@ def test_a_shell_with_the_named_tools_is_enough_to_pair(how: str, cli: Cli, home
     assert sorted(path.name for path in (home / "there").iterdir()) == PAIRED
     assert {path.stat().st_mode & 0o777 for path in (home / "there").iterdir()} == {0o600}
     assert cli("cert", "list", "--app", "crm", "-o", "json").json[0]["state"] == "VALID"
+
+
+@pytest.mark.usefixtures("tenant")
+def test_an_agent_is_offered_for_runtimes_only(cli: Cli) -> None:
+    cli("app", "create", "crm")
+    cli("runtime", "register", "edge")
+
+    refused = cli("app", "connect", "crm", "--show", "agent")
+    offered = cli("runtime", "connect", "edge", "--show", "agent").out
+
+    assert (refused.code, "an agent is a runtime's" in refused.err) == (2, True)
+    assert cli("token", "list", "--app", "crm", "-o", "json").json == []
+    assert offered.startswith("compass agent install --user --server https://localhost:")
 
 
 @pytest.mark.usefixtures("tenant")

@@ -190,7 +190,8 @@ def orders(paths: Mapping[str, str]) -> dict[str, object]:
 
 ADD = """mutation ($id: ID!, $in: APIDefinitionInput!) {
   result: addAPIDefinitionToApplication(appID: $id, in: $in) { id } }"""
-UPDATE = "mutation ($id: ID!, $in: APIDefinitionInput!) { result: updateAPIDefinition(id: $id, in: $in) { id } }"
+UPDATE = """mutation ($id: ID!, $in: APIDefinitionInput!) {
+  result: updateAPIDefinitionForApplication(id: $id, in: $in) { id } }"""
 
 
 @asynccontextmanager
@@ -216,18 +217,21 @@ async def test_an_operator_connects_a_runtime_and_finds_out_when_it_stops(
     await press(tab, "Add it")
     await tab.until("location.pathname.endsWith('/pair')")
     await press(tab, "Make the token")
-    pair = await offered(tab)
-    install = pair.replace("compass pair", "compass agent install --user --folder agent")
+    await press(tab, "As the agent of the runtime, run by systemd")
+    install = str(await tab.value("document.querySelector('#pair-agent').textContent"))
 
-    code, said = await shell(install, tmp_path / "edge", environment)
+    code, said = await shell(install.replace("--user", "--user --folder agent"), tmp_path / "edge", environment)
 
     assert code in (0, 3), said  # 3: there is no systemd to start it; it runs in the foreground, see below
     folder = tmp_path / "edge" / "agent"
     row = "[...document.querySelectorAll('.needs li')].find((one) => one.innerText.includes('edge-02'))"
     async with agent(folder, environment):
         await tab.until(f"{STEPS} === 'done,done,done,done'")
+        await visit(tab, "r", "/runtimes")
+        listed = "[...document.querySelectorAll('tbody tr')].find((one) => one.innerText.includes('edge-02'))"
+        await tab.until(f"{listed}.querySelector('[data-name=Heartbeat]').innerText.includes('alive')")
         await visit(tab, "o", "/")
-        await tab.until(f"!{row}")
+        assert not await tab.value(f"!!{row}")
     await tab.until(f"{row}?.innerText.includes('heartbeat')")
     async with agent(folder, environment):
         await tab.until(f"!{row}")

@@ -60,6 +60,23 @@ async def begun(site: Site, kind: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("kind", ["applications", "runtimes"])
+async def test_every_way_to_spend_the_token_is_offered_with_the_authority_in_it(kind: str, site: Site) -> None:
+    path, token = await begun(site, kind)
+    ways = {
+        one.get("id"): one.text_content()
+        for one in (await site.get(path)).tree.xpath("//pre[starts-with(@id, 'pair-')]")
+    }
+
+    named = {"pair-command", "pair-curl", "pair-python", "pair-docker", "pair-kubernetes"}
+    assert ways.keys() == named | ({"pair-agent"} if kind == "runtimes" else set())
+    assert {way for way, command in ways.items() if token in command} == ways.keys()
+    pinned = {way for way, command in ways.items() if site.started.ca_fingerprint in command}
+    assert pinned == ways.keys() & {"pair-command", "pair-agent"}
+    body = site.started.ca_pem.split("-----")[2].split()[0]
+    assert {way for way, command in ways.items() if body in command} == ways.keys() - pinned
+
+
+@pytest.mark.parametrize("kind", ["applications", "runtimes"])
 async def test_the_page_follows_a_real_peer_to_its_first_call(kind: str, site: Site, tmp_path: Path) -> None:
     path, token = await begun(site, kind)
     shown = await site.get(path)

@@ -10,32 +10,22 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
-from typing import Annotated, Any, Final, assert_never
+from typing import Any, Final, assert_never
 from urllib.parse import urlsplit
 
-from cyclopts import Parameter
-
-from compass.cli.output import block_dumper
+from compass.client.yaml_blocks import block_dumper
 
 
 class Show(StrEnum):
     """What the other side runs."""
 
     COMPASS = "compass"
+    AGENT = "agent"
+    """For runtimes: pairs, and stays as the agent."""
     CURL = "curl"
     PYTHON = "python"
     DOCKER = "docker"
     KUBERNETES = "kubernetes"
-
-
-HowShown = Annotated[
-    Show,
-    Parameter(
-        name="--show",
-        help="What the other side runs: compass, curl (with openssl), python (with openssl), docker or kubernetes.",
-    ),
-]
-"""The flag of the commands that hand out a token."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +44,11 @@ class Offer:
 def recipe(offer: Offer, how: Show) -> str:
     """The text for a shell of the other side."""
     match how:
-        case Show.COMPASS:
+        case Show.COMPASS | Show.AGENT:
             server = offer.connector_url.removesuffix("/connector/graphql")
             where = f"--server {server}" if server != offer.connector_url else f"--connector-url {server}"
-            return f"compass pair {where} --ca-pin {offer.pin} --token - <<< '{offer.token}'"
+            command = "compass pair" if how is Show.COMPASS else "compass agent install --user"
+            return f"{command} {where} --ca-pin {offer.pin} --token - <<< '{offer.token}'"
         case Show.CURL:
             return (
                 _CURL.replace("@ANCHOR@", offer.anchor.strip())
@@ -177,7 +168,7 @@ with urllib.request.urlopen(request, context=ssl.create_default_context(cafile=s
 
 def _manifest(offer: Offer) -> str:
     """A Job that pairs, and keeps what comes of it in a Secret: the only object that it may touch, and only write."""
-    import yaml
+    import yaml  # noqa: PLC0415  # one recipe of six needs it
 
     kept = f"compass-{_slug(offer.name)}"
     # A job never changes: another token is another one.
