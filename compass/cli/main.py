@@ -100,9 +100,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command. Returns its exit code; prints errors and hints on stderr."""
     try:
         arguments = list(map(_spelt, arguments))
-        if not arguments or arguments[0] in {"--help", "-h"}:
-            for name in app:
-                app[name]  # imports it: only then the list of commands can say what each is for
+        _import_below(app, arguments)
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError as wrong:
@@ -122,6 +120,18 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         return Exit.OK  # whoever read our output has seen enough: `compass config show | head -1`
     return result if isinstance(result, int) else Exit.OK
+
+
+def _import_below(command: App, words: Sequence[str]) -> None:
+    """Import the commands that will be listed: only then the list can say what each is for."""
+    for word in words:
+        if word in {"--help", "-h"}:
+            break
+        if word.startswith("-") or word not in command:
+            return
+        command = command[word]
+    for name in command:
+        command[name]
 
 
 def _spelt(argument: str) -> str:

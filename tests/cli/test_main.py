@@ -19,6 +19,8 @@ HELP = Path(__file__).parent / "help.txt"
 
 def helps(command: App, *words: str) -> Iterator[str]:
     """The help of a command and of those below it."""
+    for name in command:
+        command[name]  # imports it, as the command itself does: the list then says what each is for
     console = Console(width=100, file=io.StringIO(), color_system=None)
     app.help_print(words, console=console)
     assert isinstance(console.file, io.StringIO)
@@ -35,8 +37,6 @@ def helps(command: App, *words: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def every_help() -> list[str]:
     """The help of every command; it takes seconds to write."""
-    for name in app:
-        app[name]  # as `compass --help` does: the list of commands then says what each is for
     return list(helps(app))
 
 
@@ -47,6 +47,21 @@ def test_the_help_of_every_command_is_as_it_was_looked_at(every_help: list[str])
         HELP.write_text(now, encoding="utf-8")
 
     assert HELP.read_text(encoding="utf-8") == now
+
+
+def test_a_list_of_commands_says_what_each_is_for() -> None:
+    """In a process of its own: here all of them were imported before."""
+    for words in ([], ["--help"], ["agent"], ["agent", "--help"], ["cert", "-h"]):
+        ended = subprocess.run(
+            [sys.executable, "-m", "compass", *words],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            env={"COLUMNS": "200"},
+        )
+        listed = [line.strip("│ ").split("  ", 1) for line in ended.stdout.splitlines() if line.startswith("│ ")]
+        assert len(listed) > 4
+        assert [line for line in listed if len(line) == 1 and not line[0].endswith((".", ","))] == [], words
 
 
 def test_every_command_says_how_it_ends(every_help: list[str]) -> None:
