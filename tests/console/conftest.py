@@ -26,6 +26,7 @@ from compass.console.http import POLICY
 from compass.console.page import PREFIX
 from compass.settings import DatabaseSettings, ListenSettings, OutboundSettings, Settings
 from tests.conftest import _on
+from tests.console.browser import Tab, browser
 
 _LONG = ("accessibility", "browser", "hands", "journeys", "landscape", "wheel")
 collect_ignore = [] if os.environ.get("COMPASS_PROOF") == "1" else [f"test_{name}.py" for name in _LONG]
@@ -277,3 +278,14 @@ async def signed_in(started: Started) -> AsyncIterator[Site]:
             answered = await signed.sign_in(started.console_link())
             assert (answered.status, answered.headers["location"]) == (303, f"{PREFIX}/")
             yield signed
+
+
+@pytest.fixture
+async def tab(site: Site) -> AsyncIterator[Tab]:
+    """A page in a real browser that is signed in by its link, as a person would; what it did wrong fails the test."""
+    async with browser(site.origin) as page:
+        await page.look(width=1180)
+        await page.go(site.started.console_link())
+        await page.until("location.pathname === '/console/' && document.querySelector('h1')")
+        yield page
+        page.watched()

@@ -5,14 +5,13 @@ Chromium and axe are none of our requirements: with COMPASS_PROOF=1 only, where 
 
 import json
 import re
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from compass.console.app import ROUTES
-from tests.console.browser import Tab, browser
+from tests.console.browser import Tab
 from tests.console.conftest import Shown, Site
 
 SPEC = json.dumps(
@@ -112,17 +111,6 @@ async def landscape(site: Site) -> None:
       name: "a kind of shop" applicationInput: {name: "{{name}}"} placeholders: [{name: "name"}] accessLevel: GLOBAL
     }) { id } }"""
     await site.ask(template)
-
-
-@pytest.fixture
-async def tab(site: Site) -> AsyncIterator[Tab]:
-    """A page that is signed in; whatever it did wrong fails the test."""
-    async with browser(site.origin) as page:
-        await page.look(width=1180)
-        await page.go(site.started.console_link())
-        await page.until("location.pathname === '/console/' && document.querySelector('h1')")
-        yield page
-        page.watched()
 
 
 @pytest.mark.timeout(1200)

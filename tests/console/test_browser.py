@@ -7,7 +7,6 @@ where its absence is a failure. What can be checked of the same pages without it
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,23 +16,12 @@ from compass.client.graphql import Plane
 from compass.client.protocol import ClientCertificate, Endpoint, Trust
 from compass.console.definitions import TABS
 from compass.console.places import NAVIGATION
-from tests.console.browser import Tab, browser
+from tests.console.browser import Tab
 from tests.console.conftest import HOSTILE, Site
 from tests.console.test_definitions import hostile, offered
 from tests.definition.samples import OPENAPI_3
 
 MINUTE = 60
-
-
-@pytest.fixture
-async def tab(site: Site) -> AsyncIterator[Tab]:
-    """A page that is signed in by its link, as a person would; whatever it did wrong fails the test."""
-    async with browser(site.origin) as page:
-        await page.look(width=1180)
-        await page.go(site.started.console_link())
-        await page.until("location.pathname === '/console/' && document.querySelector('h1')")
-        yield page
-        page.watched()
 
 
 async def test_every_page_in_every_size_and_theme_is_whole(site: Site, tab: Tab) -> None:

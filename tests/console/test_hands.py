@@ -20,17 +20,6 @@ from tests.console.conftest import Site, a_plane
 CONTROL = 2
 
 
-@pytest.fixture
-async def tab(site: Site) -> AsyncIterator[Tab]:
-    """A page that is signed in; whatever it did wrong fails the test."""
-    async with browser(site.origin) as page:
-        await page.look(width=1180)
-        await page.go(site.started.console_link())
-        await page.until("location.pathname === '/console/' && document.querySelector('h1')")
-        yield page
-        page.watched()
-
-
 async def test_an_object_is_found_and_opened_by_keys_alone(site: Site, tab: Tab) -> None:
     application, _ = await site.application("by-keys-alone")
     await tab.go(f"{site.origin}/console/groups")

@@ -16,22 +16,11 @@ import pytest
 
 from compass.client.graphql import Plane
 from compass.client.protocol import ClientCertificate, Endpoint, Trust
-from tests.console.browser import Tab, browser
+from tests.console.browser import Tab
 from tests.console.conftest import Site
 
 _PRESSES = 200
 """Of the tabulator, to get from one end of a page to the other."""
-
-
-@pytest.fixture
-async def tab(site: Site) -> AsyncIterator[Tab]:
-    """A page that is signed in; whatever it did wrong fails the test."""
-    async with browser(site.origin) as page:
-        await page.look(width=1180)
-        await page.go(site.started.console_link())
-        await page.until("location.pathname === '/console/' && document.querySelector('h1')")
-        yield page
-        page.watched()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -12,16 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from compass.client.recipe import Offer, Show, recipe
 from tests.cli.conftest import Cli
 from tests.cli.test_connect import ENVIRONMENT, bash
+from tests.client.test_recipe import documents
 
 PAIRED = ["client.crt", "client.key", "plane_ca.pem"]
-OFFER = Offer(
-    name="Shop & CRM", connector_url="https://plane.example/connector/graphql", token="t0k3n", pin="p", anchor="PEM\n"
-)
 
 
 @pytest.mark.parametrize("how", ["curl", "python"])
@@ -100,10 +95,6 @@ def test_a_container_with_the_folder_of_the_shell_pairs(cli: Cli, home: Path) ->
     )
 
 
-def test_a_container_has_its_own_network_when_the_plane_is_elsewhere() -> None:
-    assert "--network" not in recipe(OFFER, Show.DOCKER)
-
-
 @pytest.mark.usefixtures("tenant")
 def test_a_job_pairs_and_keeps_the_identity_in_its_secret(cli: Cli, home: Path) -> None:
     """The job's script is run as the cluster would, and the API that it writes to is a server of this test."""
@@ -137,39 +128,6 @@ def test_a_job_pairs_and_keeps_the_identity_in_its_secret(cli: Cli, home: Path) 
     assert sorted(body["stringData"]) == PAIRED
     assert body["stringData"]["client.key"] == (here / "client.key").read_text()
     assert cli("runtime", "get", "Edge-1", "-o", "jsonpath=.status.condition").out == "CONNECTED\n"
-
-
-def test_a_job_may_write_its_own_secret_and_nothing_else() -> None:
-    manifest = documents(recipe(OFFER, Show.KUBERNETES))
-
-    kept, given, account, role, binding, job = manifest.values()
-    assert role["rules"] == [
-        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["compass-shop-crm"], "verbs": ["patch"]}
-    ]
-    assert {one["metadata"]["name"] for one in (kept, account, role, binding)} == {"compass-shop-crm"}
-    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "compass-shop-crm"}]
-    pod = job["spec"]["template"]["spec"]
-    assert pod["serviceAccountName"] == "compass-shop-crm"
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
-    assert pod["volumes"][0]["secret"]["secretName"] == given["metadata"]["name"] == job["metadata"]["name"]
-    assert "t0k3n" not in json.dumps(job)
-    assert re.fullmatch(r"compass-shop-crm-[0-9a-f]{8}", job["metadata"]["name"])
-
-
-def test_another_token_is_another_job_and_the_same_secret() -> None:
-    first = documents(recipe(OFFER, Show.KUBERNETES))
-    second = documents(recipe(Offer(**{**vars(OFFER), "token": "other"}), Show.KUBERNETES))
-
-    assert first["Secret", 0] == second["Secret", 0]
-    assert first["Job", 5]["metadata"]["name"] != second["Job", 5]["metadata"]["name"]
-
-
-def documents(text: str) -> dict[tuple[str, int], dict[str, Any]]:
-    """The objects of a manifest that is fed to kubectl, by kind and place."""
-    fed = re.fullmatch(r"kubectl apply -f - <<'END'\n(.*)END\n?", text, re.DOTALL)
-    assert fed is not None
-    return {(each["kind"], place): each for place, each in enumerate(yaml.safe_load_all(fed[1]))}
 
 
 Heard = list[tuple[str, str, dict[str, str], dict[str, Any]]]
