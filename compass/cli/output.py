@@ -11,7 +11,6 @@ from typing import Annotated, Any, Final, NamedTuple, TextIO
 from cyclopts import Parameter
 
 from compass.cli.jsonpath import JsonPath, as_text
-from compass.client.yaml_blocks import block_dumper
 
 
 class Format(StrEnum):
@@ -176,6 +175,8 @@ def printable(text: str) -> str:
 def as_yaml(document: Any) -> str:
     """YAML for people: members in their order, and text of several lines as such."""
     import yaml
+
+    from compass.client.yaml_blocks import block_dumper
 
     return str(yaml.dump(document, Dumper=block_dumper(), sort_keys=False, allow_unicode=True)).rstrip()
 

@@ -7,7 +7,7 @@ on standard input or in a file, so that no process list shows it.
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Final, assert_never
@@ -35,7 +35,7 @@ class Offer:
     name: str
     """Of the application or runtime."""
     connector_url: str
-    token: str
+    token: str = field(repr=False)
     pin: str
     anchor: str
     """PEM of the authority with that pin."""

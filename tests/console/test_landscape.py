@@ -66,7 +66,7 @@ async def test_a_landscape_of_1300_nodes_is_painted_in_half_a_second(site: Site)
     applications = await run(
         site, [f'registerApplication(in: {{name: "application {n}"}}) {{ id }}' for n in range(APPLICATIONS)]
     )
-    runtimes = await run(site, [f'registerRuntime(in: {{name: "runtime {n}"}}) {{ id }}' for n in range(RUNTIMES)])
+    runtimes = await run(site, [f'registerRuntime(in: {{name: "runtime-{n}"}}) {{ id }}' for n in range(RUNTIMES)])
     edges = [one for n, key in enumerate(applications) for one in assign("APPLICATION", n, key, OF_AN_APPLICATION)]
     edges += [one for n, key in enumerate(runtimes) for one in assign("RUNTIME", n, key, OF_A_RUNTIME)]
     await run(site, edges)
