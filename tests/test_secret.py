@@ -64,7 +64,6 @@ MAY_HOLD_A_SECRET = re.compile(
 HARMLESS = {
     "compass.audit.chain.Record.body": "what is recorded is without secrets",
     "compass.audit.record.Done.arguments": "what is recorded is without secrets",
-    "compass.cli.recipe.Offer.token": "the name of an operation that makes one",
     "compass.console.assets.Asset.body": "files that everybody gets",
     "compass.console.commands.Copy.variables": "shown to whom typed it",
     "compass.console.explorer.Asked.variables": "shown to whom typed it",

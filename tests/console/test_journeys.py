@@ -42,7 +42,7 @@ async def reach(tab: Tab, what: str) -> None:
     """Press the tabulator until the focus is on what is called so."""
     called = (
         "((one) => [one.getAttribute('aria-label'), one.innerText, one.value, one.labels?.[0]?.innerText, one.id]"
-        ".map((name) => (name ?? '').trim()))(document.activeElement)"
+        ".map((name) => (name ?? '').trim()))(document.activeElement ?? document.documentElement)"
     )
     for _ in range(_PRESSES):
         if what in await tab.value(called):
