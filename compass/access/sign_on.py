@@ -85,11 +85,7 @@ class SignOn:
         with that one only.
         """
         try:
-            token = unverified(text)
-            provider = self._provider(token)
-            if provider is None:
-                raise _Refused
-            await _verify(text, token, provider)
+            token, provider = await self._signed(text)
             return self._told(token.unsafe_claims, provider.issuer, certificate)
         except (NotStrict, NotBound, _Refused):
             raise Unauthorized(reason="invalid bearer token") from None
@@ -104,11 +100,7 @@ class SignOn:
         Raises Unauthorized, the same for every reason, and ProviderAway.
         """
         try:
-            token = unverified(text)
-            provider = self._provider(token)
-            if provider is None:
-                raise _Refused
-            await _verify(text, token, provider)
+            token, _ = await self._signed(text)
             _check_time(token.unsafe_claims, self._settings.leeway.total_seconds())
         except (NotStrict, _Refused):
             raise Unauthorized(reason="invalid token") from None
@@ -117,6 +109,15 @@ class SignOn:
     def _provider(self, token: Unverified) -> Provider | None:
         issuer = token.unsafe_claims.get("iss")
         return self._providers.get(issuer) if isinstance(issuer, str) else None
+
+    async def _signed(self, text: str) -> tuple[Unverified, Provider]:
+        """A token that one of the providers signed, and which. Raises NotStrict, _Refused, ProviderAway."""
+        token = unverified(text)
+        provider = self._provider(token)
+        if provider is None:
+            raise _Refused
+        await _verify(text, token, provider)
+        return token, provider
 
     def _told(self, claims: Mapping[str, Any], issuer: str, certificate: str) -> Person:
         """The person in verified claims."""

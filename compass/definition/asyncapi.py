@@ -4,30 +4,18 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from compass.definition.model import ANYTHING, Content, Definition, Operation, Parameter
-from compass.definition.openapi import security
+from compass.definition.openapi import described, security
 from compass.definition.schemas import MOST_NAME, Map, Reader, mapping, name, sequence, text
 
-MOST_CHANNELS: Final = 5000
 _VERBS: Final = ("publish", "subscribe")
 
 
 def read(document: Map) -> Definition:
     """The model of an AsyncAPI document, however little of one it is."""
     reader = Reader(document)
-    info = mapping(document.get("info"))
     standard = name(document.get("asyncapi"))
     found = _third(reader) if standard.startswith("3") else _channels(reader)
-    operations = tuple(one for one, _ in zip(found, range(MOST_CHANNELS), strict=False))
-    return Definition(
-        standard=f"AsyncAPI {standard}".strip(),
-        title=name(info.get("title")),
-        version=name(info.get("version")),
-        text=text(info.get("description")),
-        servers=tuple(_servers(document)),
-        operations=operations,
-        schemas=reader.schemas(),
-        is_cut=reader.is_cut or len(operations) == MOST_CHANNELS,
-    )
+    return described(reader, f"AsyncAPI {standard}", _servers(document), found)
 
 
 def _servers(document: Map) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Final
 
 from compass.definition.model import Content, Definition, Operation, Parameter, Schema
@@ -14,18 +15,24 @@ MOST_OPERATIONS: Final = 5000
 def read(document: Map) -> Definition:
     """The model of an OpenAPI document, however little of one it is."""
     reader = Reader(document)
-    info = mapping(document.get("info"))
     is_old = "swagger" in document
-    operations = tuple(one for one, _ in zip(_operations(reader, is_old=is_old), range(MOST_OPERATIONS), strict=False))
+    standard = f"OpenAPI {name(document.get('swagger') or document.get('openapi'))}"
+    return described(reader, standard, _servers(document), _operations(reader, is_old=is_old))
+
+
+def described(reader: Reader, standard: str, servers: Iterator[str], operations: Iterator[Operation]) -> Definition:
+    """The model of a document that says in `info` what it is, as those of OpenAPI and AsyncAPI do."""
+    info = mapping(reader.document.get("info"))
+    taken = tuple(islice(operations, MOST_OPERATIONS))
     return Definition(
-        standard=f"OpenAPI {name(document.get('swagger') or document.get('openapi'))}".strip(),
+        standard=standard.strip(),
         title=name(info.get("title")),
         version=name(info.get("version")),
         text=text(info.get("description")),
-        servers=tuple(_servers(document)),
-        operations=operations,
+        servers=tuple(servers),
+        operations=taken,
         schemas=reader.schemas(),
-        is_cut=reader.is_cut or len(operations) == MOST_OPERATIONS,
+        is_cut=reader.is_cut or len(taken) == MOST_OPERATIONS,
     )
 
 
