@@ -1,4 +1,4 @@
-"""`compass serve`: the plane, for production. It changes no tables of an external database and prints no secret."""
+"""`compass server start`: the plane, for production. It changes no tables of an external database, prints no secret."""
 
 from typing import TYPE_CHECKING
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from compass.app import Started
 
 
-def serve(*, flags: PlaneFlags = NO_FLAGS) -> int:
+def start(*, flags: PlaneFlags = NO_FLAGS) -> int:
     """Run the plane until it is stopped, on a database that is up to date.
 
     For example:
 
-        compass serve --config compass.toml
+        compass server start --config compass.toml
 
     Exit codes: 0 stopped on request, 1 could not start (a port, the database, missing migrations), 2 a setting was
     refused.
@@ -28,17 +28,18 @@ def serve(*, flags: PlaneFlags = NO_FLAGS) -> int:
     settings = flags.settings()
     refuse_unsafe(settings)
     write_as(settings.log)
-    return until_stopped(_serve(settings))
+    return until_stopped(_start(settings))
 
 
-async def _serve(settings: Settings) -> None:
-    from compass.app import serve as serve_plane
+async def _start(settings: Settings) -> None:
+    from compass.app import serve
     from compass.postgres.migrate import pending
 
     if settings.database.dsn is not None and (missing := await pending(settings.database.dsn)):
         # Its operator decides when its tables change; only a database of the plane's own is migrated by its start.
-        raise CommandFailed(f"the database misses {len(missing)} migrations", hint="compass migrate applies them")
-    await serve_plane(settings, ready=_ready)
+        message = f"the database misses {len(missing)} migrations"
+        raise CommandFailed(message, hint="compass server migrate applies them")
+    await serve(settings, ready=_ready)
 
 
 def _ready(started: "Started") -> None:

@@ -1,4 +1,4 @@
-"""`compass support-bundle`: how a plane is, as one file for whoever helps."""
+"""`compass server support-bundle`: how a plane is, as one file for whoever helps."""
 
 import json
 import platform
@@ -15,7 +15,7 @@ def support_bundle(*, where: Where = HERE) -> None:
 
     For example:
 
-        compass support-bundle > bundle.json
+        compass server support-bundle > bundle.json
 
     Of addresses only the host is in it, and no answer of a receiver. Read it all the same before you pass it on.
 

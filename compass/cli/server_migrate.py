@@ -1,4 +1,4 @@
-"""`compass migrate`: bring the database's tables up to this version."""
+"""`compass server migrate`: bring the database's tables up to this version."""
 
 import asyncio
 from typing import Annotated
@@ -16,8 +16,8 @@ def migrate(*, flags: PlaneFlags = NO_FLAGS, dry_run: Annotated[bool, Parameter(
 
     For example:
 
-        compass migrate --dry-run
-        compass migrate
+        compass server migrate --dry-run
+        compass server migrate
 
     Safe while an older plane serves, and safe to run twice or twice at once.
 
