@@ -1,19 +1,22 @@
 """`compass apply`, `compass diff` and `compass export`: the landscape as files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from compass.cli import labels
+from compass.cli import labels, ownership
 from compass.cli.confirm import Yes, confirm
+from compass.cli.conflicts import HINT, Changes, brief, shown
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.group import told
-from compass.cli.manifest import FIELDS, VERSION, Kind, read
+from compass.cli.manifest import FIELDS, VERSION, Kind, Manifest, read
 from compass.cli.offers import OFFERED, said_of
 from compass.cli.output import as_yaml, emit, printable, say
-from compass.cli.plan import Landscape, Step, look, pruned, steps
+from compass.cli.owned import Owned
+from compass.cli.plan import Landscape, Step, label_removed, look, pruned, steps
 from compass.cli.speaking import HERE, Json, Speaking, Where, speaking
 from compass.cli.waiting import FIVE_MINUTES, Timeout, Wait
 from compass.cli.webhook import KEPT
@@ -35,6 +38,13 @@ Prune = Annotated[
 Mine = Annotated[
     tuple[str, ...], Parameter(name="--label", alias="-l", help="What --prune may remove: key=value. All must hold.")
 ]
+FieldManager = Annotated[
+    str | None,
+    Parameter(name="--field-manager", help="As whom the files own their fields; the name of the context unless given."),
+]
+Force = Annotated[
+    bool, Parameter(name="--force-conflicts", help="Take over the fields that somebody else changed or owns.")
+]
 
 
 def apply(
@@ -42,6 +52,8 @@ def apply(
     file: Files,
     prune: Prune = False,
     label: Mine = (),
+    field_manager: FieldManager = None,
+    force_conflicts: Force = False,
     dry_run: bool = False,
     wait: Wait = False,
     timeout: Timeout = FIVE_MINUTES,
@@ -68,31 +80,38 @@ def apply(
             apis: [{name: orders-v1, targetURL: "https://shop.example/orders", spec: openapi.yaml}]
             events: [{name: order-events, spec: asyncapi.yaml}]
 
-    What a document does not mention stays as it is. Lists, where they are given, are the whole lists; labels are set
-    one by one. `apis` and `events` beside the bundles are those in none. A `spec` is a file beside the document, or an
-    object with `url`, from where the plane fetches it, or with `data`. Groups that are named are created. Whatever is
-    removed is asked about first. When a step is refused, those before it stay; repeat the command once it is put right.
+    What a document does not mention stays as it is; what it said before and says no more is removed, as far as the API
+    can, if nobody else changed or says it. Lists, where they are given, are the whole lists; labels are set one by one.
+    `apis` and `events` beside the bundles are those in none. A `spec` is a file beside the document, or an object with
+    `url`, from where the plane fetches it, or with `data`. Groups that are named are created. Whatever is removed is
+    asked about first. When a step is refused, those before it stay; repeat the command once it is put right.
 
-    A value that somebody else changed since the files were compared is not written over: the command ends with 6 and
-    says both values. A rehearsal (--dry-run) is made here: what the plane would refuse, it does not know.
+    The plane remembers who applied which field. An object with a field that somebody else changed since, or that
+    another field manager owns, is left as it is: the command says both values and whose they are, does the others, and
+    ends with 6. The same value may have several owners. What nobody ever applied, whoever applies it first takes over.
+    A rehearsal (--dry-run) is made here: what the plane would refuse, it does not know.
 
     Exit codes: 0 it is as the files say, 2 a file is wrong (the message names its line) or there is no terminal to ask
-    at, 6 somebody else changed it meanwhile, or a name is taken, 1 a step was refused otherwise, 124 not everybody was
+    at, 6 somebody else changed or owns it, or a name is taken, 1 a step was refused otherwise, 124 not everybody was
     told in time.
 
     Parameters
     ----------
     dry_run
-        Only print what would be changed, as `compass diff` does, and end with 0.
+        Only print what would be changed, as `compass diff` does, and end as it would.
     """
     with speaking(where) as plane:
-        now, todo = _planned(plane, file, prune=prune, label=label)
-        run_steps(plane, (now, todo), yes=yes, dry_run=dry_run)
-        if dry_run:
-            return
-        if wait:
-            for group in dict.fromkeys(step.group for step in todo if step.group is not None):
+        planned = _planned(plane, file, _Asked(prune, label, field_manager, force_conflicts))
+        for left in planned.left:
+            _explained(plane, left, dry_run=dry_run)
+        run_steps(plane, (planned.now, planned.todo), yes=yes, dry_run=dry_run)
+        if wait and not dry_run:
+            for group in dict.fromkeys(step.group for step in planned.todo if step.group is not None):
                 told(plane, group, timeout)
+    if planned.left:
+        objects = "1 object is" if len(planned.left) == 1 else f"{len(planned.left)} objects are"
+        message = f"{objects} left as before: somebody else changed or owns what the files say"
+        raise CommandFailed(message, exit_code=Exit.CONFLICT, hint=HINT)
 
 
 def run_steps(plane: Speaking, planned: tuple[Landscape, list[Step]], *, yes: bool, dry_run: bool) -> None:
@@ -107,18 +126,29 @@ def run_steps(plane: Speaking, planned: tuple[Landscape, list[Step]], *, yes: bo
     removed = [step.text for step in todo if step.sign == "-"]
     if removed:
         confirm(f"Remove {len(removed)}", removed, yes=yes)
-    for number, step in enumerate(todo):
+    spoken_of = sum(not step.is_quiet for step in todo)
+    done = 0
+    for step in todo:
         try:
             step.act(plane, now)
         except (CommandFailed, CompassError):
-            say(f"! at {printable(step.line)}: {number} of {len(todo)} changes are done")
+            say(f"! at {printable(step.line)}: {done} of {spoken_of} changes are done")
             raise
-        emit(printable(step.line))
-    say(f"{len(todo)} changes" if todo else "nothing to change")
+        if not step.is_quiet:
+            emit(printable(step.line))
+            done += 1
+    say(f"{done} changes" if done else "nothing to change")
 
 
-def diff(*, file: Files, prune: Prune = False, label: Mine = (), where: Where = HERE) -> int:
-    """Print what `compass apply` would change: + adds, ~ changes, - removes.
+def diff(
+    *,
+    file: Files,
+    prune: Prune = False,
+    label: Mine = (),
+    field_manager: FieldManager = None,
+    where: Where = HERE,
+) -> int:
+    """Print what `compass apply` would change: + adds, ~ changes, - removes, ! is left to whoever changed or owns it.
 
     For example:
 
@@ -128,9 +158,12 @@ def diff(*, file: Files, prune: Prune = False, label: Mine = (), where: Where = 
     Exit codes: 0 nothing, 2 a file is wrong (the message names its line), 5 there are differences.
     """
     with speaking(where) as plane:
-        _, todo = _planned(plane, file, prune=prune, label=label)
-    _printed(todo)
-    return Exit.DIFFERENCES if todo else Exit.OK
+        planned = _planned(plane, file, _Asked(prune, label, field_manager))
+    for left in planned.left:
+        for conflict in left.conflicts:
+            emit(printable(f"! {left.one.kind.lower()} {left.one.name}: {brief(conflict)}"))
+    _printed(planned.todo)
+    return Exit.DIFFERENCES if planned.left or any(not step.is_quiet for step in planned.todo) else Exit.OK
 
 
 def export(*kind: Kind, where: Where = HERE) -> None:
@@ -157,22 +190,85 @@ def export(*kind: Kind, where: Where = HERE) -> None:
             emit(f"---\n{as_yaml(document)}")
 
 
-def _planned(
-    plane: Speaking, file: Sequence[Path], *, prune: bool, label: Sequence[str]
-) -> tuple[Landscape, list[Step]]:
-    if label and not prune:
+@dataclass(frozen=True)
+class _Asked:
+    """What was asked for, besides the files."""
+
+    prune: bool
+    label: Sequence[str]
+    field_manager: str | None
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class _Left:
+    """An object that is left as it is."""
+
+    one: Manifest
+    row: Json
+    conflicts: Sequence[ownership.Conflict]
+
+
+@dataclass(frozen=True)
+class _Planned:
+    now: Landscape
+    todo: list[Step]
+    left: Sequence[_Left]
+
+
+def _planned(plane: Speaking, file: Sequence[Path], asked: _Asked) -> _Planned:
+    if asked.label and not asked.prune:
         message = "--label says what --prune may remove"
         raise CommandFailed(message, exit_code=Exit.USAGE, hint="labels that are to be set stand in the files")
     wanted = read(file)
-    offering = {one.name for one in wanted if one.kind is Kind.APPLICATION and OFFERED & one.says.keys()}
-    now = look(plane, Kind if prune else {one.kind for one in wanted}, offering=offering.__contains__)
-    return now, [*steps(wanted, now), *(pruned(wanted, now, label) if prune else ())]
+    owned = Owned.read(plane, {one.kind for one in wanted}, asked.field_manager or plane.context.name)
+    offering = {one.name for one in wanted if OFFERED & one.says.keys()} | owned.offering
+    offering &= {one.name for one in wanted if one.kind is Kind.APPLICATION}
+    now = look(plane, Kind if asked.prune else {one.kind for one in wanted}, offering=offering.__contains__)
+    known = {(one.kind, one.name): judged for one in wanted if (judged := owned.judged(one, now)) is not None}
+    left = [
+        _Left(one, now.found[one.kind][one.name], judged.conflicts)
+        for one in wanted
+        if (judged := known.get((one.kind, one.name))) and judged.conflicts and not asked.force
+    ]
+    names = {(each.one.kind, each.one.name) for each in left}
+    to_do = [one for one in wanted if (one.kind, one.name) not in names]
+
+    def around(one: Manifest, own: list[Step]) -> Iterable[Step]:
+        judged = known.get((one.kind, one.name))
+        gone = judged.labels_gone if judged else ()
+        own += [label_removed(one.kind, now.found[one.kind][one.name], key) for key in gone]
+        return owned.around(one, own, judged)
+
+    todo = steps([_with_what_is_given_back(one, known) for one in to_do], now, around)
+    return _Planned(now, [*todo, *(pruned(wanted, now, asked.label) if asked.prune else ())], left)
+
+
+def _with_what_is_given_back(one: Manifest, known: Mapping[tuple[Kind, str], ownership.Judged]) -> Manifest:
+    judged = known.get((one.kind, one.name))
+    return one if judged is None else replace(one, says=judged.says)
+
+
+def _explained(plane: Speaking, left: _Left, *, dry_run: bool) -> None:
+    what = f"{left.one.kind.lower()} {left.one.name}"
+    if dry_run:
+        for conflict in left.conflicts:
+            emit(printable(f"! {what}: {brief(conflict)}"))
+        return
+    changes = Changes(plane)
+    say(printable(f"! {what} is left as it is ({left.one.place})"))
+    for conflict in left.conflicts:
+        by = changes.last(left.one, left.row, conflict.name)
+        changed = f"; changed by {by}" if by else ""
+        both = f"the file says {shown(conflict.wanted)}, the plane has {shown(conflict.present)}"
+        say(printable(f"!   {conflict.name}: {both}; {conflict.reason}{changed}"))
 
 
 def _printed(todo: Sequence[Step]) -> None:
-    for step in todo:
+    spoken_of = [step for step in todo if not step.is_quiet]
+    for step in spoken_of:
         emit(printable(step.line))
-    say(f"{len(todo)} changes" if todo else "nothing to change")
+    say(f"{len(spoken_of)} changes" if spoken_of else "nothing to change")
 
 
 def said(kind: Kind, row: Json) -> Iterator[tuple[str, Any]]:

@@ -59,14 +59,8 @@ def _steps(plane: Speaking, kind: Kind, row: Json, wanted: Manifest, before: Jso
     now = Landscape({Kind.GROUP: groups, kind: {row["name"]: row}}, {(kind, row["name"]): row["id"]})
     todo = plan.steps([Manifest(kind, row["name"], whole, wanted.place)], now)
     for key in labels.of_people(row).keys() - whole.get("labels", {}).keys():
-        variables = {kind.lower(): row["id"], "key": key}
-        text = f"{kind.lower()} {row['name']}: label {key}"
-        todo.append(Step("-", text, _deleted(f"Delete{kind}Label", variables)))
+        todo.append(plan.label_removed(kind, row, key))
     return now, todo
-
-
-def _deleted(document: str, variables: Json) -> plan.Act:
-    return lambda plane, _: plane.ask(document, variables)
 
 
 def _edited(text: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 A list that is mentioned is the whole list. `apis` and `events` of the document itself are those in no bundle.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -155,6 +156,15 @@ def _said(row: Json) -> Json:
     return said
 
 
+def named(*parts: str) -> str:
+    """The name of a field, from the names that lead to it: `bundles.orders.apis["my api"].targetURL`."""
+    spelled = [
+        f".{part}" if part.replace("-", "_").isidentifier() else f"[{json.dumps(part, ensure_ascii=False)}]"
+        for part in parts
+    ]
+    return "".join(spelled).removeprefix(".")
+
+
 # --- what has to change --------------------------------------------------------------------------------------------
 
 Ids = dict[str, str]
@@ -163,29 +173,30 @@ Act = Callable[[Speaking, Ids], object]
 """Does one step, and adds the id of the bundle that it makes."""
 
 
-def changes(says: Json, now: Json | None) -> Iterator[tuple[str, str, Act]]:
+def changes(says: Json, now: Json | None, owners: Mapping[str, str]) -> Iterator[tuple[str, str, Act]]:
     """Sign, text and action of each step from what is there, or from nothing, to what a document says.
 
-    Raises CommandFailed.
+    `owners`: what to add to the text of a field, by its name. Raises CommandFailed.
     """
     have: Json = now or {"bundles": [], "apis": [], "events": []}
     for name, kind in LISTS.items():
         if name in says:
-            yield from _definitions(kind, says[name], have[name], bundle="")
+            yield from _definitions(kind, says[name], have[name], place=(name,), owners=owners)
     if "bundles" not in says:
         return
     there = {each["name"]: each for each in have["bundles"]}
     for wanted in says["bundles"]:
         before = there.pop(wanted["name"], None)
-        yield from _bundle_changes(wanted, before)
+        yield from _bundle_changes(wanted, before, owners)
         for name, kind in LISTS.items():
             if name in wanted:
-                yield from _definitions(kind, wanted[name], before[name] if before else [], bundle=wanted["name"])
+                place = ("bundles", wanted["name"], name)
+                yield from _definitions(kind, wanted[name], before[name] if before else [], place=place, owners=owners)
     for gone in there.values():
         yield "-", f"bundle {gone['name']}, with what is in it", _sent("DeleteBundle", {"id": gone["id"]})
 
 
-def _bundle_changes(wanted: Json, before: Json | None) -> Iterator[tuple[str, str, Act]]:
+def _bundle_changes(wanted: Json, before: Json | None, owners: Mapping[str, str]) -> Iterator[tuple[str, str, Act]]:
     own: Json = {key: wanted[key] for key in ("name", "description") if key in wanted}
     if before is None:
 
@@ -195,6 +206,7 @@ def _bundle_changes(wanted: Json, before: Json | None) -> Iterator[tuple[str, st
         yield "+", f"bundle {wanted['name']}", add
     elif "description" in wanted and (before["description"] or "") != wanted["description"]:
         text = f"bundle {wanted['name']}: description {shown(before['description'], wanted['description'])}"
+        text += owners.get(named("bundles", wanted["name"], "description"), "")
         yield "~", text, _sent("UpdateBundle", {"id": before["id"], "in": bundle_changes(before, own)})
 
 
@@ -208,8 +220,9 @@ def bundle_changes(before: Json, changed: Json) -> Json:
 
 
 def _definitions(
-    kind: Kind, wanted: Iterable[Json], there: Iterable[Json], *, bundle: str
+    kind: Kind, wanted: Iterable[Json], there: Iterable[Json], *, place: tuple[str, ...], owners: Mapping[str, str]
 ) -> Iterator[tuple[str, str, Act]]:
+    bundle = place[1] if len(place) > 1 else ""
     inside = f" in bundle {bundle}" if bundle else ""
     now = {each["name"]: each for each in there}
     for one in wanted:
@@ -225,7 +238,9 @@ def _definitions(
         if spec is not None:
             differ["specification"] = "changed" if before["spec"] else "added"
         if differ:
-            text = f"{what}: {', '.join(f'{key} {said}' for key, said in differ.items())}"
+            keys = {**{key: key for key in differ}, "specification": "spec"}
+            whose = {key: owners.get(named(*place, one["name"], keys[key]), "") for key in differ}
+            text = f"{what}: {', '.join(f'{key} {said}{whose[key]}' for key, said in differ.items())}"
             yield "~", text, _updated(kind, before, one, spec, is_inside=bool(bundle))
     for gone in now.values():
         yield "-", f"{kind.word} {gone['name']}{inside}", _sent(f"Delete{kind.document}", {"id": gone["id"]})
@@ -271,7 +286,5 @@ def _sent(document: str, variables: Json) -> Act:
 
 def shown(before: Any, after: Any) -> str:
     """A change, in a line of a difference."""
-    import json
-
     short = [json.dumps(one, ensure_ascii=False) for one in (before, after)]
     return f"{'(none)' if before is None else short[0]} → {short[1]}"

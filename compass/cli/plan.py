@@ -10,7 +10,8 @@ from typing import Any, Final
 from compass.cli import labels, offers
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.manifest import Kind, Manifest
-from compass.cli.offers import shown
+from compass.cli.offers import named, shown
+from compass.cli.ownership import place_of
 from compass.cli.speaking import Json, Speaking
 from compass.cli.waiting import counted
 from compass.cli.webhook import KEPT, owned
@@ -50,6 +51,8 @@ class Step:
     act: Act
     group: str | None = None
     """The group that it is about, whose members may have to be told."""
+    is_quiet: bool = False
+    """It changes nothing that anybody sees, and is not spoken of."""
 
     @property
     def line(self) -> str:
@@ -78,9 +81,16 @@ def look(plane: Speaking, kinds: Iterable[Kind], *, offering: Callable[[str], bo
     return Landscape(found, ids)
 
 
-def steps(wanted: Sequence[Manifest], now: Landscape) -> list[Step]:
-    """What has to be done, in an order that works."""
-    made = [step for one in wanted for step in _steps_of(one, now)]
+Around = Callable[[Manifest, list[Step]], Iterable[Step]]
+"""What is done before and after the steps of a document: gets them, and gives all."""
+
+
+def steps(wanted: Sequence[Manifest], now: Landscape, around: Around = lambda _, own: own) -> list[Step]:
+    """What has to be done, in an order that works.
+
+    In the rows of `now`, `owners` may hold what to add to the text of a field that differs, by its name.
+    """
+    made = [step for one in wanted for step in around(one, list(_steps_of(one, now)))]
     asked = {one.name for one in wanted if one.kind is Kind.GROUP} | now.found[Kind.GROUP].keys()
     groups = sorted({name for one in wanted for name in one.says.get("groups", ())} - asked)
     return [*(_new_group(Manifest(Kind.GROUP, name, {}, "")) for name in groups), *made]
@@ -155,13 +165,15 @@ def _new(one: Manifest) -> Iterator[Step]:
 def _changes(one: Manifest, there: Json) -> Iterator[Step]:
     fields = _APPLICATION_FIELDS if one.kind is Kind.APPLICATION else ("description",)
     changed = {key: one.says[key] for key in fields if key in one.says and (there.get(key) or "") != one.says[key]}
+    owners = there.get("owners", {})
     if changed:
-        said = ", ".join(f"{key} {shown(there.get(key), value)}" for key, value in changed.items())
+        said = ", ".join(f"{key} {shown(there.get(key), value)}{owners.get(key, '')}" for key, value in changed.items())
         yield Step("~", f"{_word(one.kind)} {one.name}: {said}", _updated(one, there, changed))
     for key, value in one.says.get("labels", {}).items():
         before = (there["labels"] or {}).get(key)
         if before != value:
             text = f"{_word(one.kind)} {one.name}: label {key} {shown(before, value)}"
+            text += owners.get(named("labels", key), "")
             yield Step("~", text, _labelled(one, there, key, value))
     if "groups" in one.says:
         inside, asked = set(labels.groups(there)), one.says["groups"]
@@ -176,7 +188,8 @@ def _changes(one: Manifest, there: Json) -> Iterator[Step]:
 def _offers(one: Manifest, there: Json | None) -> Iterator[Step]:
     has: Json | None = there and there["offers"]
     ids = {bundle["name"]: bundle["id"] for bundle in (has or {}).get("bundles", ())}
-    for sign, text, act in offers.changes(one.says, has):
+    owners = there.get("owners", {}) if there else {}
+    for sign, text, act in offers.changes(one.says, has, owners):
 
         def begin(plane: Speaking, landscape: Landscape, act: offers.Act = act) -> None:
             ids[""] = landscape.id_of(one.kind, one.name)
@@ -232,6 +245,12 @@ def _joined(kind: Kind, name: str, group: str) -> Step:
     return Step("+", f"{_word(kind)} {name} in group {group}", act, group)
 
 
+def label_removed(kind: Kind, row: Json, key: str) -> Step:
+    """A label of an application or runtime is taken away."""
+    variables = {_word(kind): row["id"], "key": key}
+    return Step("-", f"{_word(kind)} {row['name']}: label {key}", _sent(f"Delete{kind}Label", variables))
+
+
 def _left(kind: Kind, name: str, group: str) -> Step:
     def act(plane: Speaking, landscape: Landscape) -> None:
         member = {"object": landscape.id_of(kind, name), "type": _TYPES[kind], "name": group}
@@ -258,7 +277,8 @@ def _webhooks(one: Manifest, there: Json) -> Iterator[Step]:
         differ = [key for key, value in webhook.items() if key in KEPT and before.get(key) != value]
         if differ:
             kept = {key: before[key] for key in KEPT if before[key] is not None}
-            said = ", ".join(f"{key} {shown(before.get(key), webhook[key])}" for key in differ)
+            by = {key: there.get("owners", {}).get(named("webhooks", place_of(webhook), key), "") for key in differ}
+            said = ", ".join(f"{key} {shown(before.get(key), webhook[key])}{by[key]}" for key in differ)
             yield Step("~", f"{which}: {said}", _sent("UpdateWebhook", {"id": before["id"], "in": kept | webhook}))
     for place in sorted(now.keys() - asked.keys()):
         yield Step("-", f"{whose} {' '.join(place)}", _sent("DeleteWebhook", {"id": now[place]["id"]}))
