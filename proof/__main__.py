@@ -6,7 +6,7 @@
   python -m proof --short     the short forms, as `make test` runs them
   python -m proof --list      what there is
 
-The promises, the tests that prove them and the bugs they have to catch are in `registry.py`. What was run is kept in
+The promises, the tests that prove them and the bugs they have to catch are in `registry`. What was run is kept in
 `.proof`: broken off, it goes on where it was, as long as no file of the tree has changed; `--again` runs everything
 anew. Each proof has a bound of time, after which it has failed. It exits 1 when a test failed, when fewer cases were
 tried than promised, or when a planted bug was not caught. What a run said, and a report of all that was tried, lie
@@ -20,7 +20,8 @@ from pathlib import Path
 
 from proof.kept import Kept, shortcomings
 from proof.planted import Outcome, plant
-from proof.registry import PROOFS, Proof
+from proof.promise import Proof
+from proof.registry import PROOFS
 from proof.run import Ran, run, say
 from proof.table import Line, counted, sentence, table
 

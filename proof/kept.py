@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from proof.planted import Outcome, listed
-from proof.registry import Proof
+from proof.promise import Proof
 from proof.run import Ran
 from proof.table import Line, counted, table
 

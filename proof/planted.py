@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from proof.registry import Bug, Proof
+from proof.promise import Bug, Proof
 from proof.run import TESTS_FAILED, Ran, run, say
 
 

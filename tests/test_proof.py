@@ -11,7 +11,8 @@ import pytest
 from proof.__main__ import chosen, line
 from proof.kept import Kept
 from proof.planted import Outcome, outdated, plant
-from proof.registry import PROOFS, Bug, Proof
+from proof.promise import Bug, Proof
+from proof.registry import PROOFS
 from proof.run import BROKEN_OFF, Ran, run
 from proof.table import table
 

@@ -1,0 +1,177 @@
+"""The proof `secrets`."""
+
+from typing import Final
+
+from proof.promise import Bug, Proof
+
+_ROTATION = ("tests/test_vault_rotation.py",)
+
+PROOF: Final = Proof(
+    "secrets",
+    ("I12", "A27", "A25"),
+    "secrets are sealed, bound to their place, and do not show themselves",
+    (
+        "tests/test_secret.py",
+        "tests/test_vault.py",
+        "tests/test_vault_rotation.py",
+        "tests/faults/test_vault_rotation.py",
+        "tests/e2e/test_planted_secrets.py",
+        "tests/delivery/test_kept.py",
+        "tests/delivery/test_signature.py",
+        "tests/access/test_tokens.py",
+    ),
+    (
+        Bug(
+            "what was sent shows the secrets of a document inside of a text",
+            "compass/director/masked.py",
+            "return MASK if is_secret else value if inside == MASK else inside",
+            "return MASK if is_secret else value",
+            ("tests/director/test_masked.py",),
+        ),
+        Bug(
+            "the headers of an attempt are written down with their secrets",
+            "compass/delivery/kept.py",
+            "if name.lower() in readable else MASK",
+            "if True else MASK",
+            ("tests/delivery/test_kept.py",),
+        ),
+        Bug(
+            "what is inside of a secret is none",
+            "compass/director/masked.py",
+            "    return inside_of_one or bool(",
+            "    return bool(",
+            ("tests/director/test_masked.py",),
+        ),
+        Bug(
+            "a secret may stand on the command line",
+            "compass/cli/secret_input.py",
+            '    if typed not in {None, "-"}:\n',
+            "    if False:\n",
+            ("tests/cli/test_secret_input.py",),
+        ),
+        Bug(
+            "the command line sends a secret in the clear",
+            "compass/cli/secret_input.py",
+            '    if not url.startswith("https://"):\n',
+            '    if not url.startswith("http"):\n',
+            ("tests/cli/test_secret_input.py",),
+        ),
+        Bug(
+            "what a test sent to a webhook is shown with its secrets",
+            "compass/director/webhook_delivery.py",
+            "    return without_secrets(bytes.fromhex(digits).decode())\n",
+            "    return bytes.fromhex(digits).decode()\n",
+            ("tests/director/test_webhook_trial.py",),
+        ),
+        Bug(
+            "a rotation overwrites what a caller changed meanwhile",
+            "compass/vault_rotation.py",
+            " AND kept.{each.column} = given.former AND",
+            " AND",
+            _ROTATION,
+        ),
+        Bug(
+            "nobody hears that another key seals secrets",
+            "compass/vault_rotation.py",
+            "        await append(tx, event)\n",
+            "",
+            _ROTATION,
+        ),
+        Bug(
+            "a sealed column is forgotten",
+            "compass/vault_rotation.py",
+            '    Sealed("fetch_request", "auth_sealed", "fetch_request/{}"),\n',
+            "",
+            _ROTATION,
+        ),
+        Bug(
+            "a key is retired while it seals something",
+            "compass/vault_rotation.py",
+            "        raise StillSealed(found",
+            "        StillSealed(found",
+            _ROTATION,
+        ),
+        Bug(
+            "a key is retired past a transaction that has used it",
+            "compass/vault_rotation.py",
+            "        await tx.value(ALONE)\n",
+            "",
+            _ROTATION,
+        ),
+        Bug(
+            "a key seals that a replica does not have",
+            "compass/vault_rotation.py",
+            "    keys = key_file.add_next(path)\n    await _until_replicas_have(database, path, keys)\n",
+            "    keys = key_file.add_next(path)\n",
+            _ROTATION,
+        ),
+        Bug(
+            "a process that slept through a rotation stores what nobody can open",
+            "compass/postgres/migrations/0058_pre_vault_key.sql",
+            "split_part(sealed, '.', 2) AND retired_at IS NOT NULL",
+            "split_part(sealed, '.', 2) AND false",
+            _ROTATION,
+        ),
+        Bug(
+            "the former key leaves the file before it is out of use",
+            "compass/vault.py",
+            "Keys({kept.next: kept.by_id[kept.next], **kept.by_id})",
+            "Keys({kept.next: kept.by_id[kept.next]})",
+            _ROTATION,
+        ),
+        Bug(
+            "a process waits for a second before it opens what a new key sealed",
+            "compass/vault.py",
+            "            self.look()  # another process may seal under a new key already\n",
+            "            pass\n",
+            ("tests/test_vault.py",),
+        ),
+        Bug(
+            "a sealed secret opens in another row",
+            "compass/vault.py",
+            'return f"compass v1\\0{key_id}\\0{place}".encode()',
+            'return f"compass v1\\0{key_id}".encode()',
+            ("tests/test_vault.py",),
+        ),
+        Bug(
+            "a secret shows itself",
+            "compass/secret.py",
+            '        return "Secret(…)"',
+            "        return self._value",
+            ("tests/test_secret.py",),
+        ),
+        Bug(
+            "a request shows its headers when it is logged",
+            "compass/api/http.py",
+            "    headers: Mapping[str, str] = field(repr=False)\n",
+            "    headers: Mapping[str, str]\n",
+            ("tests/test_secret.py",),
+        ),
+        Bug(
+            "a refusal repeats what was given for an enum",
+            "compass/reads/document.py",
+            "(?<=Value) [",
+            "(?<=No value) [",
+            ("tests/e2e/test_planted_secrets.py",),
+        ),
+        Bug(
+            "a webhook's signature does not cover its time",
+            "compass/delivery/signature.py",
+            '        content = b".".join((delivery.encode(), timestamp.encode(), body))',
+            '        content = b".".join((delivery.encode(), b"0", body))',
+            ("tests/delivery/test_signature.py",),
+        ),
+        Bug(
+            "client secrets are kept in clear (original)",
+            "compass/access/tokens.py",
+            'return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()',
+            'return secret.encode("utf-8", "surrogatepass")',
+            ("tests/access/test_tokens.py", "tests/director/test_system_auth.py"),
+        ),
+    ),
+    {
+        "test_no_planted_secret_can_be_read_anywhere": 40,
+        "test_a_rotation_that_was_interrupted_anywhere_is_finished_by_the_next_run": 30,
+        "test_nothing_is_lost_and_no_caller_notices_wherever_a_rotation_is_killed": 30,
+    },
+)
