@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 from compass.access.caller import Caller, Consumer, Flow
 from compass.access.external import External
+from compass.access.foreign_revocation import ForeignRevocations, RevocationUnknown
 from compass.access.scopes import BY_CONSUMER
 from compass.access.sign_on import Person, SignOn
 from compass.access.strict_json import NotStrict, unverified
@@ -98,13 +99,17 @@ class Authenticator:
         revoked: Revoked,
         *,
         external: External | None = None,
+        foreign: ForeignRevocations | None = None,
         sign_on: SignOn | None = None,
     ) -> None:
-        """`external` knows certificates of other authorities, `sign_on` tokens of providers; None: there are none."""
+        """`external` knows certificates of other authorities, `foreign` what those revoked, `sign_on` tokens of
+        providers; None: there are none.
+        """
         self._database = database
         self._tokens = tokens
         self._revoked = revoked
         self._external = external
+        self._foreign = foreign
         self._sign_on = sign_on
 
     async def by_certificate(
@@ -217,7 +222,7 @@ class Authenticator:
         ended: list[Caller] = []
         for caller in callers:
             revoked = caller.shown_certificate and await self._revoked.is_revoked(caller.shown_certificate)
-            (ended if revoked else asked).append(caller)
+            (ended if revoked or self._is_listed(caller) else asked).append(caller)
         row = await self._database.read(
             ENDED,
             [
@@ -230,6 +235,13 @@ class Authenticator:
             ],
         )
         return ended + [asked[number - 1] for number in row["ended"]]
+
+    def _is_listed(self, caller: Caller) -> bool:
+        """Whether the list of another authority has the certificate, or cannot say that it does not."""
+        try:
+            return self._foreign is not None and self._foreign.has_ended(caller.listed)
+        except RevocationUnknown:
+            return True
 
     async def exchange(self, client: str, secret: str, scope: str, certificate: str = "") -> tuple[str, frozenset[str]]:
         """An access token for a client's secret, and the scopes it has. Source: RFC 6749 §4.4.

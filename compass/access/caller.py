@@ -57,6 +57,8 @@ class Caller:
     shown_certificate: str = ""
     """The fingerprint of the certificate that this rests on: that one, one of another authority, or the one that an
     access token is bound to."""
+    listed: str = ""
+    """By what the list of the other authority that signed that certificate knows it. Empty: it has no list."""
     mapping: str = ""
     """Which certificate subject mapping decided, as it was then: `<id> <when it was last changed>`."""
     issuer: str = ""

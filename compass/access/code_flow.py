@@ -2,7 +2,8 @@
 
 Who begins keeps what `begin` gave and shows it again with the answer; each is good once. Nothing of the answer is
 believed before the provider, asked directly, has given a token for it that it signed for this very sign-in.
-Source: OpenID Connect Core 1.0 §3.1, RFC 7636, RFC 9207, RFC 9700 §2.1 and §4.
+A refresh token, where the provider gives one, gets the same person a new token in place of one that ends.
+Source: OpenID Connect Core 1.0 §3.1 and §12, RFC 6749 §6, RFC 7636, RFC 9207, RFC 9700 §2.1 and §4.
 """
 
 import base64
@@ -19,18 +20,22 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
 from compass.access.sign_on import Person, SignOn
-from compass.access.strict_json import NotStrict, mapping, unverified
+from compass.access.strict_json import NotStrict, mapping
 from compass.errors import Code, CompassError, Unauthorized
 from compass.outbound.door import Door, Request
 from compass.outbound.errors import OutboundError
+from compass.secret import Secret
 from compass.settings import OidcSettings
 
 WITHIN: Final = timedelta(seconds=10)
 """For the provider to exchange a code; a person waits."""
 _LARGEST_ANSWER: Final = 128 * 1024
 _LONGEST_CODE: Final = 4096
+_LONGEST_REFRESH_TOKEN: Final = 16 * 1024
 _DENIALS: Final = frozenset({"access_denied", "login_required", "interaction_required", "consent_required"})
 """Errors that are a person's own doing. Source: RFC 6749 §4.1.2.1, OpenID Connect Core 1.0 §3.1.2.6."""
+
+_OVER: Final = "the provider does not say any more that it is you; sign in again"
 
 
 class SignInRefused(CompassError):
@@ -68,6 +73,17 @@ class Signed:
     seconds_left: float
     """Of the token's life."""
     person: Person
+    subject: str
+    """The `sub` of its ID token: who it was at the provider, whatever else about the person changes."""
+    nonce: str = field(repr=False)
+    """Of the sign-in that it goes back to."""
+    refresh_token: Secret | None = None
+    """None where the provider gives none: then it ends with the token."""
+
+    @property
+    def is_renewable(self) -> bool:
+        """Whether `renew` may be asked for a token in place of this one."""
+        return self.refresh_token is not None
 
 
 class CodeFlow:
@@ -104,6 +120,9 @@ class CodeFlow:
             "code_challenge": challenge(verifier),
             "code_challenge_method": "S256",
         }
+        if "offline_access" in self._settings.request_scopes:
+            # Without it the provider has to ignore that scope. Source: OpenID Connect Core 1.0 §11.
+            asked["prompt"] = "consent"
         address = _endpoint(metadata, "authorization_endpoint")
         joint = "&" if "?" in address else "?"
         return Begun(f"{address}{joint}{urlencode(asked)}", state, nonce, verifier)
@@ -115,15 +134,42 @@ class CodeFlow:
         """
         metadata = await self._sign_on.provider(self._issuer).metadata()
         code = self._code(begun, answer, metadata)
-        given = await self._exchanged(code, begun.verifier, metadata)
-        try:
-            claims = await self._sign_on.unsafe_claims(given["id_token"])
-        except Unauthorized:
-            raise SignInRefused(why="what the provider sent is not signed by it, or its time is over") from None
-        self._check_meant_for_us(claims, begun.nonce)
-        token, person = await self._for_the_plane(given, claims)
-        left = float(unverified(token).unsafe_claims["exp"]) - time.time()
-        return Signed(token, left, person)
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": self._redirect_uri,
+            "code_verifier": begun.verifier,
+        }
+        given = await self._given(form, metadata, refused="the code; it may be used or too old; begin anew")
+        if not isinstance(given.get("id_token"), str):
+            raise SignInRefused(why="the provider sent no id_token; the client there must be one of OpenID Connect")
+        claims = await self._meant_for_us(given["id_token"])
+        said = claims.get("nonce")
+        if not isinstance(said, str) or not hmac.compare_digest(said.encode(), begun.nonce.encode()):
+            raise SignInRefused(why="what the provider sent belongs to another sign-in; begin anew")
+        return await self._signed(given, claims.get("sub"), begun.nonce, None)
+
+    async def renew(self, signed: Signed) -> Signed:
+        """The same person with a new token, for the refresh token that came with the last one.
+
+        That one may be of no use afterwards: whoever asks, asks once at a time, and keeps what comes.
+        Raises SignInRefused when the sign-in is over. Raises SignInAway and ProviderAway when nobody knows: it may be
+        tried again. Source: RFC 6749 §6, OpenID Connect Core 1.0 §12.2.
+        """
+        if signed.refresh_token is None:
+            raise SignInRefused(why=_OVER)
+        metadata = await self._sign_on.provider(self._issuer).metadata()
+        form = {"grant_type": "refresh_token", "refresh_token": signed.refresh_token.reveal()}
+        given = await self._given(form, metadata, refused="to go on; sign in again")
+        if "id_token" in given:
+            claims = await self._meant_for_us(given["id_token"])
+            # It need not say it again, and may not say another one.
+            if claims.get("sub") != signed.subject or claims.get("nonce", signed.nonce) != signed.nonce:
+                raise SignInRefused(why=_OVER)
+        renewed = await self._signed(given, signed.subject, signed.nonce, signed.refresh_token)
+        if renewed.person.id != signed.person.id:
+            raise SignInRefused(why=_OVER)
+        return renewed
 
     def _code(self, begun: Begun, answer: Mapping[str, str], metadata: Mapping[str, Any]) -> str:
         """The code in an answer that belongs to this sign-in and comes from this provider."""
@@ -141,14 +187,9 @@ class CodeFlow:
             raise SignInRefused(why="the answer has no code; begin anew")
         return code
 
-    async def _exchanged(self, code: str, verifier: str, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
-        form = {
-            "grant_type": "authorization_code",
-            "code": code,
-            "redirect_uri": self._redirect_uri,
-            "client_id": self._client,
-            "code_verifier": verifier,
-        }
+    async def _given(self, asked: Mapping[str, str], metadata: Mapping[str, Any], *, refused: str) -> Mapping[str, Any]:
+        """The tokens for what is asked; `refused` says what it is that the provider does not accept."""
+        form = {**asked, "client_id": self._client}
         headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
         secret = self._settings.client_secret
         ways = metadata.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
@@ -164,19 +205,20 @@ class CodeFlow:
         except OutboundError as failure:
             raise SignInAway(why=failure.reason) from None
         if response.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            raise SignInRefused(why="the provider does not accept the code; it may be used or too old; begin anew")
+            raise SignInRefused(why=f"the provider does not accept {refused}")
         if response.status != HTTPStatus.OK:
             raise SignInAway(why=f"it answered with status code {response.status}")
         try:
-            given = mapping(response.body)
+            return mapping(response.body)
         except NotStrict:
             raise SignInAway(why="it answered with something that is no JSON object") from None
-        if not isinstance(given.get("id_token"), str):
-            raise SignInRefused(why="the provider sent no id_token; the client there must be one of OpenID Connect")
-        return given
 
-    def _check_meant_for_us(self, claims: Mapping[str, Any], nonce: str) -> None:
-        """Raises SignInRefused. Source: OpenID Connect Core 1.0 §3.1.3.7, steps 2 to 5 and 11."""
+    async def _meant_for_us(self, id_token: object) -> Mapping[str, Any]:
+        """What an ID token says. Raises SignInRefused. Source: OpenID Connect Core 1.0 §3.1.3.7, steps 2 to 5."""
+        try:
+            claims = await self._sign_on.unsafe_claims(id_token if isinstance(id_token, str) else "")
+        except Unauthorized:
+            raise SignInRefused(why="what the provider sent is not signed by it, or its time is over") from None
         audiences = claims.get("aud")
         named = [audiences] if isinstance(audiences, str) else audiences
         party = claims.get("azp", self._client if named == [self._client] else None)
@@ -184,12 +226,15 @@ class CodeFlow:
             raise SignInRefused(why="what the provider sent is of another provider")
         if self._client not in named or party != self._client:
             raise SignInRefused(why="what the provider sent is meant for somebody else, not for this console")
-        said = claims.get("nonce")
-        if not isinstance(said, str) or not hmac.compare_digest(said.encode(), nonce.encode()):
-            raise SignInRefused(why="what the provider sent belongs to another sign-in; begin anew")
+        return claims
 
-    async def _for_the_plane(self, given: Mapping[str, Any], claims: Mapping[str, Any]) -> tuple[str, Person]:
-        """The token that the plane itself accepts: the access token where it is one for us, else the ID token."""
+    async def _signed(self, given: Mapping[str, Any], subject: object, nonce: str, kept: Secret | None) -> Signed:
+        """Whoever has the token that the plane itself accepts: the access token where it is one for us, else the ID
+        token. `kept` is the refresh token that is still good when none came with them.
+        """
+        fresh = given.get("refresh_token")
+        if isinstance(fresh, str) and 1 <= len(fresh) <= _LONGEST_REFRESH_TOKEN:
+            kept = Secret(fresh)
         for name in ("access_token", "id_token"):
             text = given.get(name)
             if not isinstance(text, str) or not self._sign_on.concerns(text):
@@ -199,8 +244,8 @@ class CodeFlow:
                 told = await self._sign_on.unsafe_claims(text)
             except Unauthorized:
                 continue
-            if (told.get("iss"), told.get("sub")) == (claims["iss"], claims.get("sub")):
-                return text, person
+            if isinstance(subject, str) and (told.get("iss"), told.get("sub")) == (self._issuer, subject):
+                return Signed(text, float(told["exp"]) - time.time(), person, subject, nonce, kept)
         raise SignInRefused(why="the provider gives no token for this plane; `oidc.audience` must be in its `aud`")
 
 

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 
 from compass.access import subject
 from compass.access.caller import Caller, Consumer, Flow
+from compass.access.foreign_revocation import ForeignRevocations
 from compass.access.scopes import BY_CONSUMER
 from compass.errors import TenantNotFound, TenantRequired, Unauthorized
 from compass.ids import TenantId
@@ -62,18 +63,30 @@ LEFT JOIN tenant wanted ON wanted.external_id = $2 AND wanted.status = 'Active'
 class Origin:
     """Tells a certificate of the plane's own authority from those of all others."""
 
-    def __init__(self, own_pem: Callable[[], str]) -> None:
-        """`own_pem`: the authorities of the plane that sign for clients, as they are at that moment."""
+    def __init__(self, own_pem: Callable[[], str], foreign: ForeignRevocations | None = None) -> None:
+        """`own_pem`: the authorities of the plane that sign for clients, as they are at that moment. `foreign` knows
+        what others revoked; None: nobody does.
+        """
         self._own_pem = own_pem
+        self._foreign = foreign
 
     def is_ours(self, der: bytes) -> bool:
-        """Whether one of the plane's authorities signed it. Raises Unauthorized when it is over.
+        """Whether one of the plane's authorities signed it. Raises Unauthorized when it is over, or another authority
+        revoked it, and RevocationUnknown when that cannot be known.
 
         The listener has seen that it was in its time, but only when the connection began.
         """
         if _now() > _end(der):
             raise Unauthorized(reason="the certificate is over")
-        return _signed_by(der, self._own_pem())
+        if _signed_by(der, self._own_pem()):
+            return True
+        if self._foreign is not None:
+            self._foreign.refuse(der)
+        return False
+
+    def mark(self, der: bytes) -> str:
+        """By what a certificate of another authority is known on its list. Empty: it has none. Raises Unauthorized."""
+        return "" if self._foreign is None else self._foreign.mark(der)
 
 
 def _now() -> datetime:

@@ -47,6 +47,12 @@ SELECT pg_advisory_xact_lock(hashtext('compass.access.tokens'))
 """
 
 
+RETIRE_KEYS = """
+-- tokens.retire_keys
+UPDATE signing_key SET retired_at = clock_timestamp() WHERE retired_at IS NULL
+"""
+
+
 @dataclass(frozen=True)
 class Bearer:
     """Who a verified token speaks for."""
@@ -87,6 +93,11 @@ class AccessTokens:
                 for row in rows
             ]
         )
+
+    @staticmethod
+    async def end_all(tx: Tx) -> None:
+        """End every token there is: the next plane that starts makes another key. None may serve meanwhile."""
+        await tx.run(RETIRE_KEYS)
 
     def issue(self, bearer: Bearer) -> str:
         """A token that is good for `LIFE`."""

@@ -86,6 +86,7 @@ CERTIFICATE = Read(
         "revokedAt": timestamp("revoked_at"),
         "revokedBy": "revoked_by",
         "revocationReason": "revocation_reason",
+        "chain": "{t}.pem || (SELECT issuer.certificate FROM authority issuer WHERE issuer.serial = {t}.signed_by)",
     },
 )
 READS = (CERTIFICATE,)

@@ -293,6 +293,18 @@ RETURNING system_auth_id
 """
 
 
+async def end_all(tx: Tx) -> int:
+    """End every token that could still be used for the first time; gives how many. One statement."""
+    return await tx.run(END_ALL)
+
+
+END_ALL = """
+-- one_time_token.end_all
+UPDATE one_time_token SET replaced_at = clock_timestamp()
+WHERE used_at IS NULL AND replaced_at IS NULL AND expires_at > clock_timestamp()
+"""
+
+
 async def forget_replaced(tx: Tx) -> int:
     """Delete the tokens that were replaced a week ago; gives how many. One statement. The token in force stays."""
     return await tx.run(FORGET_REPLACED)

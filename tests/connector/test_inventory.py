@@ -28,7 +28,7 @@ query ($first: Int, $after: PageCursor, $state: [CertificateState!], $client: ID
 """
 EVERYTHING = """
 { result: certificates { data { serial fingerprint subject state clientID objectType objectID tenant lineage issuedAt
-  expiresAt lastUsedAt revokedAt revokedBy revocationReason } } }
+  expiresAt lastUsedAt revokedAt revokedBy revocationReason chain } } }
 """
 REVOKE = """
 mutation ($client: ID, $object: ID, $fingerprint: String, $serial: String, $reason: String) {
@@ -174,6 +174,7 @@ async def test_a_certificate_is_shown_with_all_that_is_known_of_it(inventoried: 
         "revokedAt": second(row["revoked_at"]),
         "revokedBy": "ada",
         "revocationReason": "revoked by an administrator",
+        "chain": held.chain_pem,
     }
     [valid] = [entry for entry in shown if entry["state"] == "VALID"]
     unknown = ("lastUsedAt", "revokedAt", "revokedBy", "revocationReason")

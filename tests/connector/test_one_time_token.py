@@ -361,3 +361,15 @@ async def test_a_misuse_is_announced_once_per_token(tx: Tx, system_auth: SystemA
     [event] = await tx.rows("SELECT tenant_id, name, facts FROM outbox_event")
     tenant = await tx.value("SELECT tenant_id FROM system_auth")
     assert tuple(event) == (tenant, "OneTimeTokenMisused", {"system_auth": system_auth})
+
+
+async def test_after_a_restore_no_token_can_be_used_for_the_first_time(tx: Tx, system_auth: SystemAuthId) -> None:
+    token = await one_time_token.issue(tx, system_auth, purpose=Purpose.APPLICATION, life=HOUR)
+
+    assert await one_time_token.end_all(tx) == 1
+
+    with pytest.raises(TokenRefused):
+        await one_time_token.spend(tx, token)
+    assert await one_time_token.end_all(tx) == 0
+    newer = await one_time_token.issue(tx, system_auth, purpose=Purpose.APPLICATION, life=HOUR)
+    assert (await one_time_token.spend(tx, newer)).system_auth == system_auth
