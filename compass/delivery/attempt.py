@@ -82,6 +82,15 @@ Answer = Response | CompassError
 
 
 @dataclass(frozen=True)
+class Exchange:
+    """One call: what was asked, as far as it came to that, and what came back."""
+
+    request: Request | None
+    """None when signing in failed, so that there was nothing to send with."""
+    answer: Answer
+
+
+@dataclass(frozen=True)
 class RetryRules:
     """When a delivery that failed is tried again, and for how long."""
 
@@ -105,12 +114,13 @@ class Settled:
     """Until the next attempt. None: there is none."""
 
 
-async def send(door: Sender, delivery: Delivery, prepared: Prepared, *, within: timedelta) -> Answer:
+async def send(door: Sender, delivery: Delivery, prepared: Prepared, *, within: timedelta) -> Exchange:
     """Make the call; what came back, or why nothing did.
 
     No database connection is held meanwhile. `within` is for the whole call, whatever the receiver does.
     """
     body = delivery.body.encode()
+    request = None
     try:
         # The door keeps to the time-out by itself; the second watch is for a door that does not, and for signing in.
         async with asyncio.timeout(within.total_seconds() + 1):
@@ -127,11 +137,12 @@ async def send(door: Sender, delivery: Delivery, prepared: Prepared, *, within: 
                 body=body,
                 shows_certificate=prepared.shows_certificate,
             )
-            return await door.send(request, total_timeout=within, max_body_bytes=_MOST_RESPONSE_BYTES)
+            answer = await door.send(request, total_timeout=within, max_body_bytes=_MOST_RESPONSE_BYTES)
+            return Exchange(request, answer)
     except CompassError as failure:
-        return failure
+        return Exchange(request, failure)
     except TimeoutError:
-        return OutboundTimedOut()
+        return Exchange(request, OutboundTimedOut())
 
 
 def merged(*layers: Mapping[str, str]) -> dict[str, str]:

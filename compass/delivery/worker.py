@@ -24,6 +24,7 @@ from compass.delivery.attempt import (
     Answer,
     Cancelled,
     Dead,
+    Exchange,
     Prepared,
     Retry,
     RetryRules,
@@ -37,6 +38,7 @@ from compass.delivery.attempt import (
     storable,
 )
 from compass.delivery.enqueue import CHANNEL, Delivery, State
+from compass.delivery.kept import KEPT_ATTEMPTS, columns
 from compass.errors import presentable
 from compass.outbound.door import Response
 from compass.outbound.errors import RequestRefused
@@ -158,8 +160,16 @@ RETURNING head.lane_id, delivery.id, sequence, tenant_id, receiver, subject, kin
 _RECORD: Final = """
 -- delivery.record
 WITH recorded AS (
-    INSERT INTO delivery_attempt (delivery_id, number, started_at, elapsed_ms, status, error, response_excerpt)
-    VALUES (%(delivery)s, %(number)s, %(started_at)s, %(elapsed_ms)s, %(status)s, %(error)s, %(excerpt)s)
+    INSERT INTO delivery_attempt (
+        delivery_id, number, started_at, elapsed_ms, status, error, response_excerpt,
+        url, request_headers, response_headers
+    )
+    VALUES (
+        %(delivery)s, %(number)s, %(started_at)s, %(elapsed_ms)s, %(status)s, %(error)s, %(excerpt)s,
+        %(url)s, %(request_headers)s, %(response_headers)s
+    )
+), forgotten AS (
+    DELETE FROM delivery_attempt WHERE delivery_id = %(delivery)s AND number <= %(number)s - %(kept)s
 )
 UPDATE delivery
 SET state = %(state)s,
@@ -344,17 +354,17 @@ class Worker:
         if prepared is None:
             await self._record(due, _known(Cancelled("the receiver is gone")), None, began)
             return
-        answer = await send(self._door, delivery, prepared, within=self._settings.attempt_timeout)
-        self._breaker.heard(delivery.receiver, answer)
+        made = await send(self._door, delivery, prepared, within=self._settings.attempt_timeout)
+        self._breaker.heard(delivery.receiver, made.answer)
         try:
-            await self._record(due, lambda tx: self._judge(tx, delivery, answer), answer, began)
+            await self._record(due, lambda tx: self._judge(tx, delivery, made.answer), made, began)
         except _NotJudged as failure:
             # Rolled back with all the domain wrote; the attempt is recorded without it.
             log.exception("the answer to delivery %s cannot be judged", delivery.id)
-            await self._record(due, _known(Retry(f"its answer could not be judged: {failure}")), answer, began)
+            await self._record(due, _known(Retry(f"its answer could not be judged: {failure}")), made, began)
 
     async def _record(
-        self, due: _Due, judge: Callable[[Tx], Awaitable[Verdict]], answer: Answer | None, began: float
+        self, due: _Due, judge: Callable[[Tx], Awaitable[Verdict]], made: Exchange | None, began: float
     ) -> None:
         """Judge, write the result and pass the lane on, if it is still ours. Raises LeaseLost, _NotJudged."""
         delivery = due.delivery
@@ -371,19 +381,19 @@ class Worker:
                 raise _NotJudged(presentable(error)) from error
             settled = settle(
                 verdict,
-                answer,
+                made.answer if made else None,
                 failures=delivery.failures + 1,
                 since_first=delivery.since_first + elapsed,
                 rules=self._settings.retry,
                 now=delivery.attempted_at + elapsed,
                 chance=chance,
             )
-            await self._write(tx, due, settled, answer, elapsed)
+            await self._write(tx, due, settled, made, elapsed)
 
         await self._database.run(record)
 
-    async def _write(self, tx: Tx, due: _Due, settled: Settled, answer: Answer | None, elapsed: timedelta) -> None:
-        response = answer if isinstance(answer, Response) else None
+    async def _write(self, tx: Tx, due: _Due, settled: Settled, made: Exchange | None, elapsed: timedelta) -> None:
+        response = made.answer if made and isinstance(made.answer, Response) else None
         delivery = due.delivery
         written = await tx.run(
             _RECORD,
@@ -394,6 +404,8 @@ class Worker:
             status=response.status if response else None,
             error=None if settled.why is None else storable(settled.why, _ERROR_BYTES),
             excerpt=excerpt(response) if response else None,
+            **columns(made),
+            kept=KEPT_ATTEMPTS,
             state=settled.state,
             failures=delivery.failures + (settled.state in (State.PENDING, State.DEAD)),
             after=settled.after,

@@ -16,7 +16,16 @@ from compass.access.caller import Caller
 from compass.access.tenancy import application_refusal
 from compass.commands import Accepted, command
 from compass.connector.urls import PublicUrls
-from compass.director import account_access, application_operation, auth, bundle, connection_status, label, webhook
+from compass.director import (
+    account_access,
+    application_operation,
+    applied_field,
+    auth,
+    bundle,
+    connection_status,
+    label,
+    webhook,
+)
 from compass.director.auth import NewAuth
 from compass.director.bundle import NewBundle
 from compass.director.catalogue import Draft
@@ -157,6 +166,7 @@ APPLICATION = Read(
         "deletedAt": timestamp("deleted_at"),
         "systemStatus": "system_status",
         "error": "error",
+        "appliedFields": applied_field.all_of("application_id"),
     },
     sanitized={"webhooks": "application.webhooks:read"},
     scoped={"applicationTemplate": "application.application_template:read"},

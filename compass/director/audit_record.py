@@ -41,7 +41,10 @@ QUERIES = (
                 "AND ({arg:operation}::text IS NULL OR {c}.operation = {arg:operation}::text) "
                 "AND ({arg:objectID}::text IS NULL OR {c}.object_id = {arg:objectID}::text) "
                 "AND ({arg:consumerID}::text IS NULL "
-                "OR {c}.body -> 'who' ->> 'consumerID' = {arg:consumerID}::text)"
+                "OR {c}.body -> 'who' ->> 'consumerID' = {arg:consumerID}::text) "
+                # Not `IS NULL OR`: so the index by time is read from there on, whatever is given.
+                "AND {c}.happened_at >= coalesce({time:since}::timestamptz, '-infinity') "
+                "AND {c}.happened_at < coalesce({time:until}::timestamptz, 'infinity')"
             ),
             order="{c}.happened_at DESC, {c}.id DESC",
         ),

@@ -45,6 +45,7 @@ from compass.director.runtime_context import (
     RuntimeContextUpdated,
 )
 from compass.director.system_auth import SystemAuthDeleted, SystemAuthUpdated
+from compass.director.system_status import VaultRotated
 from compass.director.tenant import TenantsChanged
 from compass.director.webhook import WebhooksChanged
 from compass.outbox.events import Event
@@ -114,6 +115,7 @@ SHOWN: Final[Mapping[type[Event], Shown]] = {
     CertificatesRevoked: Shown(("system_auths",), "certificate:read"),
     OneTimeTokenMisused: Shown(("system_auth",), "certificate:read"),
     AuthorityRotated: Shown(("phase", "serial"), "certificate:read"),
+    VaultRotated: Shown(("phase", "vault_key"), "system:read"),
     TenantsChanged: Shown((), "tenant:read"),
 }
 """Every kind of event; the tests refuse one that nobody has decided about."""

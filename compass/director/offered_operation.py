@@ -13,7 +13,7 @@ from compass.definition.read import read
 from compass.definition.text import Unreadable
 from compass.director import spec_revision
 from compass.postgres.pool import AWAY, Database, Tx
-from compass.reads.plan import Page, Query, Read
+from compass.reads.plan import One, Page, Query, Read
 from compass.settings import DefinitionSettings
 
 _log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ OFFERED_OPERATION = Read(
         "isEvent": "EXISTS (SELECT FROM event_definition WHERE event_definition.id = {t}.definition_id)",
         "applicationID": _of_definition("owned.application_id", "owned.application_id"),
         "applicationName": _of_definition(_APPLICATION, _APPLICATION),
+        "revision": One("SpecRevision", on="{c}.id = {t}.revision_id"),
     },
 )
 READS = (OFFERED_OPERATION,)

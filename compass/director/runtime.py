@@ -13,6 +13,7 @@ from compass.access.caller import Caller, Consumer
 from compass.access.tenancy import Reach, runtime_refusal
 from compass.commands import command
 from compass.director import (
+    applied_field,
     automatic_scenario_assignment,
     bundle_instance_auth,
     connection_status,
@@ -136,6 +137,7 @@ RUNTIME = Read(
         "runtimeContext": One("RuntimeContext", on="{c}.runtime_id = {t}.id AND {c}.id = {arg:id}::uuid"),
         "runtimeContexts": Page("RuntimeContext", on="{c}.runtime_id = {t}.id", order="{c}.id"),
         "applicationNamespace": "application_namespace",
+        "appliedFields": applied_field.all_of("runtime_id"),
     },
     sanitized={"webhooks": "runtime.webhooks:read"},
 )

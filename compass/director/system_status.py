@@ -4,16 +4,32 @@ Ours; the original has nothing of this. What is asked for is read in one stateme
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any, Final
 
 from cryptography import x509
 
+from compass.access.foreign_revocation import ForeignRevocations
 from compass.connector.issuer import is_ending
 from compass.connector.rotation import IN_USE, REPLICA_LIVES_SECONDS
+from compass.ids import TenantId
+from compass.outbox.events import Event
 from compass.reads.plan import Filling, Hole, Many, One, Query, Read, timestamp
 from compass.settings import Settings, describe
+
+# Events
+
+
+@dataclass(frozen=True)
+class VaultRotated(Event):
+    """A key of the vault seals from now on (`phase` is `sealing`) or was ended (`retired`); `vault_key` is its name."""
+
+    tenant: TenantId | None
+    phase: str
+    vault_key: str
+
 
 # How it is read
 
@@ -52,7 +68,7 @@ def _certificate(payload: str) -> x509.Certificate:
 
 
 def _ends(_filling: Filling, payload: str) -> str:
-    return _certificate(payload).not_valid_after_utc.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return str(_moment(_certificate(payload).not_valid_after_utc))
 
 
 def _is_ending(_filling: Filling, payload: str) -> bool:
@@ -61,6 +77,25 @@ def _is_ending(_filling: Filling, payload: str) -> bool:
 
 def _version(_filling: Filling, _payload: str) -> str:
     return metadata.version("compass-plane")
+
+
+def _lists(filling: Filling, _payload: str) -> list[Mapping[str, Any]]:
+    return [
+        {
+            "authority": one.authority,
+            "source": one.source,
+            "issuedAt": _moment(one.issued_at),
+            "goodUntil": _moment(one.good_until),
+            "revoked": one.revoked,
+            "isGood": one.is_good,
+            "problem": one.problem,
+        }
+        for one in filling.parts[ForeignRevocations].standing
+    ]
+
+
+def _moment(at: datetime | None) -> str | None:
+    return None if at is None else at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _settings(filling: Filling, _payload: str) -> list[Mapping[str, Any]]:
@@ -94,6 +129,7 @@ SYSTEM = Read(
             on=f"{{c}}.seen_at > clock_timestamp() - make_interval(secs => {REPLICA_LIVES_SECONDS})",
             order="{c}.place, {c}.replica",
         ),
+        "revocationLists": Hole("''", _lists),
         "settings": Hole("''", _settings),
     },
 )

@@ -25,7 +25,7 @@ from compass.inputs import Length, Matches, input_from, web_address
 from compass.outbox.append import append
 from compass.outbox.events import Event
 from compass.postgres.pool import Tx
-from compass.reads.plan import Filling, Hole, Object, Page, Query, Read, timestamp
+from compass.reads.plan import Filling, Hole, One, Page, Query, Read, timestamp
 from compass.settings import LandscapeSettings
 from compass.vault import Vault
 
@@ -159,22 +159,40 @@ def signing_secret(vault: Vault, webhook: str, sealed: str) -> str:
 
 
 _RECENT: Final = (
-    "(SELECT delivery.id, delivery.state FROM delivery WHERE delivery.receiver = {t}.id "
+    "(SELECT delivery.id, delivery.state, delivery.sequence FROM delivery WHERE delivery.receiver = {t}.id "
     "AND delivery.tenant_id = {tenant} ORDER BY delivery.sequence DESC LIMIT 100) AS recent"
 )
 
 
-def _recent(state: str) -> str:
-    return f"(SELECT count(*) FROM {_RECENT} WHERE recent.state = '{state}')"
+def _in(state: str) -> str:
+    return f"count(*) FILTER (WHERE recent.state = '{state}')"
 
 
-def _last(value: str) -> str:
-    return (
-        f"(SELECT {value} FROM {_RECENT} JOIN delivery_attempt attempt ON attempt.delivery_id = recent.id "
-        "ORDER BY attempt.started_at DESC LIMIT 1)"
-    )
-
-
+WEBHOOK_HEALTH = Read(
+    "WebhookHealth",
+    table="delivery",
+    fields={
+        "delivered": "delivered",
+        "dead": "dead",
+        "pending": "pending",
+        "recent": "recent",
+        "lastAttemptAt": timestamp("started_at"),
+        "lastStatus": "status",
+        "lastError": "error",
+    },
+)
+_HEALTH: Final = f"""(
+    SELECT counted.*, attempt.started_at, attempt.status, attempt.error
+    FROM (
+        SELECT {_in("DELIVERED")} AS delivered, {_in("DEAD")} AS dead, {_in("PENDING")} AS pending,
+            coalesce(json_agg(recent.state ORDER BY recent.sequence), '[]') AS recent, array_agg(recent.id) AS ids
+        FROM {_RECENT}
+    ) AS counted
+    LEFT JOIN LATERAL (
+        SELECT * FROM delivery_attempt
+        WHERE delivery_id = ANY (counted.ids) ORDER BY started_at DESC, number DESC LIMIT 1
+    ) AS attempt ON true
+) {{c}}"""
 WEBHOOK = Read(
     "Webhook",
     table="webhook",
@@ -208,20 +226,30 @@ WEBHOOK = Read(
             f" WHERE groups.id = {{t}}.formation_template_id), '{_NO_GROUPS}') || ' ' || {{t}}.signing_secret_sealed",
             _own_secret,
         ),
-        "health": Object(
-            {
-                "delivered": _recent("DELIVERED"),
-                "dead": _recent("DEAD"),
-                "pending": _recent("PENDING"),
-                "lastAttemptAt": _last(timestamp("started_at").replace("{t}", "attempt")),
-                "lastStatus": _last("attempt.status"),
-                "lastError": _last("attempt.error"),
-            }
-        ),
+        "health": One("WebhookHealth", on="true", source=_HEALTH),
     },
     sanitized={"auth": "webhooks.auth:read", "signingSecret": "webhook:write"},
 )
-READS = (WEBHOOK,)
+READS = (WEBHOOK, WEBHOOK_HEALTH)
+
+
+def _number(owner: str) -> str:
+    """How many there are of applications or runtimes.
+
+    They are joined, where the page looks each one up until it is full. Conditions are cases: of an OR the planner would
+    expect few rows, and look all of them up.
+    """
+
+    def narrowed(column: str, wanted: str) -> str:
+        return f"CASE WHEN {wanted} IS NULL THEN true ELSE hook.{column} = {wanted} END"
+
+    return (
+        f"(SELECT count(*) FROM webhook hook JOIN {owner}_tenant access ON access.{owner}_id = hook.{owner}_id "
+        f"AND access.tenant_id = {{tenant}} WHERE {narrowed('id', '{arg:id}::uuid')} "
+        f"AND {narrowed(f'{owner}_id', '{arg:ownerID}::uuid')} AND {narrowed(f'{owner}_id', '{itself}')})"
+    )
+
+
 QUERIES = (
     Query(
         "webhooks",
@@ -241,6 +269,7 @@ QUERIES = (
                 "WHERE access.tenant_id = {tenant} AND access.runtime_id = {c}.runtime_id)) IS NOT NULL"
             ),
             order="{c}.created_at DESC, {c}.id",
+            count=f"({_number('application')} + {_number('runtime')})",
         ),
     ),
 )

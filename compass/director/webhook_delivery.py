@@ -6,9 +6,10 @@ groups' assignments when it is settled. Source: contract/director.md §16; seein
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from typing import Final
+
+import orjson
 
 from compass.access import itself
 from compass.access.caller import Caller
@@ -25,6 +26,7 @@ from compass.delivery.attempt import (
     why_not,
 )
 from compass.delivery.enqueue import Delivery, DeliveryNotDead, State, resend_several
+from compass.delivery.kept import TOLD, shown
 from compass.delivery.signature import key_of
 from compass.director import (
     formation_assignment,
@@ -40,8 +42,9 @@ from compass.director.masked import without_secrets
 from compass.director.notification_constraint import Answered
 from compass.director.sign_in import AccessTokens, SignInFailed, sign_in
 from compass.director.webhook_template import Output
-from compass.errors import CompassError, InvalidData, InvalidOperation, NotFound
+from compass.errors import CompassError, InvalidOperation, NotFound
 from compass.ids import WebhookId
+from compass.inputs import instant
 from compass.outbound.door import Response
 from compass.postgres.pool import Tx
 from compass.reads.plan import Filling, Hole, Many, Object, Page, Query, Read, timestamp
@@ -53,12 +56,24 @@ TEST: Final = "TEST"
 # How it is read
 
 
+def _digits(text: str) -> str:
+    """As hexadecimal digits: a hole takes no quotes."""
+    return f"encode(convert_to({text}, 'UTF8'), 'hex')"
+
+
 def _shown_body(_filling: Filling, digits: str) -> str:
     return without_secrets(bytes.fromhex(digits).decode())
 
 
-_READABLE_HEADERS: Final = "('content-type', 'compass-test')"
-"""A header that a template makes is a usual place for secrets."""
+def _shown_headers(_filling: Filling, digits: str) -> list[dict[str, str]]:
+    return shown(orjson.loads(bytes.fromhex(digits)), TOLD)
+
+
+def _kept_headers(_filling: Filling, digits: str) -> list[dict[str, str]]:
+    kept: list[dict[str, str]] = orjson.loads(bytes.fromhex(digits))
+    return kept
+
+
 WEBHOOK_DELIVERY = Read(
     "WebhookDelivery",
     table="delivery",
@@ -80,13 +95,8 @@ WEBHOOK_DELIVERY = Read(
         "request": Object(
             {
                 "method": "method",
-                "headers": (
-                    "(SELECT coalesce(json_agg(json_build_object('name', header.key, 'value', CASE "
-                    f"WHEN lower(header.key) IN {_READABLE_HEADERS} THEN header.value ELSE '***' END) "
-                    "ORDER BY header.key), '[]') FROM jsonb_each_text({t}.headers) AS header)"
-                ),
-                # As hexadecimal digits: a hole takes no quotes.
-                "body": Hole("encode(convert_to({t}.body, 'UTF8'), 'hex')", _shown_body),
+                "headers": Hole(_digits("{t}.headers::text"), _shown_headers),
+                "body": Hole(_digits("{t}.body"), _shown_body),
             }
         ),
     },
@@ -103,7 +113,11 @@ WEBHOOK_DELIVERY_ATTEMPT = Read(
         "status": "status",
         "error": "error",
         "response": "response_excerpt",
+        "url": "url",
+        "requestHeaders": Hole(_digits("{t}.request_headers::text"), _kept_headers),
+        "responseHeaders": Hole(_digits("{t}.response_headers::text"), _kept_headers),
     },
+    sanitized={"requestHeaders": "webhook:write"},
 )
 READS = (WEBHOOK_DELIVERY, WEBHOOK_DELIVERY_ATTEMPT)
 
@@ -122,6 +136,9 @@ QUERIES = (
                 "{c}.tenant_id = {tenant} AND ({arg:webhookID}::uuid IS NULL OR {c}.receiver = {arg:webhookID}::uuid) "
                 "AND ({arg:state}::text IS NULL OR {c}.state = {arg:state}::text) "
                 "AND ({arg:id}::uuid IS NULL OR {c}.id = {arg:id}::uuid) "
+                "AND ({arg:type}::text IS NULL OR {c}.kind = {arg:type}::text) "
+                "AND ({time:since}::timestamptz IS NULL OR {c}.created_at >= {time:since}::timestamptz) "
+                "AND ({time:until}::timestamptz IS NULL OR {c}.created_at < {time:until}::timestamptz) "
                 f"AND (coalesce({{arg:tests}}::bool, true) OR {{c}}.kind <> '{TEST}') AND " + _OWN
             ),
             order="{c}.sequence DESC",
@@ -184,12 +201,7 @@ async def recover(tx: Tx, caller: Caller, of: WebhookId, since: str) -> int:
 
     Raises NotFound (the webhook), Unauthorized, InvalidData (no point in time).
     """
-    try:
-        begin = datetime.fromisoformat(since)
-    except ValueError:
-        begin = None
-    if begin is None or begin.tzinfo is None:
-        raise InvalidData(reason="since must be a point in time such as 2026-11-23T08:00:00Z")
+    begin = instant("since", since)
     await webhook.lock(tx, caller, of)
     rows = await tx.rows(GIVEN_UP, webhook=of, tenant=caller.in_tenant(), since=begin)
     return await resend_several(tx, [row["id"] for row in rows]) if rows else 0

@@ -10,10 +10,12 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
 
+from compass import inputs
 from compass.access.caller import Caller
 from compass.errors import CompassError, InsufficientScopes
 from compass.ids import RuntimeId, TenantId
@@ -295,13 +297,15 @@ class Compiler:
             none = f"SELECT FROM {source} WHERE {where} ORDER BY {order} LIMIT 0 * {first}{offset}"
             rows = f"SELECT count(*) FROM ({none}) none"
             keep, more = "", "false"
-        if page.count and not filters:
-            total = self._text(page.count, parent, child, selected)
-        else:
-            total = f"(SELECT count(*) FROM {source} WHERE {where})"
-            if not offset and keep:
-                # The rows that were read anyway are all there are: most nested lists are short.
-                total = f"CASE WHEN {more} THEN {total} ELSE count(*) END"
+        counted = bool(page.count) and not filters
+        total = (
+            self._text(page.count, parent, child, selected)
+            if counted
+            else f"(SELECT count(*) FROM {source} WHERE {where})"
+        )
+        if not offset and keep:
+            # The rows that were read anyway are all there are: most nested lists are short.
+            total = f"CASE WHEN {more} THEN {total} ELSE count(*) END"
         pairs = []
         for part in parts:
             match part.name:
@@ -389,6 +393,8 @@ class Compiler:
                     return f"{self._parameter('itself', lambda binding: binding.itself)}::uuid"
                 case "arg":
                     return self._argument(selected, name)
+                case "time":
+                    return self._time(selected, name)
                 case "lent":
                     return self._lent_value(name)
                 case "top" if self._top is not None:
@@ -408,6 +414,16 @@ class Compiler:
             # Said in the text, so that a condition on it costs nothing.
             return "NULL"
         return self._parameter((selected, "arg", name), self._checked(selected, lambda given: given.get(name)))
+
+    def _time(self, selected: Selected, name: str) -> str:
+        if selected.lacks(name):
+            return "NULL"
+
+        def made(given: Mapping[str, Any]) -> datetime | None:
+            text = given.get(name)
+            return None if text is None else inputs.instant(name, str(text))
+
+        return self._parameter((selected, "time", name), self._checked(selected, made))
 
     def _checked(self, selected: Selected, value: Callable[[Mapping[str, Any]], Any]) -> Parameter:
         """A parameter made of a field's arguments; what breaks a rule is reported at the field's path.

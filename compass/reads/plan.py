@@ -2,8 +2,9 @@
 
 Every SQL text here is a template. `{t}` is the row that the field belongs to, `{c}` the row that the field leads
 to, `{tenant}` the caller's tenant, `{runtime}` the calling runtime or null, `{itself}` the calling application or
-runtime or null, `{arg:name}` an argument of the field, `{top:name}` one of the root field above it and `{lent:name}` a
-value of the composition root. Arguments and such values become bound parameters, so write the cast: `{arg:id}::uuid`.
+runtime or null, `{arg:name}` an argument of the field, `{time:name}` one that is a point in time, `{top:name}` one of
+the root field above it and `{lent:name}` a value of the composition root. Arguments and such values become bound
+parameters, so write the cast: `{arg:id}::uuid`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -346,6 +346,67 @@ async def test_an_excerpt_of_any_bytes_is_kept_to_two_kilobytes(database: "Datab
     assert 2040 <= len(attempt["response_excerpt"].encode()) <= 2048
 
 
+async def test_of_every_attempt_is_kept_where_it_went_and_with_which_headers_but_no_secret(
+    database: "Database", working: Working
+) -> None:
+    old, new = "s3cret-1", "s3cret-2"
+
+    async def prepare(_tx: "Tx", delivery: Delivery) -> Prepared:
+        return Prepared(headers={"Authorization": old if delivery.attempt == 1 else new}, signing_keys=[b"k" * 32])
+
+    failures = [answer(503, b"later", server="first", set_cookie=old)]
+
+    async def behaviour(_call: Call) -> bytes:
+        return failures.pop() if failures else answer(server="second")
+
+    # Long enough that a machine that stalls makes no attempt fail.
+    patient = timedelta(seconds=30)
+    async with receiving(behaviour) as receiver, working(prepare=prepare, attempt_timeout=patient):
+        (delivery,) = await owe(database, due(receiver.url("/hook?key=s3cret-3")))
+        await in_state(database, delivery, State.DELIVERED, within=60)
+
+    recorded = await attempts(database, delivery)
+    assert [one["url"] for one in recorded] == [receiver.url()] * 2
+    assert [{header["name"]: header["value"] for header in one["request_headers"]} for one in recorded] == [
+        {
+            "Authorization": "***",
+            "Content-Type": "application/json",
+            "webhook-id": delivery,
+            "webhook-signature": "***",
+            "webhook-timestamp": call.headers["webhook-timestamp"],
+        }
+        for call in receiver.calls
+    ]
+    told = [{header["name"]: header["value"] for header in one["response_headers"]} for one in recorded]
+    assert told == [
+        {"content-length": "5", "server": "first", "set-cookie": "***"},
+        {"content-length": "0", "server": "second"},
+    ]
+    assert "s3cret" not in str(recorded)
+
+
+async def test_the_last_attempts_of_a_delivery_are_kept_and_no_more(
+    database: "Database", working: Working, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("compass.delivery.worker.KEPT_ATTEMPTS", 3)
+    left = 6
+
+    async def behaviour(_call: Call) -> bytes:
+        nonlocal left
+        left -= 1
+        return answer(503 if left > 0 else 200)
+
+    async with receiving(behaviour) as receiver, working(breaker_after=100):
+        (delivery,) = await owe(database, due(receiver.url()))
+        (other,) = await owe(database, due(receiver.url(), subject="other"))
+        await in_state(database, delivery, State.DELIVERED, within=60)
+        await in_state(database, other, State.DELIVERED, within=60)
+        found = await row(database, delivery)
+
+    kept = [one["number"] for one in await attempts(database, delivery)]
+    assert kept == list(range(1, found["attempts"] + 1))[-3:]
+
+
 async def test_no_connection_to_the_database_is_held_during_a_call(database: "Database", working: Working) -> None:
     async with receiving(hangs) as receiver, working(attempt_timeout=timedelta(seconds=2)):
         await owe(database, *[due(receiver.url(), receiver=str(uuid4())) for _ in range(40)])  # pools have 8

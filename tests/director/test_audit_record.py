@@ -17,8 +17,13 @@ from tests.director.groups import application, group, relayed, runtime, webhook
 
 REGISTER = "mutation ($name: String!) { registerApplication(in: {name: $name}) { id } }"
 RECORDS = """
-query ($operation: String, $object: ID, $actor: ID, $first: Int, $after: PageCursor) {
-  auditRecords(operation: $operation, objectID: $object, consumerID: $actor, first: $first, after: $after) {
+query (
+  $operation: String, $object: ID, $actor: ID, $since: Timestamp, $until: Timestamp, $first: Int, $after: PageCursor
+) {
+  auditRecords(
+    operation: $operation, objectID: $object, consumerID: $actor, since: $since, until: $until
+    first: $first, after: $after
+  ) {
     totalCount pageInfo { hasNextPage endCursor }
     data {
       id happenedAt operation objectType objectID requestID consumer consumerID flow systemAuthID certificate refused
@@ -100,6 +105,35 @@ async def test_records_are_read_by_operation_by_object_and_by_page(recording: An
     assert (first["pageInfo"]["hasNextPage"], second["pageInfo"]["hasNextPage"]) == (True, False)
     assert [one["objectID"] for one in second["data"]] == [ids[0]]
     assert (await records(recording, object=ids[1], caller=recording.other))["data"] == []
+
+
+async def test_records_are_read_by_when_something_was_done(recording: Any) -> None:
+    for name in ("a", "b"):
+        await recording.data(REGISTER, name=name)
+    (newest, oldest) = (await records(recording))["data"]
+    text = "UPDATE audit_record SET happened_at = '2026-01-02T03:04:05.5Z' WHERE id = $1"
+    await recording.database.run(lambda tx: tx._connection.execute(text, oldest["id"]))
+
+    async def ids(**asked: Any) -> list[str]:
+        page = await records(recording, **asked)
+        assert page["totalCount"] == len(page["data"])
+        return [one["id"] for one in page["data"]]
+
+    # What is shown has no fractions of seconds; what is compared has.
+    assert await ids(since="2026-01-02T03:04:05.5Z") == [newest["id"], oldest["id"]]
+    assert await ids(since="2026-01-02T03:04:05.6Z") == [newest["id"]]
+    assert await ids(until="2026-01-02T03:04:05.5Z") == []
+    assert await ids(until="2026-01-02T04:04:06+01:00") == [oldest["id"]]
+    assert await ids(since="2026-01-01T00:00:00Z", until="2026-01-03T00:00:00Z") == [oldest["id"]]
+    assert await ids(since="2026-01-01T00:00:00Z", until="2026-01-03T00:00:00Z", operation="deleteBundle") == []
+
+
+@pytest.mark.parametrize("name", ["since", "until"])
+@pytest.mark.parametrize("text", ["yesterday", "2026-01-01T00:00:00", "", "9999-99-99T00:00:00Z"])
+async def test_what_is_no_point_in_time_is_refused(recording: Any, name: str, text: str) -> None:
+    (error,) = (await recording(RECORDS, caller=recording.caller, **{name: text}))["errors"]
+
+    assert (error["extensions"]["error_code"], error["path"]) == (22, ["auditRecords"])
 
 
 @pytest.mark.parametrize("kind", ["without scope", "without tenant"])

@@ -121,6 +121,7 @@ async def test_other_tenants_find_nothing_and_runtimes_what_their_groups_offer(d
     assert await found(director, "orders", calling) == []
     await catalogue.group(director, application, edge)
     assert len(await found(director, "orders", calling)) == 3
+    assert await found(director, "orders", director.runtime(await catalogue.runtime(director, "elsewhere"))) == []
 
     refused = await director.refusal(SEARCH, caller=replace(director.caller, scopes=frozenset({"runtime:read"})))
     assert refused["message"].startswith("insufficient scopes")

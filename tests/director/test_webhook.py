@@ -303,6 +303,16 @@ async def test_the_webhooks_of_a_tenant_are_listed_newest_first(director: Any) -
     page = (await director.data(LISTED, first=1))["webhooks"]
     assert (page["totalCount"], page["pageInfo"]["hasNextPage"]) == (2, True)
     assert await listed(first=1, after=page["pageInfo"]["endCursor"]) == [(first, "app")]
+    third = (await webhook(director, "https://c.example", application=app))["id"]
+
+    async def counted(caller: Any = None, **which: Any) -> int:
+        return int((await director.data(LISTED, caller=caller, first=1, **which))["webhooks"]["totalCount"])
+
+    narrowed = [{}, {"owner": app}, {"owner": cluster}, {"id": third}, {"owner": app, "id": second}]
+    assert [await counted(**which) for which in narrowed] == [3, 2, 1, 1, 0]
+    callers = [director.runtime(cluster), director.application(app), director.other]
+    assert [await counted(caller) for caller in callers] == [1, 2, 0]
+    await director.data("mutation ($id: ID!) { deleteWebhook(webhookID: $id) { id } }", id=third)
     assert await listed(caller=director.runtime(cluster)) == [(second, "cluster")]
     assert await listed(caller=director.application(app)) == [(first, "app")]
     assert await listed(caller=director.other) == []

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.delivery.receiver import Call, answer, receiving, takes_it
+from tests.director.catalogue import without
 from tests.director.groups import (
     LOOPBACK,
+    PATIENT,
     SET_RUNTIME_LABEL,
     application,
     assign,
@@ -95,6 +97,64 @@ async def test_deliveries_can_be_asked_for_by_webhook_and_state_newest_first(dir
     assert [d["operation"] for d in await deliveries(director, state="DEAD")] == ["changed"]
     assert [d["operation"] for d in await deliveries(director, webhook=hook["id"], first=1)] == ["changed"]
     assert await deliveries(director, webhook=NOBODY) == []
+
+
+async def test_deliveries_are_narrowed_by_the_type_of_their_webhook_and_by_time(director: Any) -> None:
+    async with receiving() as receiver, working(director):
+        await pair(director, receiver.url())
+        await idle(director)
+    [delivery] = await deliveries(director)
+    asked = """query ($type: WebhookType, $since: Timestamp, $until: Timestamp) {
+      webhookDeliveries(type: $type, since: $since, until: $until) { data { id } } }"""
+
+    async def found(**narrowed: str) -> list[str]:
+        return [one["id"] for one in (await director.data(asked, **narrowed))["webhookDeliveries"]["data"]]
+
+    now = datetime.now(UTC)
+    past, future = [(now + timedelta(hours=hours)).isoformat() for hours in (-1, 1)]
+    assert await found(type="CONFIGURATION_CHANGED", since=past, until=future) == [delivery["id"]]
+    assert await found(type="FORMATION_LIFECYCLE") == []
+    assert await found(since=future) == []
+    assert await found(until=past) == []
+    for text in ("soon", "2026-11-23", "2026-13-23T08:00:00Z", "0001-01-01T00:00:00+14:00"):
+        error = await director.refusal(asked, since=text)
+        assert "since must be a point in time such as 2026-11-23T08:00:00Z" in error["message"]
+
+
+async def test_an_attempt_tells_where_it_went_and_the_headers_of_both_sides_without_secrets(director: Any) -> None:
+    async def refuses(call: Call) -> bytes:
+        return answer(503, b"later", server="first") if call.path == "/hook?k=s3cret" else answer(server="second")
+
+    credential = {"credential": {"basic": {"username": "u", "password": "s3cret"}}}
+    async with receiving(refuses) as receiver, working(director, settings=PATIENT):
+        _, _, hook = await pair(director, receiver.url("/hook?k=s3cret"), auth=credential)
+        await receiver.has(1)
+        changed = {"type": "CONFIGURATION_CHANGED", "url": receiver.url("/v2?k=s3cret"), "auth": credential}
+        await director.data(UPDATE, id=hook["id"], **{"in": changed})
+        await idle(director)
+
+    fields = "number url requestHeaders { called: name value } responseHeaders { value }"
+    text = f"query {{ webhookDeliveries {{ data {{ attempts {{ {fields} }} }} }} }}"
+    [seen] = (await director.data(text))["webhookDeliveries"]["data"]
+    first, last = seen["attempts"][0], seen["attempts"][-1]
+    assert (first["url"], last["url"]) == (receiver.url("/hook"), receiver.url("/v2"))
+    assert {one["called"]: one["value"] for one in first["requestHeaders"]} == {
+        "Authorization": "***",
+        "Content-Type": "application/cloudevents+json",
+        "webhook-id": receiver.calls[0].id,
+        "webhook-signature": "***",
+        "webhook-timestamp": receiver.calls[0].headers["webhook-timestamp"],
+    }
+    assert [one["responseHeaders"] for one in (first, last)] == [
+        [{"value": "5"}, {"value": "first"}],
+        [{"value": "0"}, {"value": "second"}],
+    ]
+    assert "s3cret" not in str(seen)
+    [hidden] = (await director.data(text, caller=without(director.caller, "webhook:write")))["webhookDeliveries"][
+        "data"
+    ]
+    assert [one["requestHeaders"] for one in hidden["attempts"]] == [None] * len(seen["attempts"])
+    assert hidden["attempts"][0]["responseHeaders"] == [{"value": "5"}, {"value": "first"}]
 
 
 async def test_an_application_and_a_runtime_see_their_own_deliveries_only(director: Any) -> None:

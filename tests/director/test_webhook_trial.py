@@ -41,7 +41,7 @@ query (
 """
 HEALTH = """
 query ($id: ID!) {
-  application(id: $id) { webhooks { health { delivered dead pending lastAttemptAt lastStatus lastError } } }
+  application(id: $id) { webhooks { health { delivered dead pending lastAttemptAt lastStatus lastError recent } } }
 }
 """
 RECOVER = """
@@ -231,11 +231,13 @@ async def test_health_counts_what_became_of_the_last_notifications(director: Any
 
     seen = await health(director, app)
     assert untouched == {
-        "delivered": 0, "dead": 0, "pending": 0, "lastAttemptAt": None, "lastStatus": None, "lastError": None
+        "delivered": 0, "dead": 0, "pending": 0, "lastAttemptAt": None, "lastStatus": None, "lastError": None,
+        "recent": [],
     }  # fmt: skip
     assert seen.pop("lastAttemptAt").endswith("Z")
     assert seen == {
-        "delivered": 1, "dead": 1, "pending": 0, "lastStatus": 503, "lastError": "the receiver answered 503"
+        "delivered": 1, "dead": 1, "pending": 0, "lastStatus": 503, "lastError": "the receiver answered 503",
+        "recent": ["DELIVERED", "DEAD"],
     }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 ADDED = "INSERT INTO %s (%s) SELECT %s FROM jsonb_populate_recordset(NULL::%s, %%(rows)s)"
 ORDER = (
     "tenant", "tenant_parent", "tenant_label", "integration_system", "application_template", "application_template_label", "application", "application_tenant",
-    "application_label", "runtime", "runtime_tenant", "runtime_label", "runtime_context", "runtime_context_label", "system_auth", "one_time_token", "bundle",
+    "application_label", "runtime", "runtime_tenant", "runtime_label", "runtime_context", "runtime_context_label", "applied_field", "system_auth", "one_time_token", "bundle",
     "api_definition", "event_definition", "integration_dependency", "aspect", "certificate_subject_mapping", "document",
     "spec", "fetch_request", "bundle_instance_auth",
     "formation_template", "formation_template_label", "formation_constraint", "formation_template_constraint", "formation", "automatic_scenario_assignment",
@@ -191,6 +191,7 @@ class _Maker:
             self.system_auth(tenant, runtime_id=runtime)
         for _ in range(self.chance.randint(0, 2)):
             self.webhook(runtime_id=runtime)
+        self.applied(runtime_id=runtime)
         self.contexts[runtime] = [self.id() for _ in range(self.chance.randint(0, 3))]
         for context in self.contexts[runtime]:
             self.add(
@@ -223,6 +224,7 @@ class _Maker:
             self.system_auth(tenant, application_id=application)
         for _ in range(self.chance.randint(0, 2)):
             self.webhook(application_id=application)
+        self.applied(application_id=application)
         for bundle in range(self.chance.randint(0, 3)):
             self.bundle(tenant, application, bundle)
         for definition in range(self.chance.randint(0, 2)):
@@ -231,6 +233,14 @@ class _Maker:
         for dependency in range(self.chance.randint(0, 2)):
             self.integration_dependency(application, dependency)
         return application
+
+    def applied(self, **owner: str) -> None:
+        for name in self.chance.sample(("description", "labels.team", "groups"), self.chance.randint(0, 3)):
+            for manager in self.chance.sample(("ci", "ops"), self.chance.randint(1, 2)):
+                self.add(
+                    "applied_field", **owner, name=name, manager=manager, digest="\\x" + self.chance.randbytes(32).hex(),
+                    replaces=self.maybe("\\x" + "ab" * 32), applied_at=self.time(),
+                )  # fmt: skip
 
     def integration_dependency(self, application: str, number: int) -> None:
         dependency = self.id()
@@ -323,7 +333,7 @@ class _Maker:
         delivery, state = self.id(), self.chance.choice(("PENDING", "DELIVERED", "DEAD"))
         self.add(
             "delivery", id=delivery, tenant_id=self.chance.choice(self.tenant_ids), receiver=webhook, subject="s",
-            kind=self.chance.choice(("k", "k", "TEST")), method="POST", url=self.chance.choice(("https://hook.example/x?secret=1", "https://hook.example/y")), headers={},
+            kind=self.chance.choice(("CONFIGURATION_CHANGED", "FORMATION_LIFECYCLE", "TEST")), method="POST", url=self.chance.choice(("https://hook.example/x?secret=1", "https://hook.example/y")), headers={},
             body="", facts=self.chance.choice(({}, {"operation": "assign", "application": self.id(), "formation": self.id()})),
             state=state, next_at=self.time() if state == "PENDING" else None, last_error=self.text(), created_at=self.time(),
             finished_at=None if state == "PENDING" else self.time(),
@@ -331,7 +341,9 @@ class _Maker:
         for number in range(1, self.chance.randint(1, 3)):
             self.add(
                 "delivery_attempt", delivery_id=delivery, number=number, started_at=self.time(), elapsed_ms=17,
-                status=self.maybe(500), error=self.text(), response_excerpt=self.text(),
+                status=self.maybe(500), error=self.text(), response_excerpt=self.text(), url=self.maybe("https://hook.example/x"),
+                request_headers=self.maybe([{"name": "Authorization", "value": "***"}, {"name": "X", "value": 'a"\\b'}]),
+                response_headers=self.maybe([{"name": "server", "value": "snow \u2603"}]),
             )  # fmt: skip
 
     def bundle(self, tenant: str, application: str, number: int) -> None:

@@ -72,7 +72,10 @@ class World:
 
 
 def _plain(record: Any) -> Row:
-    json_columns = {"value", "error", "facts", "placeholders", "labels", "api_resources", "event_resources"}
+    json_columns = {
+        "value", "error", "facts", "placeholders", "labels", "api_resources", "event_resources", "request_headers",
+        "response_headers",
+    }  # fmt: skip
     return {
         name: json.loads(value)
         if name in json_columns and isinstance(value, str) and _is_jsonb(record, name)
@@ -496,6 +499,23 @@ field("ApplicationTemplate.webhooks")(
     guarded("application_template.webhooks:read", _of("webhook", "application_template_id"))
 )
 field("Runtime.webhooks")(guarded("runtime.webhooks:read", _to_itself(_of("webhook", "runtime_id"))))
+
+
+def _applied_to(owner: str) -> Resolver:
+    def resolve(row: Row, asking: Asking) -> list[Row]:
+        return sorted(
+            asking.world.where("applied_field", **{owner: row["id"]}), key=lambda one: (one["name"], one["manager"])
+        )
+
+    return _to_itself(resolve)
+
+
+field("Application.appliedFields")(_applied_to("application_id"))
+field("Runtime.appliedFields")(_applied_to("runtime_id"))
+columns("AppliedField", name="name", manager="manager")
+times("AppliedField", appliedAt="applied_at")
+field("AppliedField.digest")(lambda row, _asking: f"sha256:{row['digest'].hex()}")
+field("AppliedField.replaces")(lambda row, _asking: row["replaces"] and f"sha256:{row['replaces'].hex()}")
 field("Runtime.auths")(_to_itself(_of("system_auth", "runtime_id")))
 field("IntegrationSystem.auths")(_of("system_auth", "integration_system_id"))
 
@@ -600,7 +620,10 @@ def _sealed(place: str, column: str) -> Resolver:
     return resolve
 
 
-for _type in ("Auth", "CSRFTokenCredentialRequestAuth"):
+WHOLE = ("Auth", "CSRFTokenCredentialRequestAuth")
+"""Types whose values are what is kept, but for some fields that have resolvers."""
+
+for _type in WHOLE:
     for _name in ("additionalHeaders", "additionalQueryParams"):
         field(f"{_type}.{_name}Serialized")(
             lambda row, _asking, name=_name: (
@@ -1008,6 +1031,9 @@ def webhook_deliveries(
     state: str | None = None,
     id: str | None = None,
     tests: bool | None = True,
+    type: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
 ) -> Row:  # the schema's names
     def shown(one: Row) -> bool:
         hook = asking.world.get("webhook", one["receiver"])
@@ -1015,6 +1041,9 @@ def webhook_deliveries(
             hook is not None and _itself(asking) in (hook["application_id"], hook["runtime_id"])
         )
         asked = (webhookID is None or one["receiver"] == _id(webhookID)) and (id is None or one["id"] == _id(id))
+        asked = asked and type in (None, one["kind"])
+        asked = asked and (since is None or one["created_at"] >= datetime.fromisoformat(since))
+        asked = asked and (until is None or one["created_at"] < datetime.fromisoformat(until))
         return own and asked and state in (None, one["state"]) and (tests is not False or one["kind"] != "TEST")
 
     rows = [one for one in asking.world.where("delivery", tenant_id=asking.tenant) if shown(one)]
@@ -1045,7 +1074,10 @@ columns(
     status="status",
     error="error",
     response="response_excerpt",
+    url="url",
+    responseHeaders="response_headers",
 )
+field("WebhookDeliveryAttempt.requestHeaders")(guarded("webhook:write", lambda row, _asking: row["request_headers"]))
 times("WebhookDeliveryAttempt", startedAt="started_at")
 
 # Groups
@@ -1365,7 +1397,29 @@ class Oracle:
         type_name, _, field_name = name.partition(".")
         if type_name == "Query":
             return field_name in SCOPES
-        return name in RESOLVERS or not any(known.startswith(f"{type_name}.") for known in RESOLVERS)
+        resolved = any(known.startswith(f"{type_name}.") for known in RESOLVERS)
+        return name in RESOLVERS or not resolved or type_name in WHOLE
+
+    def reaches(self, known: frozenset[str]) -> frozenset[str]:
+        """Those of the known fields that a query of known fields can come to."""
+        found, waiting = set[str](), self._fields_of("Query")
+        while waiting:
+            name, below = waiting.pop()
+            if name in known and name not in found:
+                found.add(name)
+                waiting += self._fields_of(below)
+        return frozenset(found)
+
+    def _fields_of(self, type_name: str) -> list[tuple[str, str]]:
+        """The fields of a type and of all that can stand for it, each with its type's name."""
+        kind = self.schema.type_map[type_name]
+        members = self.schema.get_possible_types(kind) if isinstance(kind, graphql.GraphQLAbstractType) else []
+        return [
+            (f"{one.name}.{name}", graphql.get_named_type(field.type).name)
+            for one in (kind, *members)
+            if isinstance(one, graphql.GraphQLObjectType | graphql.GraphQLInterfaceType)
+            for name, field in one.fields.items()
+        ]
 
     def ask(self, caller: Caller, text: str, variables: Mapping[str, Any], operation: str | None) -> Told:
         """Execute one document: first with every field nullable, so that every refusal is found, then as the schema is."""

@@ -104,7 +104,7 @@ class Generator:
 
     def query(self) -> Asked:
         """One random query."""
-        faulty = self._chance.random() < 0.2
+        faulty = self._chance.random() < 0.3
         selection = self._selection("Query", (), depth=0, live=True, faulty=faulty)
         name = self._chance.choice(("", "Asked"))
         declared = ", ".join(f"${variable}: {kind}" for variable, kind in self._declared.items())
@@ -319,6 +319,12 @@ class Generator:
                 return chance.choice(("", "tenant", "EXTERNAL-1", self._pool.tenants[0][:6], "%", "no such")), None
             case "state":
                 return Name(chance.choice(("PENDING", "DELIVERED", "DEAD"))), None
+            case "type" if name == "webhookDeliveries":
+                return Name(chance.choice(("CONFIGURATION_CHANGED", "FORMATION_LIFECYCLE"))), None
+            case "since" | "until" if faulty:
+                return chance.choice(("soon", "2026-01-02", "2026-13-02T00:00:00Z")), 22
+            case "since" | "until":
+                return chance.choice(("2026-01-02T00:00:00Z", "2026-01-03T01:00:00+02:00", None)), None
             case "tests":
                 return chance.choice((True, False, None)), None
             case "types":
