@@ -1,16 +1,23 @@
 """Credential requests: who asked for access to which bundle, and the answers."""
 
 import json
+import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
 from compass.client.protocol import PlaneRefused
 from compass.console import credential_form
+from compass.console.deliveries import indented
 from compass.console.http import Answer
 from compass.console.page import PAGE_SIZE, Page
 from compass.console.plane import Gone, told
+from compass.console.session import FreshToken
 from compass.console.visit import View, Visit
 
+MADE: Final = "made"
+KINDS: Final = {**credential_form.KINDS, MADE: "User name, and a password made here"}
+KEPT_SECONDS: Final = 600.0
+"""How long a password that was made waits for the page that shows it."""
 STATES: Final = ("PENDING", "SUCCEEDED", "FAILED", "UNUSED")
 REFUSED: Final = "NotGranted"
 """The reason that programs read when the person has no word for it."""
@@ -33,21 +40,30 @@ async def _index(
         after=visit.query("after") or None,
     )
     requests = found["credentialRequests"]
+    shown = [{**one, "input": input_of(one), "context": _context(one)} for one in requests["data"]]
     data = {
-        "found": {**requests, "data": [{**one, "input": input_of(one)} for one in requests["data"]]},
+        "found": {**requests, "data": shown},
         "states": STATES,
         "state": state,
-        "kinds": credential_form.KINDS,
+        "kinds": KINDS,
         "problem": problem,
         "answered": visit.parts.get("id"),
         "typed": visit.request.form,
         "faults": faults or {},
+        "made": visit.query("made"),
+        # What the page asks of itself, to stay current, must not use it up.
+        "secret": None if visit.request.is_part else visit.session.once(visit.query("made"), visit.now),
     }
     is_refused = bool(problem or faults)
     status = 422 if is_refused else 200
     # Where a form was refused it stays as it is.
     live = "" if is_refused else "applications"
     return Page("access.html", "Credential requests", data, live=live, section="access", status=status)
+
+
+def _context(request: Mapping[str, Any]) -> str:
+    context = request["instanceAuth"]["context"]
+    return indented(context) if context else ""
 
 
 def input_of(request: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -95,15 +111,39 @@ def _object(text: str | None) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _faults(visit: Visit) -> dict[str, str]:
+    """What to type in the fields with which the credentials could not be given."""
+    if visit.form("signs_in") == MADE:
+        return {} if visit.form("username") else {"username": "Type a user name"}
+    return credential_form.faults(visit)
+
+
+def _typed(visit: Visit) -> dict[str, Any] | None:
+    """What was typed, with a password where one is to be made; None for none."""
+    if visit.form("signs_in") != MADE:
+        return credential_form.typed(visit)
+    return {"credential": {"basic": {"username": visit.form("username"), "password": secrets.token_urlsafe(24)}}}
+
+
+def _given(visit: Visit, auth: Mapping[str, Any] | None, said: str, page: str) -> Answer:
+    """Go on at that page, or where a password that was made is shown once."""
+    if visit.form("signs_in") == MADE and auth is not None:
+        text = auth["credential"]["basic"]["password"]
+        visit.session.keep_token(visit["id"], FreshToken(text, visit.now + KEPT_SECONDS))
+        page = f"/access?state=SUCCEEDED&made={visit['id']}"
+    return visit.done(said, page)
+
+
 async def approve(visit: Visit) -> Page | Answer:
     """Give the credentials that were asked for."""
-    if faults := credential_form.faults(visit):
+    if faults := _faults(visit):
         return await _index(visit, faults=faults)
+    auth = _typed(visit)
     try:
-        await visit.ask("AnswerAccessRequest", id=visit["id"], **{"in": {"auth": credential_form.typed(visit)}})
+        await visit.ask("AnswerAccessRequest", id=visit["id"], **{"in": {"auth": auth}})
     except PlaneRefused as refused:
         return await _index(visit, problem=told(refused))
-    return visit.done("The credentials are given", "/access")
+    return _given(visit, auth, "The credentials are given", "/access")
 
 
 async def reject(visit: Visit) -> Answer:
@@ -118,8 +158,8 @@ async def rotate(visit: Visit) -> Page | Answer:
     bundle = (await visit.ask("AccessBundle", id=visit["id"]))["bundleByInstanceAuth"]
     if bundle is None:
         raise Gone(what="request")
-    auth = credential_form.typed(visit)
-    if faults := credential_form.faults(visit):
+    auth = _typed(visit)
+    if faults := _faults(visit):
         return await _index(visit, instead="SUCCEEDED", faults=faults)
     if auth is None:
         return visit.refused("No credentials were typed; nothing was changed", "/access?state=SUCCEEDED")
@@ -127,7 +167,8 @@ async def rotate(visit: Visit) -> Page | Answer:
         await visit.ask("RotateAccess", id=visit["id"], bundle=bundle["id"], **{"in": {"auth": auth}})
     except PlaneRefused as refused:
         return await _index(visit, instead="SUCCEEDED", problem=told(refused))
-    return visit.done("The runtime gets the new credentials when it asks next", "/access?state=SUCCEEDED")
+    said = "The runtime gets the new credentials when it asks next"
+    return _given(visit, auth, said, "/access?state=SUCCEEDED")
 
 
 ROUTES: Final[Mapping[tuple[str, str], View]] = {

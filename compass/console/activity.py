@@ -3,11 +3,13 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
-from compass.console.http import Answer, attachment
+from compass.console.deliveries import instant
+from compass.console.http import Stream, named
 from compass.console.page import PAGE_SIZE, Page
 from compass.console.visit import View, Visit
 
@@ -15,6 +17,9 @@ MOST_EXPORTED: Final = 10_000
 """Records of one file, the newest; `compass audit export` writes all of them, with their signatures."""
 _AT_ONCE: Final = 200
 FILTERS: Final = ("operation", "actor", "object")
+_JSON: Final = ("arguments", "before", "after")
+Pages = AsyncGenerator[Sequence[Mapping[str, Any]], None]
+"""Records, some at a time."""
 _PLACES: Final = {"Application": "applications", "Runtime": "runtimes", "Formation": "groups"}
 _FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r")
 COLUMNS: Final = (
@@ -83,7 +88,8 @@ class Record:
 
 
 def _asked(visit: Visit) -> dict[str, str | None]:
-    return {name: visit.query(name) or None for name in FILTERS}
+    times = {name: instant(visit.query(name)) for name in ("since", "until")}
+    return {**{name: visit.query(name) or None for name in FILTERS}, **times}
 
 
 async def index(visit: Visit) -> Page:
@@ -101,38 +107,63 @@ async def index(visit: Visit) -> Page:
     return Page("activity.html", "Activity", data, live="everything", poll_seconds=15, section="activity")
 
 
-async def _newest(visit: Visit) -> list[dict[str, Any]]:
-    """The newest records that match, each once: what is recorded meanwhile shifts the pages."""
-    found: dict[str, dict[str, Any]] = {}
+async def _newest(visit: Visit) -> Pages:
+    """The newest records that match, some at a time, each once: what is recorded meanwhile shifts the pages."""
+    seen: set[str] = set()
     after = None
-    while len(found) < MOST_EXPORTED:
+    while len(seen) < MOST_EXPORTED:
         page = (await visit.ask("Activity", **_asked(visit), first=_AT_ONCE, after=after))["auditRecords"]
-        found |= {one["id"]: one for one in page["data"]}
+        fresh = [one for one in page["data"] if one["id"] not in seen][: MOST_EXPORTED - len(seen)]
+        seen.update(one["id"] for one in fresh)
+        yield fresh
         if not page["pageInfo"]["hasNextPage"]:
-            break
+            return
         after = page["pageInfo"]["endCursor"]
-    return list(found.values())[:MOST_EXPORTED]
 
 
-async def as_json(visit: Visit) -> Answer:
+async def as_json(visit: Visit) -> Stream:
     """The newest records that match, as one JSON list."""
-    told = [
-        {
-            **one,
-            **{name: json.loads(one[name]) if one[name] else None for name in ("arguments", "before", "after")},
-        }
-        for one in await _newest(visit)
-    ]
-    return attachment(json.dumps(told, ensure_ascii=False, indent=1), "application/json", "activity.json")
+
+    async def parts(pages: Pages) -> AsyncGenerator[bytes, None]:
+        joint = "["
+        async for records in pages:
+            for one in records:
+                parsed = {name: json.loads(one[name]) if one[name] else None for name in _JSON}
+                yield f"{joint}{json.dumps({**one, **parsed}, ensure_ascii=False)}".encode()
+                joint = ",\n"
+        yield b"[]" if joint == "[" else b"]"
+
+    return Stream(parts(await _begun(_newest(visit))), "application/json", named("activity.json"))
 
 
-async def as_csv(visit: Visit) -> Answer:
+async def as_csv(visit: Visit) -> Stream:
     """The same as a table for spreadsheets. Source: RFC 4180."""
+
+    async def parts(pages: Pages) -> AsyncGenerator[bytes, None]:
+        yield _rows([COLUMNS])
+        async for records in pages:
+            yield _rows([cell(one[name]) for name in COLUMNS] for one in records)
+
+    return Stream(parts(await _begun(_newest(visit))), "text/csv; charset=utf-8", named("activity.csv"))
+
+
+def _rows(rows: Iterable[Sequence[str]]) -> bytes:
     file = io.StringIO()
-    rows = csv.writer(file)
-    rows.writerow(COLUMNS)
-    rows.writerows([cell(one[name]) for name in COLUMNS] for one in await _newest(visit))
-    return attachment(file.getvalue(), "text/csv; charset=utf-8", "activity.csv")
+    csv.writer(file).writerows(rows)
+    return file.getvalue().encode()
+
+
+async def _begun(pages: Pages) -> Pages:
+    """The same, the first of them asked for now: a refusal is then a page that says so, and no broken file."""
+    first = await anext(pages)
+
+    async def whole() -> Pages:
+        async with aclosing(pages):
+            yield first
+            async for one in pages:
+                yield one
+
+    return whole()
 
 
 def cell(value: Any) -> str:

@@ -9,43 +9,50 @@ import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from compass.client.protocol import PlaneRefused
 from compass.console import (
     access,
     activity,
+    application,
     application_templates,
     applications,
     bulk,
     certificates,
     credentials,
+    definition_form,
     definitions,
     deliveries,
     edit,
     explorer,
     groups,
     integrations,
+    kept,
     label_definitions,
     overview,
     pairing,
     palette,
+    replay,
     runtimes,
     system,
     tenants,
     topology,
     webhooks,
+    yaml_edit,
+    yaml_view,
 )
 from compass.console.assets import Assets
 from compass.console.commands import copies, is_secret, once, without_secrets
 from compass.console.http import Answer, Asgi, FormTooLarge, Receive, Request, Send, Stream, moved, read
 from compass.console.http import answer as send_answer
 from compass.console.http import stream as send_stream
-from compass.console.live import changes, names
+from compass.console.live import changes, names, over
 from compass.console.page import PREFIX, THEME_COOKIE, THEMES, Page, Pages
 from compass.console.plane import Gone, NotAllowed, Plane, SignedOut, is_mutation, told
+from compass.console.renewal import Renewals
 from compass.console.session import FormRefused, Session, Sessions
-from compass.console.sign_in import COOKIE, SignIn, ended
+from compass.console.sign_in import COOKIE, SignIn, ended, ours
 from compass.console.visit import Facts, View, Visit
 from compass.errors import Code, CompassError
 
@@ -56,6 +63,10 @@ _SAME_SITE: Final = frozenset({"", "same-origin", "none"})
 ROUTES: Final[Mapping[tuple[str, str], View]] = {
     ("GET", "/"): overview.show,
     **applications.ROUTES,
+    **application.ROUTES,
+    **kept.ROUTES,
+    **yaml_view.ROUTES,
+    **yaml_edit.ROUTES,
     **runtimes.ROUTES,
     **pairing.ROUTES,
     **groups.ROUTES,
@@ -63,7 +74,9 @@ ROUTES: Final[Mapping[tuple[str, str], View]] = {
     **certificates.ROUTES,
     **deliveries.ROUTES,
     **webhooks.ROUTES,
+    **replay.ROUTES,
     **access.ROUTES,
+    **definition_form.ROUTES,  # before what a definition's id may be
     **definitions.ROUTES,
     **tenants.ROUTES,
     **palette.ROUTES,
@@ -90,20 +103,21 @@ class Console:
         self._pages = Pages(self._assets)
         self.sessions = sessions or Sessions()
         self._sign_in = SignIn(self.sessions, self._pages, facts.provider, tenant=facts.tenant)
+        self._renewals = Renewals(self.sessions, facts.provider)
         self._routes: Sequence[tuple[str, list[str], View]] = [
             (method, path.split("/"), view) for (method, path), view in ROUTES.items()
         ]
 
-    def link(self, token: str, tenant: str) -> str:
-        """The path of a one-time sign-in link for a session with this access token."""
-        return f"{PREFIX}/sign-in?code={self.sessions.link(token, tenant)}"
+    def link(self, token: str, tenant: str, account: str = "") -> str:
+        """The path of a one-time sign-in link for a session with this access token, which is this account's."""
+        return f"{PREFIX}/sign-in?code={self.sessions.link(token, tenant, account)}"
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
         try:
-            request = await read(scope, receive, prefix=PREFIX)
+            request = await read(scope, receive, prefix=PREFIX, is_known=self._is_known)
         except FormTooLarge as error:
             await send_answer(send, Answer(str(error).encode(), HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "text/plain"))
             return
@@ -114,6 +128,9 @@ class Console:
             if request.method == "HEAD":
                 answered = Answer(b"", answered.status, answered.content_type, answered.headers)
             await send_answer(send, answered)
+
+    def _is_known(self, request: Request) -> bool:
+        return self.sessions.find(request.cookie(COOKIE)) is not None
 
     async def _respond(self, request: Request) -> Answer | Stream:
         session = self.sessions.find(request.cookie(COOKIE))
@@ -163,22 +180,28 @@ class Console:
         try:
             if scheme.lower() != "bearer" or not token:
                 raise SignedOut()
-            await Plane(self._plane, token=token, tenant=tenant, client=request.client).ask("SignedIn")
+            who = await Plane(self._plane, token=token, tenant=tenant, client=request.client).ask("SignedIn")
         except CompassError as refused:
             # Whatever session the same browser has is none of its business.
             return Answer(str(refused).encode(), HTTPStatus.UNAUTHORIZED, "text/plain; charset=utf-8")
-        body = json.dumps({"path": self.link(token, tenant)}).encode()
+        body = json.dumps({"path": self.link(token, tenant, who["signedIn"]["id"])}).encode()
         return Answer(body, content_type="application/json")
 
     async def _private(self, request: Request, session: Session | None) -> Answer | Stream:
         if session is None:
-            if request.is_part or request.method != "GET" or request.path == "/live":
-                raise SignedOut()
-            return moved(f"{PREFIX}/sign-in")
-        plane = Plane(self._plane, token=session.token, tenant=session.tenant, client=request.client)
+            raise SignedOut()
         if request.method == "POST":
             self._require_own(request)
             session.require(request.form)
+        try:
+            await self._renewals.keep(session)
+        except SignedOut:
+            raise
+        except CompassError as away:
+            if request.method != "POST":
+                raise
+            return _typed_again(request, session, str(away))
+        plane = Plane(self._plane, token=session.token, tenant=session.tenant, client=request.client)
         if request.path == "/live":
             return Stream(changes(plane, names(request.query.get("topics", ""))))
         if (request.method, request.path) == ("POST", "/sign-out"):
@@ -191,14 +214,12 @@ class Console:
         except PlaneRefused as refused:
             if request.method != "POST":
                 raise
-            session.said.append(("bad", told(refused)))
-            typed = {name: text for name, text in request.form.items() if not is_secret(name)}
-            session.typed = (PREFIX + request.path, typed)
-            return moved(_back(request))
+            return _typed_again(request, session, told(refused))
         session.did += [(name, without_secrets(given)) for name, given in visit.asked if is_mutation(name)]
-        if isinstance(made, Answer):
+        if isinstance(made, Answer | Stream):
             return made
-        if parts and not request.is_part and request.method == "GET" and made.status == HTTPStatus.OK:
+        is_form = request.path.rpartition("/")[2] in ("new", "edit", "remove")
+        if parts and not is_form and not request.is_part and request.method == "GET" and made.status == HTTPStatus.OK:
             session.see(request.path, made.title, made.section)
         tenant = "" if session.tenant == self._facts.tenant else session.tenant
         asked = [one for one in visit.asked if not is_mutation(one[0])]
@@ -221,17 +242,11 @@ class Console:
         if not is_ours or request.headers.get("sec-fetch-site", "") not in _SAME_SITE:
             raise FormRefused()
 
-    def _refused(self, request: Request, session: Session | None, error: CompassError) -> Answer:
+    def _refused(self, request: Request, session: Session | None, error: CompassError) -> Answer | Stream:
         why = told(error) if isinstance(error, PlaneRefused) else str(error)
         match error:
             case SignedOut():
-                self.sessions.end(request.cookie(COOKIE))
-                if request.is_part:
-                    # Not 401: the page's own script goes where this header says.
-                    return Answer(b"", HTTPStatus.OK, headers={"hx-redirect": f"{PREFIX}/sign-in"})
-                if request.method == "GET" and request.path != "/live":
-                    return moved(f"{PREFIX}/sign-in?ended=1")
-                return Answer(str(error).encode(), HTTPStatus.UNAUTHORIZED, "text/plain; charset=utf-8")
+                return self._signed_out(request, why)
             case FormRefused():
                 return self._problem(request, session, HTTPStatus.FORBIDDEN, "This form was not accepted", why)
             case NotAllowed():
@@ -247,6 +262,25 @@ class Console:
             case _:
                 return self._problem(request, session, HTTPStatus.BAD_REQUEST, "That did not work", why)
 
+    def _signed_out(self, request: Request, why: str) -> Answer | Stream:
+        """To where one signs in, and back afterwards; what was typed into a form of that session is kept."""
+        cookie = request.cookie(COOKIE)
+        self.sessions.lapse(cookie)
+        former = self.sessions.former(cookie)
+        if request.path == "/live" and former is not None:
+            return Stream(over())
+        if former is None and (request.path == "/live" or request.method == "POST"):
+            return Answer(why.encode(), HTTPStatus.UNAUTHORIZED, "text/plain; charset=utf-8")
+        page = _page_of(request)
+        if former is not None:
+            former.back = page
+            if request.method == "POST":
+                former.keep(PREFIX + request.path, _typed(request))
+        query = {**({"ended": "1"} if former is not None else {}), **({"back": page} if page != f"{PREFIX}/" else {})}
+        where = f"{PREFIX}/sign-in{f'?{urlencode(query)}' if query else ''}"
+        # Not 401 for a part: the page's own script goes where this header says.
+        return Answer(b"", headers={"hx-redirect": where}) if request.is_part else moved(where)
+
     def _problem(self, request: Request, session: Session | None, status: HTTPStatus, heading: str, why: str) -> Answer:
         page = Page("problem.html", heading, {"why": why, "number": int(status)}, status=status)
         return self._pages.answer(page, request, session)
@@ -254,6 +288,27 @@ class Console:
 
 def _back(request: Request) -> str:
     """The page that a form was on, as far as it is one of ours."""
-    path = request.form.get("back", "")
-    is_ours = path.startswith(f"{PREFIX}/") and not path.startswith("//") and path.isprintable() and "\\" not in path
-    return quote(path, safe="/?&=%:-._~") if is_ours else f"{PREFIX}/"
+    return ours(request.form.get("back", "")) or f"{PREFIX}/"
+
+
+def _page_of(request: Request) -> str:
+    """The page that a person sees when this is asked."""
+    if request.method == "POST":
+        return _back(request)
+    if request.is_part:
+        parts = urlsplit(request.headers.get("hx-current-url", ""))
+        return ours(f"{parts.path}?{parts.query}" if parts.query else parts.path) or f"{PREFIX}/"
+    asked = f"{request.path}?{request.query_text}" if request.query_text else request.path
+    return ours(PREFIX + asked) or f"{PREFIX}/"
+
+
+def _typed(request: Request) -> dict[str, str]:
+    """What was typed into a form, to be shown in it again."""
+    return {name: text for name, text in request.form.items() if not is_secret(name)}
+
+
+def _typed_again(request: Request, session: Session, why: str) -> Answer:
+    """Back to the page of a form that was refused, which says why and has what was typed."""
+    session.said.append(("bad", why))
+    session.typed = (PREFIX + request.path, _typed(request))
+    return moved(_back(request))

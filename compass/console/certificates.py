@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-from compass.console.http import Answer
+from compass.console.http import Answer, attachment
 from compass.console.page import PAGE_SIZE, Page
+from compass.console.plane import Gone
 from compass.console.visit import View, Visit
 
 STATES: Final = ("VALID", "EXPIRING", "REVOKED", "EXPIRED")
@@ -23,6 +24,15 @@ async def index(visit: Visit) -> Page:
     return Page("certificates.html", "Certificates", data, live="certificates", poll_seconds=15, section="certificates")
 
 
+async def chain(visit: Visit) -> Answer:
+    """One with the certificate that issued it, as a file. Raises Gone."""
+    held = (await visit.ask("CertificateChains", client=visit["client"]))["certificates"]["data"]
+    for one in held:
+        if one["serial"] == visit["serial"]:
+            return attachment(one["chain"], "application/x-pem-file", f"{one['serial'][:16]}.pem")
+    raise Gone(what="certificate")
+
+
 async def revoke(visit: Visit) -> Answer:
     """End one, with those that were renewed from it or that it was renewed from."""
     asked = await visit.ask(
@@ -34,5 +44,6 @@ async def revoke(visit: Visit) -> Answer:
 
 ROUTES: Final[Mapping[tuple[str, str], View]] = {
     ("GET", "/certificates"): index,
+    ("GET", "/certificates/{client}/{serial}/chain.pem"): chain,
     ("POST", "/certificates/revoke"): revoke,
 }

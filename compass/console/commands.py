@@ -55,6 +55,37 @@ def _unless_narrowed(*words: str) -> Callable[[Variables], list[str] | None]:
     return lambda given: None if any(given[name] for name in given if name not in paging) else list(words)
 
 
+def _define(noun: str, verb: str) -> Callable[[Variables], list[str] | None]:
+    """Adding or updating a definition; its text comes on standard input. None for what only the API can say."""
+
+    def made(given: Variables) -> list[str] | None:
+        new = given["in"]
+        version, spec = new.get("version") or {}, new.get("spec") or {}
+        source = spec.get("fetchRequest") or {}
+        if "auth" in source or any(version.get(name) for name in ("deprecated", "deprecatedSince", "forRemoval")):
+            return None
+        said = {
+            "--bundle": given.get("bundle") if verb == "add" else None,
+            "--url": new.get("targetURL") if noun == "api" else None,
+            "--description": new.get("description"),
+            "--group": new.get("group"),
+            "--version": version.get("value"),
+            "--spec-url": source.get("url"),
+            "--spec": "-" if "data" in spec else None,
+        }
+        flags = [word for flag, value in said.items() if value for word in (flag, str(value))]
+        return [
+            noun,
+            verb,
+            str(new["name"] if verb == "add" else given["id"]),
+            "--app",
+            str(given["application"]),
+            *flags,
+        ]
+
+    return made
+
+
 def _certificates(given: Variables) -> list[str]:
     states = [word for state in given.get("state") or () for word in ("--state", str(state).lower())]
     return ["cert", "list", *states]
@@ -63,7 +94,9 @@ def _certificates(given: Variables) -> list[str]:
 def _deliveries(given: Variables) -> list[str]:
     webhook = [str(given["webhook"])] if given.get("webhook") else []
     state = ["--state", str(given["state"]).lower()] if given.get("state") else []
-    return ["webhook", "deliveries", *webhook, *state]
+    flags = {f"--{name}": given.get(name) for name in ("type", "since", "until")}
+    others = [word for flag, value in flags.items() if value for word in (flag, str(value))]
+    return ["webhook", "deliveries", *webhook, *state, *others]
 
 
 def _search(given: Variables) -> list[str]:
@@ -148,14 +181,28 @@ COMMANDS: Final[Mapping[str, Callable[[Variables], list[str] | None]]] = {
     "ApiRevisions": _with("api", "revisions", "{id}", "--app", "{application}"),
     "EventRevisions": _with("event", "revisions", "{id}", "--app", "{application}"),
     "OfferedOperations": _search,
+    **{
+        f"{change}{document}{more}": _define(noun, verb)
+        for document, noun in (("Api", "api"), ("EventDefinition", "event"))
+        for change, more, verb in (
+            ("Add", "ToApplication", "add"),
+            ("Add", "ToBundle", "add"),
+            ("Update", "", "update"),
+            ("Update", "ForApplication", "update"),
+        )
+    },
+    "DeleteApi": _with("api", "delete", "{id}", "--app", "{application}", "--yes"),
+    "DeleteEventDefinition": _with("event", "delete", "{id}", "--app", "{application}", "--yes"),
+    "RefetchApi": _with("api", "refetch", "{id}", "--app", "{application}"),
+    "RefetchEvent": _with("event", "refetch", "{id}", "--app", "{application}"),
     "Runtimes": _unless_narrowed("runtime", "list"),
     "Runtime": _with("runtime", "get", "{id}"),
     "RuntimeStatus": _with("runtime", "status", "{id}"),
     "Groups": _with("group", "list"),
     "Group": _with("group", "get", "{id}"),
     "Certificates": _certificates,
-    "Deliveries": _deliveries,
-    "Delivery": _with("webhook", "delivery", "{id}"),
+    "WebhookDeliveries": _deliveries,
+    "WebhookDelivery": _with("webhook", "delivery", "{id}"),
     "TestWebhook": _with("webhook", "test", "{id}", "--wait"),
     "DeleteWebhook": _with("webhook", "delete", "{id}", "--yes"),
     "AccessRequests": _requests,
@@ -174,7 +221,7 @@ COMMANDS: Final[Mapping[str, Callable[[Variables], list[str] | None]]] = {
     "UnregisterIntegrationSystem": _with("integration", "delete", "{id}", "--yes"),
     "MakeIntegrationSystemSecret": _with("integration", "credentials", "{id}"),
     "SignedIn": _with("whoami"),
-    "System": _with("support-bundle"),
+    "System": _with("server", "support-bundle"),
     "Viewer": _with("whoami"),
     "RegisterApplication": _register(
         "app", "create", flags={"providerName": "--provider", "description": "--description"}
@@ -269,7 +316,7 @@ def once(asked: Sequence[tuple[str, Variables]]) -> list[tuple[str, Variables]]:
 
 def plain(text: str) -> str:
     """A document without the line that names its endpoint."""
-    return re.sub(r"\A# \w+\n", "", text)
+    return re.sub(r"\A#[^\n]*\n", "", text)
 
 
 def without_secrets(value: Any) -> Any:

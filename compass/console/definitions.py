@@ -7,13 +7,16 @@ shown of it is text.
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from compass.client.protocol import PlaneRefused
 from compass.console.http import Answer
-from compass.console.page import PAGE_SIZE, Page, groups_of
-from compass.console.plane import Gone
-from compass.console.rendered import Rendered, rendered
+from compass.console.page import PAGE_SIZE, Page, groups_of, instant
+from compass.console.plane import Gone, NotAllowed, told
+from compass.console.rendered import Rendered, anchor, rendered
 from compass.console.visit import View, Visit
+from compass.console.waiting import patiently, waited
 from compass.definition.changes import Change, changes
 from compass.definition.read import read
 from compass.definition.text import Unreadable
@@ -21,6 +24,8 @@ from compass.definition.text import Unreadable
 MOST_SHOWN_BYTES: Final = 200 * 1024
 """Of the text, in the page; the whole is a download."""
 MOST_REVISIONS: Final = 100
+RECENT: Final = timedelta(days=7)
+"""A revision is marked as new that long."""
 TABS: Final = ("rendered", "raw", "revisions", "differences", "consumers")
 
 
@@ -33,25 +38,46 @@ class Kind:
     path: str
     refetched: str
     """The answer of the mutation that fetches its specification again."""
+    mutation: str
+    """What the documents that change it are called after."""
+    noun: str
+    article: str
+    """The same, as one of them."""
 
 
-API: Final = Kind("Api", "apiDefinition", "apis", "refetchAPISpec")
-EVENT: Final = Kind("Event", "eventDefinition", "events", "refetchEventDefinitionSpec")
+API: Final = Kind("Api", "apiDefinition", "apis", "refetchAPISpec", "Api", "API", "an API")
+EVENT: Final = Kind(
+    "Event",
+    "eventDefinition",
+    "events",
+    "refetchEventDefinitionSpec",
+    "EventDefinition",
+    "event definition",
+    "an event definition",
+)
 
 
 async def index(visit: Visit) -> Page:
     """What can be called or heard in the landscape, as far as it matches."""
-    found = await visit.ask(
+    offered = await visit.ask(
         "OfferedOperations", search=visit.query("q") or None, first=PAGE_SIZE, after=visit.query("after") or None
     )
-    data = {"found": found["offeredOperations"], "q": visit.query("q")}
+    data = {"found": offered["offeredOperations"], "q": visit.query("q"), "anchor": anchor, "is_recent": is_recent}
     return Page("catalogue.html", "Catalogue", data, live="applications", poll_seconds=5, section="catalogue")
 
 
+def is_recent(text: str) -> bool:
+    """Whether something changed so shortly ago that those who use it may not know."""
+    then = instant(text)
+    return then is not None and datetime.now(UTC) - then < RECENT
+
+
 def _shown(kind: Kind) -> View:
-    async def show(visit: Visit) -> Page:
-        """One definition. Raises Gone."""
-        application, definition = await _found(visit, kind)
+    async def show(visit: Visit) -> Page | Answer:
+        """One definition; while it is fetched again, how that goes. Raises Gone."""
+        if (page := waited(visit)) is not None:
+            return page
+        application, definition = await found(visit, kind)
         tab = visit.query("tab") if visit.query("tab") in TABS else TABS[0]
         spec = definition["spec"]
         data = {
@@ -62,6 +88,7 @@ def _shown(kind: Kind) -> View:
             "spec": spec,
             "tab": tab,
             "tabs": TABS,
+            "is_recent": is_recent,
             "base": f"/applications/{application['id']}/{kind.path}/{definition['id']}",
             **await _PARTS[tab](visit, kind, application, definition, (spec or {}).get("data") or ""),
         }
@@ -70,13 +97,15 @@ def _shown(kind: Kind) -> View:
     return show
 
 
-async def _rendered(_: Visit, __: Kind, ___: Mapping[str, Any], ____: Mapping[str, Any], text: str) -> dict[str, Any]:
+async def _rendered(
+    _: Visit, __: Kind, ___: Mapping[str, Any], definition: Mapping[str, Any], text: str
+) -> dict[str, Any]:
     made: Rendered | None = None
     why = ""
     if text:
         try:
             # In a thread: others go on being answered meanwhile.
-            made = await asyncio.to_thread(lambda: rendered(read(text)))
+            made = await asyncio.to_thread(lambda: rendered(read(text), called_at=definition.get("targetURL", "")))
         except Unreadable as problem:
             why = f"{problem.why} (line {problem.line})" if problem.line else problem.why
     return {"rendered": made, "why": why, "text": text}
@@ -132,13 +161,21 @@ def _changes(before: str, after: str) -> list[Change] | None:
 async def _consumers(
     visit: Visit, _: Kind, application: Mapping[str, Any], __: Mapping[str, Any], ___: str
 ) -> dict[str, Any]:
-    """The runtimes that share a group with the application, which is how they learn of its definitions."""
+    seen_by = await consumers(visit, application)
+    return {"consumers": seen_by, "groups_of_application": groups_of(application["labels"])}
+
+
+async def consumers(visit: Visit, application: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The runtimes that share a group with the application, which is how they learn of its definitions.
+
+    None for whoever may not see runtimes.
+    """
     groups = groups_of(application["labels"])
     found: dict[str, Any] | None = {"runtimes": {"data": [], "totalCount": 0}}
     if groups:
         meant = " || ".join(f'@ == "{name}"' for name in groups)
         found = await visit.see("Consumers", filter=[{"key": "scenarios", "query": f"$[*] ? ({meant})"}])
-    return {"consumers": found and found["runtimes"], "groups_of_application": groups}
+    return found and found["runtimes"]
 
 
 _PARTS: Final = {
@@ -153,7 +190,7 @@ _PARTS: Final = {
 def _raw(kind: Kind) -> View:
     async def download(visit: Visit) -> Answer:
         """The specification as it was given, or as it was at a revision. Raises Gone."""
-        application, definition = await _found(visit, kind)
+        application, definition = await found(visit, kind)
         spec = definition["spec"]
         text, form = (spec["data"], spec["format"]) if spec else (None, "")
         if visit.query("revision"):
@@ -176,18 +213,27 @@ def _raw(kind: Kind) -> View:
 def _refetched(kind: Kind) -> View:
     async def refetch(visit: Visit) -> Answer:
         """Have the plane fetch the specification again."""
-        made = (await visit.ask(f"Refetch{kind.document}", id=visit["definition"]))[kind.refetched]
         page = f"/applications/{visit['id']}/{kind.path}/{visit['definition']}"
-        request = made["fetchRequest"]
-        if request and request["status"]["condition"] == "FAILED":
-            why = request["status"]["message"] or "without a reason"
-            return visit.refused(f"It could not be fetched, so the last good one stays: {why}", page)
-        return visit.done("It was fetched again", page)
+
+        async def work(visit: Visit) -> Answer:
+            try:
+                made = (await visit.ask(f"Refetch{kind.document}", id=visit["definition"]))[kind.refetched]
+            except (PlaneRefused, NotAllowed) as refused:
+                return visit.refused(told(refused) if isinstance(refused, PlaneRefused) else str(refused), page)
+            visit.asked[-1] = (visit.asked[-1][0], {"id": visit["definition"], "application": visit["id"]})
+            request = made["fetchRequest"]
+            if request and request["status"]["condition"] == "FAILED":
+                why = request["status"]["message"] or "without a reason"
+                return visit.refused(f"It could not be fetched, so the last good one stays: {why}", page)
+            return visit.done("It was fetched again", page)
+
+        return await patiently(visit, work, page=page, from_where=visit.form("source") or "its address")
 
     return refetch
 
 
-async def _found(visit: Visit, kind: Kind) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+async def found(visit: Visit, kind: Kind) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The application and its definition that a page is about. Raises Gone."""
     asked = {"application": visit["id"], "id": visit["definition"]}
     application = (await visit.ask(f"{kind.document}Definition", **asked))["application"]
     if application is None or application[kind.member] is None:

@@ -1,63 +1,123 @@
-"""The delivery log: what webhooks were told, every attempt, and sending again."""
+"""The delivery log: what webhooks were told, every attempt, how two of them differ, and sending again."""
 
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlencode
 
+from compass.client.attempts import differences
 from compass.client.curl import curl
 from compass.console.http import Answer
 from compass.console.page import PAGE_SIZE, Page
 from compass.console.plane import Gone
-from compass.console.visit import View, Visit
+from compass.console.visit import View, Visit, together
 
 STATES: Final = ("PENDING", "DELIVERED", "DEAD", "CANCELLED")
+TYPES: Final = (
+    "CONFIGURATION_CHANGED",
+    "APPLICATION_TENANT_MAPPING",
+    "FORMATION_LIFECYCLE",
+)
+"""Of webhooks whose calls are deliveries; the others are called by operations in the background."""
 SPANS: Final[Mapping[str, timedelta]] = {
     "hour": timedelta(hours=1),
     "day": timedelta(days=1),
     "week": timedelta(days=7),
 }
+FILTERS: Final = ("webhook", "state", "type", "span", "since", "until")
+"""What the address of the log may say."""
 
 
 async def index(visit: Visit) -> Page:
     """A page of the log, newest first."""
-    state = visit.query("state") if visit.query("state") in STATES else ""
-    found = await visit.ask(
-        "Deliveries",
-        state=state or None,
-        webhook=visit.query("webhook") or None,
-        first=PAGE_SIZE,
-        after=visit.query("after") or None,
+    asked = _asked(visit)
+    found, choices = await together(
+        visit.ask(
+            "WebhookDeliveries",
+            state=asked["state"] or None,
+            webhook=asked["webhook"] or None,
+            type=asked["type"] or None,
+            since=since(asked, datetime.now(UTC)),
+            until=instant(asked["until"]),
+            first=PAGE_SIZE,
+            after=visit.query("after") or None,
+        ),
+        visit.see("WebhookChoices"),
     )
     is_paused = visit.query("paused") == "1"
     data = {
         "is_paused": is_paused,
-        "found": found["webhookDeliveries"],
+        "found": found["webhookDeliveries"] if found else {},
+        "hooks": choices["webhooks"]["data"] if choices else [],
         "states": STATES,
-        "state": state,
-        "webhook": visit.query("webhook"),
+        "types": TYPES,
+        "asked": asked,
+        "is_narrowed": any(asked.values()),
+        "webhook": asked["webhook"],
         "spans": list(SPANS),
+        "keep": lambda **changes: urlencode({name: text for name, text in {**asked, **changes}.items() if text}),
     }
     # No event tells that something was sent.
     live, poll_seconds = ("", 0) if is_paused else ("webhooks,groups", 3)
     return Page("deliveries.html", "Deliveries", data, live=live, poll_seconds=poll_seconds, section="deliveries")
 
 
+def _asked(visit: Visit) -> dict[str, str]:
+    """What the log is narrowed to, by the names in its address; what makes no sense is left out."""
+    asked = {name: visit.query(name) for name in FILTERS}
+    for name, known in (("state", STATES), ("type", TYPES), ("span", SPANS)):
+        if asked[name] not in known:
+            asked[name] = ""
+    for name in ("since", "until"):
+        if instant(asked[name]) is None:
+            asked[name] = ""
+    return asked
+
+
+def instant(text: str) -> str | None:
+    """A time that was typed into a field, taken as UTC, as the API wants it. None for what is no time."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return at.replace(tzinfo=at.tzinfo or UTC).isoformat(timespec="seconds")
+
+
+def since(given: Mapping[str, str], now: datetime) -> str | None:
+    """From when on, of a form in which a time may be typed or a span chosen; None for always."""
+    span = SPANS.get(given["span"])
+    begin = None if span is None else (now - span).isoformat(timespec="seconds")
+    return instant(given["since"]) or begin
+
+
 async def show(visit: Visit) -> Page:
-    """One of them: what was sent, without secrets, and each attempt with its answer. Raises Gone."""
-    found = (await visit.ask("Delivery", id=visit["id"]))["webhookDeliveries"]["data"]
+    """One of them: what was sent, without secrets, each attempt with its answer, and how two differ. Raises Gone."""
+    found = (await visit.ask("WebhookDelivery", id=visit["id"]))["webhookDeliveries"]["data"]
     if not found:
         raise Gone(what="delivery")
     one = found[0]
     sent = one["request"]
+    attempts = [{**each, "response": each["response"] and indented(each["response"])} for each in one["attempts"]]
     data = {
-        "one": one,
+        "one": {**one, "attempts": attempts},
         "as_curl": sent and curl(sent["method"], one["url"], _pairs(sent["headers"]), sent["body"]),
         "body": sent and indented(sent["body"]),
+        "compared": _compared(visit, attempts),
     }
     is_over = one["state"] != "PENDING"
     title = one["operation"] or "Delivery"
     return Page("delivery.html", title, data, "webhooks", 0 if is_over else 2, section="deliveries")
+
+
+def _compared(visit: Visit, attempts: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Two attempts, the last ones unless others are asked for, and their differences; None while there are no two."""
+    if len(attempts) < 2:  # noqa: PLR2004  # it takes two to differ
+        return None
+    by_number = {str(one["number"]): one for one in attempts}
+    before = by_number.get(visit.query("before"), attempts[-2])
+    after = by_number.get(visit.query("after"), attempts[-1])
+    return {"before": before["number"], "after": after["number"], "differences": differences(before, after)}
 
 
 def _pairs(headers: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
@@ -79,13 +139,12 @@ async def resend(visit: Visit) -> Answer:
 
 
 async def recover(visit: Visit) -> Answer:
-    """Try all again that was given up for a webhook in the last hour, day or week."""
-    since = datetime.now(UTC) - SPANS.get(visit.form("span"), SPANS["day"])
-    asked = await visit.ask(
-        "RecoverDeliveries", webhook=visit.form("webhook"), since=since.isoformat(timespec="seconds")
-    )
+    """Try all again that was given up for a webhook since a time, or in the last hour, day or week."""
+    webhook = visit.form("webhook")
+    begin = since({"span": visit.form("span") or "day", "since": visit.form("since")}, datetime.now(UTC))
+    asked = await visit.ask("RecoverDeliveries", webhook=webhook, since=begin)
     amount = asked["recoverWebhookDeliveries"]
-    return visit.done(f"{amount} on the way again", f"/deliveries?webhook={visit.form('webhook')}")
+    return visit.done(f"{amount} on the way again", f"/deliveries?webhook={webhook}")
 
 
 ROUTES: Final[Mapping[tuple[str, str], View]] = {

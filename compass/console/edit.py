@@ -6,7 +6,7 @@ knows no condition of a change, so two that are sent within the same few millise
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -137,13 +137,7 @@ def save(kind: Kind) -> View:
         now = _values(kind, one)
         # Browsers send the lines of a text with a carriage return each.
         typed = {field.name: visit.form(field.name).replace("\r\n", "\n") for field in kind.fields}
-        base = _base(visit.form("base"), now)
-        mine = {name: text for name, text in typed.items() if text not in (base[name].strip(), now[name].strip())}
-        conflicts = tuple(
-            Conflict(field.text, base[field.name], now[field.name], mine[field.name])
-            for field in kind.fields
-            if field.name in mine and base[field.name] != now[field.name]
-        )
+        mine, conflicts = merged(kind.fields, visit.form("base"), now, typed)
         if conflicts:
             return _page(kind, one, {**now, **mine}, conflicts=conflicts)
         if not mine:
@@ -156,6 +150,24 @@ def save(kind: Kind) -> View:
         return visit.done(f"{mine.get('name', one['name'])} is changed", f"{kind.path}/{visit['id']}")
 
     return change
+
+
+def merged(
+    fields: Sequence[Field], made_from: str, now: Mapping[str, str], typed: Mapping[str, str]
+) -> tuple[dict[str, str], tuple[Conflict, ...]]:
+    """What was changed in a form, and what of that somebody else changed since it was made."""
+    base = _base(made_from, now)
+    names = {field.name for field in fields}
+    mine = {
+        name: text
+        for name, text in typed.items()
+        if name in names and text not in (base[name].strip(), now[name].strip())
+    }
+    return mine, tuple(
+        Conflict(field.text, base[field.name], now[field.name], mine[field.name])
+        for field in fields
+        if field.name in mine and base[field.name] != now[field.name]
+    )
 
 
 def _base(text: str, now: Mapping[str, str]) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """The API explorer: any document, run as whoever is signed in; what the API offers, type by type; and links to share.
 
 A document that changes something is run after it was said so. Nothing runs because a link was opened, and no link has a
-secret in it. Everything works as links and forms; nothing comes from elsewhere.
+secret in it. Everything works as links and forms; nothing comes from elsewhere. What was run is kept as a link, for as
+long as the session; what is saved, by the browser alone (`static/explorer.js`).
 """
 
 import hashlib
@@ -9,6 +10,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -28,10 +30,13 @@ from compass.client.protocol import Document, Endpoint
 from compass.console import commands
 from compass.console.page import PREFIX, Page
 from compass.console.plane import Gone, SignedOut
+from compass.console.session import Ran
 from compass.console.visit import View, Visit
 
 MOST_SHOWN_BYTES: Final = 200 * 1024
 """Of an answer, in the page."""
+LONGEST_LINK: Final = 8000
+"""In characters: longer addresses are refused on the way, so such a document is neither remembered nor saved."""
 _DEEPEST: Final = 200
 """Of a document: more nobody writes, and it could not be read by what reads it step by step."""
 EXAMPLE: Final = """query ($term: String) {
@@ -98,7 +103,12 @@ async def run(visited: Visit) -> Page:
     # What was confirmed, and nothing that was typed since.
     if _changes(tree) and form.get("confirmed") != _mark(asked):
         return _page(visited, asked, to_confirm=True)
-    return _page(visited, asked, result=await _sent(visited, asked, variables))
+    result = await _sent(visited, asked, variables)
+    shared = _shared(visited, asked)
+    if len(shared["link"]) <= LONGEST_LINK:
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        visited.session.run(Ran(shared["link"], shared["text"][:120], when, result.has_errors))
+    return _page(visited, asked, result=result)
 
 
 def _mark(asked: Asked) -> str:
@@ -174,6 +184,8 @@ def _page(
         "problem": problem,
         "to_confirm": _mark(asked) if to_confirm else "",
         "result": result,
+        "ran": visited.session.ran[::-1],
+        "longest": LONGEST_LINK,
         **_shared(visited, asked),
     }
     status = HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK
@@ -181,14 +193,18 @@ def _page(
 
 
 def _shared(visited: Visit, asked: Asked) -> dict[str, str]:
-    """The same as a link, for a shell, and for curl: without what looks like a secret, and none for no document."""
+    """The same as a link, for a shell, for curl and for Python: without what looks like a secret, and none for no
+    document.
+    """
     try:
         tree, variables = _read(asked)
     except _Refused:
-        return {"link": "", "command": "", "curl": ""}
+        return {"link": "", "text": "", "command": "", "curl": "", "python": ""}
     text, given = _without_secrets(asked.query, tree), commands.without_secrets(variables)
     query = {"api": asked.api, "query": text, **({"variables": json.dumps(given)} if given else {})}
-    sent = json.dumps({"query": " ".join(text.split()), **({"variables": given} if given else {})}, ensure_ascii=False)
+    line = " ".join(text.split())
+    body = {"query": text, **({"variables": given} if given else {})}
+    sent = json.dumps({**body, "query": line}, ensure_ascii=False)
     curl = [
         *("curl", "--cacert", "ca.pem", "-H", "Content-Type: application/json"),
         *("-H", f"Tenant: {visited.session.tenant}", "-H", "@token.header", "--data-raw", sent),
@@ -198,9 +214,25 @@ def _shared(visited: Visit, asked: Asked) -> dict[str, str]:
     document = Document(Endpoint(asked.api), text)
     return {
         "link": f"{PREFIX}/explorer?{urlencode(query)}",
+        "text": line,
+        "python": _python(f"{visited.facts.token_url}/{asked.api}/graphql", visited.session.tenant, body),
         "command": commands.line(commands.by_graphql(document, given), tenant=tenant),
         "curl": commands.shell(curl),
     }
+
+
+def _python(url: str, tenant: str, body: Mapping[str, Any]) -> str:
+    """A program of Python's own library."""
+    return f"""import json, ssl, urllib.request
+
+with open("token.header") as file:
+    name, _, value = file.read().strip().partition(": ")
+headers = {{name: value, "Content-Type": "application/json", "Tenant": {tenant!r}}}
+body = {body!r}
+request = urllib.request.Request({url!r}, json.dumps(body).encode(), headers)
+with urllib.request.urlopen(request, context=ssl.create_default_context(cafile="ca.pem")) as answer:
+    print(json.dumps(json.load(answer), indent=2))
+"""
 
 
 def _without_secrets(text: str, tree: DocumentNode) -> str:

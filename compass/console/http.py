@@ -6,11 +6,12 @@ The console is an ASGI application of its own: it sits beside the plane's API an
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+from compass.console import multipart
 from compass.errors import Code, CompassError
 
 Message = MutableMapping[str, Any]
@@ -19,7 +20,9 @@ Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[Any, Receive, Send], Awaitable[None]]
 
 MOST_FORM_BYTES: Final = 1024 * 1024
-"""The longest form that is read: a label or a description, never a file."""
+"""The longest form that is read: a label or a description."""
+MOST_UPLOAD_BYTES: Final = 12 * 1024 * 1024
+"""The longest form with a file, of somebody who is signed in: the longest specification twice, typed and as a file."""
 TAKES_NOTHING_SECONDS: Final = 10.0
 """How long a browser may leave a stream lying before it is cut."""
 POLICY: Final = (
@@ -61,6 +64,8 @@ class Request:
     """The last of each name."""
     several: Mapping[str, list[str]] = field(default_factory=dict, repr=False)
     """All of the form, for fields that may be there more than once."""
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """What was chosen in the form, by the name of its field."""
     client: Any = None
     """The peer's address and port, as the server tells them."""
 
@@ -95,51 +100,66 @@ def moved(path: str, headers: Mapping[str, str] | None = None) -> Answer:
 
 def attachment(text: str, content_type: str, name: str) -> Answer:
     """A file to keep, under this name."""
-    disposition = {"content-disposition": f'attachment; filename="{name}"'}
-    return Answer(text.encode(), content_type=content_type, headers=disposition)
+    return Answer(text.encode(), content_type=content_type, headers=named(name))
+
+
+def named(name: str) -> Mapping[str, str]:
+    """What makes an answer a file to keep, under this name."""
+    return {"content-disposition": f'attachment; filename="{name}"'}
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Server-sent events, until they end or the browser goes away."""
+    """An answer that is made while it is sent, until the browser goes away at latest: server-sent events, or a file."""
 
     parts: AsyncGenerator[bytes, None]
+    content_type: str = "text/event-stream"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
-async def read(scope: Mapping[str, Any], receive: Receive, *, prefix: str) -> Request:
-    """The request of an ASGI call. Raises FormTooLarge."""
+async def read(
+    scope: Mapping[str, Any], receive: Receive, *, prefix: str, is_known: Callable[[Request], bool] = lambda _: False
+) -> Request:
+    """The request of an ASGI call; a file is read of whom `is_known` says so. Raises FormTooLarge."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         joint = "; " if name == "cookie" else ","
         headers[name] = f"{headers[name]}{joint}{value}" if name in headers else value
     text = scope["query_string"].decode("latin-1")
-    several: Mapping[str, list[str]] = {}
-    if scope["method"] == "POST":
-        several = parse_qs((await _body(receive)).decode("utf-8", "replace"), keep_blank_values=True)
-    return Request(
+    request = Request(
         method=scope["method"],
         path=scope["path"].removeprefix(prefix) or "/",
         query=_last(parse_qs(text, keep_blank_values=True)),
         query_text=text,
         headers=headers,
-        form=_last(several),
-        several=several,
         client=scope.get("client"),
     )
+    return await _with_form(request, receive, is_known) if request.method == "POST" else request
+
+
+async def _with_form(request: Request, receive: Receive, is_known: Callable[[Request], bool]) -> Request:
+    between = multipart.boundary(request.headers.get("content-type", ""))
+    if between is None:
+        text = (await _body(receive, MOST_FORM_BYTES)).decode("utf-8", "replace")
+        several = parse_qs(text, keep_blank_values=True)
+        return replace(request, form=_last(several), several=several)
+    most = MOST_UPLOAD_BYTES if is_known(request) else MOST_FORM_BYTES
+    fields, files = multipart.parts(await _body(receive, most), between)
+    return replace(request, form=_last(fields), several=fields, files=files)
 
 
 def _last(values: Mapping[str, list[str]]) -> dict[str, str]:
     return {name: several[-1] for name, several in values.items()}
 
 
-async def _body(receive: Receive) -> bytes:
+async def _body(receive: Receive, most: int) -> bytes:
     body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")
-        if len(body) > MOST_FORM_BYTES:
-            raise FormTooLarge(most=str(MOST_FORM_BYTES))
+        if len(body) > most:
+            raise FormTooLarge(most=str(most))
         if message["type"] == "http.disconnect" or not message.get("more_body"):
             return bytes(body)
 
@@ -163,10 +183,11 @@ async def stream(receive: Receive, send: Send, given: Stream) -> None:
     async def pump() -> None:
         headers = {
             **HEADERS,
-            "content-type": "text/event-stream",
+            "content-type": given.content_type,
             "cache-control": "no-store",
             "x-accel-buffering": "no",
             "connection": "close",
+            **given.headers,
         }
         await send(_head(HTTPStatus.OK, headers))
         async for part in given.parts:

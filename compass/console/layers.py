@@ -31,6 +31,8 @@ class Node:
     y: float = 0
     why: str = ""
     """What is wrong with it, in a sentence."""
+    part: str = ""
+    """Of the picture, that it leads to: the id of what is around; itself when empty."""
 
 
 @dataclass(frozen=True)

@@ -83,3 +83,8 @@ async def changes(plane: Plane, begins: Sequence[str]) -> AsyncGenerator[bytes, 
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def over() -> AsyncGenerator[bytes, None]:
+    """The stream of a session that has ended."""
+    yield ENDED

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from compass.client import standing
 from compass.console import topology
+from compass.console.activity import Record
 from compass.console.layers import Picture
 from compass.console.page import Page, host, remaining, word
 from compass.console.visit import Visit, together
@@ -17,6 +18,14 @@ MOST_WAITING: Final = 2
 MOST_TROUBLED: Final = 10
 """Objects of each kind that are listed for how they are doing. One more is asked for; to count them costs as much as to
 find them."""
+_WORST: Final = ("bad", "warn", "busy", "idle")
+FILTERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "all": _WORST,
+    "broken": ("bad",),
+    "warnings": ("warn",),
+    "waiting": ("busy", "idle"),
+}
+"""Of what needs somebody, by how it is."""
 Found = Mapping[str, Any] | None
 
 
@@ -44,12 +53,13 @@ class Step:
 
 async def show(visit: Visit) -> Page:
     """All panels of the overview; those that the person may not see say so."""
-    applications, runtimes, groups, deliveries, certificates = await together(
+    applications, runtimes, groups, deliveries, certificates, latest = await together(
         visit.see("ApplicationsOverview"),
         visit.see("RuntimesOverview"),
         visit.see("Groups", first=100),
         visit.see("DeliveriesOverview"),
         visit.see("CertificatesOverview"),
+        visit.see("LatestActivity"),
     )
     needs = [
         *_of_objects("application", applications),
@@ -59,13 +69,18 @@ async def show(visit: Visit) -> Page:
         *_of_certificates(certificates),
     ]
     steps = first_steps(applications, runtimes, groups)
+    chosen = visit.query("show") if visit.query("show") in FILTERS else "all"
+    needs = sorted(needs, key=lambda need: _WORST.index(need.tone))
     data = {
         "applications": applications,
         "runtimes": runtimes,
         "groups": groups and groups["formations"],
         "deliveries": deliveries,
         "certificates": certificates,
-        "needs": sorted(needs, key=lambda need: ("bad", "warn", "busy", "idle").index(need.tone)),
+        "needs": [need for need in needs if need.tone in FILTERS[chosen]],
+        "amounts": {name: sum(need.tone in tones for need in needs) for name, tones in FILTERS.items()},
+        "chosen": chosen,
+        "records": [Record(one) for one in latest["auditRecords"]["data"]] if latest else None,
         "picture": await _picture(visit, applications, runtimes, groups),
         "steps": [] if all(step.is_done for step in steps) else steps,
     }

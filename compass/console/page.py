@@ -19,7 +19,7 @@ from compass.console.assets import Assets
 from compass.console.commands import copies
 from compass.console.http import Answer, Request
 from compass.console.layers import short
-from compass.console.places import NAVIGATION
+from compass.console.places import NAVIGATION, place_of
 from compass.console.refill import refill
 from compass.console.session import Session
 
@@ -188,6 +188,17 @@ def groups_of(labels: Mapping[str, Any] | None) -> Sequence[str]:
     return [str(name) for name in value] if isinstance(value, list) else []
 
 
+def _trail(page: Page, path: str, session: Session | None) -> Sequence[tuple[str, str]]:
+    """Where a list stands, and what could not be shown; other pages say it themselves, beside their name."""
+    place = place_of(path)
+    if session is None or place is None or place.path == "/":
+        return ()
+    top = (session.called.get(session.tenant, "Overview"), "/")
+    if page.template == "problem.html":
+        return (top, (place.text, place.path))
+    return (top,) if path == place.path else ()
+
+
 class Pages:
     """Renders pages."""
 
@@ -230,7 +241,9 @@ class Pages:
         if session is not None and not request.is_part:
             said, session.said = session.said, []
             did, session.did = session.did, []
-            typed, session.typed = session.typed, None
+            if page.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                # A page about a plane that cannot answer has no form to put it into; the next one has.
+                typed, session.typed = session.typed, None
         query = {name: value for name, value in request.query.items() if name != "after"}
         text = self._templates.get_template(page.template).render(
             page=page,
@@ -241,6 +254,7 @@ class Pages:
             theme=theme if theme in THEMES else "auto",
             here=PREFIX + request.path + (f"?{request.query_text}" if request.query_text else ""),
             path=PREFIX + request.path,
+            trail=_trail(page, request.path, session),
             query=request.query,
             query_but_page=urlencode(query),
             **{"copies": (), **page.data, **more},

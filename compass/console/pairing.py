@@ -3,13 +3,15 @@
 The token is in the page only of the session that made it, and only until it is used or ends.
 """
 
+import io
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from compass.client.recipe import Offer, Show, recipe
-from compass.console.http import Answer
+from compass.console.http import Answer, named
 from compass.console.page import Page, instant
 from compass.console.plane import Gone
 from compass.console.session import FreshToken
@@ -25,13 +27,21 @@ class Kind:
     """The document that tells its name."""
     token: str
     """The one that makes a token."""
+    another: str
+    """The one that makes another in its place."""
     void: str
     """The one that takes it back."""
 
 
 KINDS: Final[Mapping[str, Kind]] = {
-    "applications": Kind("application", "ApplicationName", "TokenForApplication", "VoidApplicationClient"),
-    "runtimes": Kind("runtime", "RuntimeName", "TokenForRuntime", "VoidRuntimeClient"),
+    "applications": Kind(
+        "application",
+        "ApplicationName",
+        "TokenForApplication",
+        "AnotherTokenForApplication",
+        "VoidApplicationClient",
+    ),
+    "runtimes": Kind("runtime", "RuntimeName", "TokenForRuntime", "AnotherTokenForRuntime", "VoidRuntimeClient"),
 }
 
 
@@ -94,15 +104,18 @@ class Way:
     command: str
 
 
-def _ways(visit: Visit, name: str, token: str) -> list[Way]:
-    """What the other side may run, the shortest first."""
-    offer = Offer(
+def _offer(visit: Visit, name: str, token: str) -> Offer:
+    return Offer(
         name,
         f"{visit.facts.token_url}/connector/graphql",
         token,
         visit.facts.ca_fingerprint(),
         visit.facts.anchor(),
     )
+
+
+def _ways(visit: Visit, offer: Offer) -> list[Way]:
+    """What the other side may run, the shortest first."""
     texts = {
         Show.COMPASS: "With the command line of Compass",
         Show.AGENT: "As the agent of the runtime, run by systemd",
@@ -130,10 +143,20 @@ async def make(visit: Visit) -> Answer:
     kind = _kind(visit)
     made = (await visit.ask(kind.token, id=visit["id"]))["made"]
     newest = (await visit.ask("Pairings", id=visit["id"], first=1))["pairings"]["data"][0]
+    return _ready(visit, newest["clientID"], made)
+
+
+async def again(visit: Visit) -> Answer:
+    """Make another token for the same client: the former one is worth nothing from then on."""
+    made = (await visit.ask(_kind(visit).another, id=visit["id"], client=visit["client"]))["made"]
+    return _ready(visit, visit["client"], made)
+
+
+def _ready(visit: Visit, client: str, made: Mapping[str, Any]) -> Answer:
     expires = instant(made["expiresAt"])
     life = (expires - datetime.now(UTC)).total_seconds() if expires is not None else 0.0
-    visit.session.keep_token(newest["clientID"], FreshToken(made["token"], visit.now + life))
-    return visit.done("The token is ready", f"/{visit['kind']}/{visit['id']}/pair/{newest['clientID']}")
+    visit.session.keep_token(client, FreshToken(made["token"], visit.now + life))
+    return visit.done("The token is ready", f"/{visit['kind']}/{visit['id']}/pair/{client}")
 
 
 async def follow(visit: Visit) -> Page:
@@ -154,7 +177,7 @@ async def follow(visit: Visit) -> Page:
         "kinds": visit["kind"],
         "pairing": pairing,
         "steps": shown,
-        "ways": [] if token is None else _ways(visit, one["name"], token),
+        "ways": [] if token is None else _ways(visit, _offer(visit, one["name"], token)),
         "is_waiting": is_waiting,
         "is_connected": pairing["connected"],
     }
@@ -164,6 +187,46 @@ async def follow(visit: Visit) -> Page:
     return Page(
         "pair.html", title, data, live="applications,runtimes,certificates", poll_seconds=poll, section=visit["kind"]
     )
+
+
+async def bundle(visit: Visit) -> Answer:
+    """What the other side needs, as one file: the token, whom to believe, and each way to spend it. Raises Gone."""
+    one = await _paired(visit, _kind(visit))
+    token = visit.session.fresh_token(visit["client"], visit.now)
+    if token is None:
+        text = "The token is shown only to the session that made it, until it ends"
+        return visit.refused(text, f"/{visit['kind']}/{visit['id']}/pair/{visit['client']}")
+    offer = _offer(visit, one["name"], token)
+    scripts = {f"{way.id}.sh": (f"# {way.text}\n{way.command}\n", 0o700) for way in _ways(visit, offer)}
+    ways = "\n".join(f"  {name}: {text.partition(chr(10))[0][2:]}" for name, (text, _) in scripts.items())
+    readme = _README.format(name=one["name"], url=offer.connector_url, pin=offer.pin, ways=ways)
+    files = {
+        "README.txt": (readme, 0o600),
+        "token.txt": (f"{token}\n", 0o600),
+        "plane_ca.pem": (offer.anchor.strip() + "\n", 0o644),
+        **scripts,
+    }
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, (text, mode) in files.items():
+            entry = zipfile.ZipInfo(f"compass-pairing/{name}", datetime.now(UTC).timetuple()[:6])
+            entry.external_attr = (_REGULAR_FILE | mode) << 16
+            archive.writestr(entry, text)
+    return Answer(packed.getvalue(), content_type="application/zip", headers=named("compass-pairing.zip"))
+
+
+_REGULAR_FILE: Final = 0o100000
+_README: Final = """Pair {name} with Compass.
+
+Run one of these where it lives. Each spends the token, which is good once and not for long, and leaves a key and a
+certificate behind:
+
+{ways}
+
+The token, in token.txt and in each of them, is a password until it is used: keep these files to yourself, and delete
+them afterwards. plane_ca.pem is the authority of the plane at {url}
+({pin}); who has another is not that plane.
+"""
 
 
 async def void(visit: Visit) -> Answer:
@@ -177,5 +240,7 @@ ROUTES: Final[Mapping[tuple[str, str], View]] = {
     ("GET", "/{kind}/{id}/pair"): begin,
     ("POST", "/{kind}/{id}/pair"): make,
     ("GET", "/{kind}/{id}/pair/{client}"): follow,
+    ("GET", "/{kind}/{id}/pair/{client}/pairing.zip"): bundle,
+    ("POST", "/{kind}/{id}/pair/{client}/again"): again,
     ("POST", "/{kind}/{id}/pair/{client}/void"): void,
 }

@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from compass.console.page import Page
 from compass.console.places import NAVIGATION
+from compass.console.rendered import anchor
 from compass.console.visit import View, Visit, together
 
 MOST_OF_A_KIND: Final = 6
-"""Applications, runtimes or groups that are shown; more are found by typing more."""
+"""Objects or operations that are shown; more are found by typing more."""
 _MOST_GROUPS: Final = 200
 """That are looked through: the API cannot search them."""
 
@@ -38,6 +39,7 @@ class Kind:
 COMMANDS: Final = (
     Hit("Register an application", "/applications/new", "applications"),
     Hit("Add a runtime", "/runtimes/new", "runtimes"),
+    Hit("Add an API or events", "/catalogue/new", "catalogue"),
     Hit("Make a group", "/groups#name", "groups"),
     Hit("Look at another tenant", "/tenants", "tenants"),
     Hit("Show the keys", "/help", "compass"),
@@ -73,10 +75,11 @@ def _places() -> Iterable[Hit]:
 
 async def _objects(visit: Visit, typed: str) -> list[Kind]:
     """Those of the tenant that the person may see."""
-    applications, runtimes, groups = await together(
+    applications, runtimes, groups, operations = await together(
         visit.see("FindApplications", term=typed, first=MOST_OF_A_KIND),
         visit.see("FindRuntimes", term=typed, first=MOST_OF_A_KIND),
         visit.see("FindGroups", first=_MOST_GROUPS),
+        visit.see("FindOperations", search=typed, first=MOST_OF_A_KIND),
     )
     named = groups["found"]["data"] if groups else ()
     fitting = [group for group in named if typed.casefold() in group["name"].casefold()]
@@ -84,11 +87,21 @@ async def _objects(visit: Visit, typed: str) -> list[Kind]:
         Kind("Applications", _hits("applications", applications["found"]["data"] if applications else ())),
         Kind("Runtimes", _hits("runtimes", runtimes["found"]["data"] if runtimes else ())),
         Kind("Groups", _hits("groups", fitting[:MOST_OF_A_KIND])),
+        Kind("Operations and events", tuple(_operations(operations["found"]["data"] if operations else ()))),
     ]
 
 
 def _hits(kinds: str, found: Iterable[Mapping[str, Any]]) -> tuple[Hit, ...]:
     return tuple(Hit(one["name"], f"/{kinds}/{one['id']}", kinds, one.get("description") or "") for one in found)
+
+
+def _operations(found: Iterable[Mapping[str, Any]]) -> Iterable[Hit]:
+    """Those of all specifications: operations, channels and entity sets."""
+    for one in found:
+        kind = "events" if one["isEvent"] else "apis"
+        path = f"/applications/{one['applicationID']}/{kind}/{one['definitionID']}#{anchor(one['verb'], one['path'])}"
+        where = f"{one['definitionName']} of {one['applicationName']}"
+        yield Hit(f"{one['verb']} {one['path']}", path, "catalogue", where)
 
 
 async def keys(_visit: Visit) -> Page:

@@ -69,3 +69,9 @@ NAVIGATION: Final = (
     ),
 )
 """In the order in which they are shown; an area without a place is not."""
+
+
+def place_of(path: str) -> Place | None:
+    """The place that a page of that path belongs to."""
+    begin = f"/{path.lstrip('/').partition('/')[0]}"
+    return next((place for area in NAVIGATION for place in area.places if place.path == begin), None)

@@ -6,8 +6,10 @@ specification says; where it ends it says so, and the whole is a download.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2s
 from typing import Final
 
+from compass.console.sample import call
 from compass.definition.model import Content, Definition, Operation, Schema
 from compass.definition.show import kind
 
@@ -47,6 +49,7 @@ class Body:
 class Entry:
     """One operation."""
 
+    id: str
     key: str
     verb: str
     place: str
@@ -59,6 +62,8 @@ class Entry:
     parameters: tuple[Row, ...]
     takes: tuple[Body, ...]
     gives: tuple[Body, ...]
+    curl: str = ""
+    """How it is called in a terminal, with made-up values; empty for what is not called so."""
 
 
 @dataclass
@@ -72,14 +77,21 @@ class Rendered:
     is_cut: bool = False
 
 
-def rendered(definition: Definition) -> Rendered:
-    """The definition as rows, `MOST_ROWS` of them at most."""
-    return _Renderer(definition).made()
+def rendered(definition: Definition, *, called_at: str = "") -> Rendered:
+    """The definition as rows, `MOST_ROWS` of them at most; `called_at` is where its paths begin."""
+    return _Renderer(definition, called_at).made()
+
+
+def anchor(verb: str, place: str) -> str:
+    """Where an operation stands on the page of its definition: whatever it is called, the end of an address."""
+    return f"operation-{blake2s(f'{verb} {place}'.encode('utf-8', 'replace'), digest_size=6).hexdigest()}"
 
 
 class _Renderer:
-    def __init__(self, definition: Definition) -> None:
+    def __init__(self, definition: Definition, called_at: str) -> None:
         self._made = Rendered(definition, is_cut=definition.is_cut)
+        self._called_at = called_at
+        self._ids: set[str] = set()
         self._left = MOST_ROWS
         self._targets: Mapping[str, str] = {name: f"schema-{number}" for number, name in enumerate(definition.schemas)}
 
@@ -104,6 +116,7 @@ class _Renderer:
     def _entry(self, one: Operation) -> Entry:
         ways = sorted(" and ".join(sorted(way)) or "nothing" for way in one.security)
         return Entry(
+            id=self._id(one),
             key=one.key,
             verb=one.verb,
             place=one.place,
@@ -127,7 +140,15 @@ class _Renderer:
             ),
             takes=tuple(self._bodies(one.takes)) if one.takes is not None else (),
             gives=tuple(body for content in one.gives for body in self._bodies(content)),
+            curl=call(one, self._made.definition, self._called_at),
         )
+
+    def _id(self, one: Operation) -> str:
+        """Of two that are called alike, the first has the place that links lead to."""
+        wanted = anchor(one.verb, one.place)
+        found = wanted if wanted not in self._ids else f"{wanted}-{len(self._ids)}"
+        self._ids.add(found)
+        return found
 
     def _bodies(self, content: Content) -> Iterator[Body]:
         if not content.types:

@@ -5,14 +5,30 @@ from typing import Any, Final
 
 from compass.client import standing
 from compass.client.protocol import PlaneRefused
+from compass.console import yaml_view
+from compass.console.application import all_groups, history, shown_labels, ways_in
 from compass.console.applications import label_value
+from compass.console.credentials import secrets_of
 from compass.console.groups import joining, leaving
 from compass.console.http import Answer
 from compass.console.page import PAGE_SIZE, Page
 from compass.console.plane import Gone, told
 from compass.console.visit import View, Visit, together
 
-TABS: Final = ("overview", "connection", "applications", "groups", "labels")
+TABS: Final[Mapping[str, str]] = {
+    "overview": "Status",
+    "operations": "Operations",
+    "connection": "Connection",
+    "agent": "Agent",
+    "applications": "Applications",
+    "groups": "Groups",
+    "credentials": "Credentials",
+    "labels": "Labels",
+    "activity": "Activity",
+    "yaml": "YAML",
+}
+AGAIN: Final = {"Deprovision": "DeprovisionRuntime", "ReconnectRuntime": "ReconnectRuntime"}
+"""Operations that can be tried again when they failed. What could not be made is removed and added anew."""
 FILTERS: Final[Mapping[str, list[str] | None]] = {
     "all": None,
     "attention": None,
@@ -95,16 +111,10 @@ def _local(runtime: Mapping[str, str]) -> dict[str, Any]:
 
 
 async def show(visit: Visit) -> Page:
-    """One runtime. Raises Gone."""
+    """One runtime, and of its parts the one that is asked for. Raises Gone."""
     tab = visit.query("tab") if visit.query("tab") in TABS else "overview"
-    identity = visit["id"]
-    found, applications, pairings, certificates, groups, made = await together(
-        visit.ask("Runtime", id=identity),
-        _unless_refused(visit, "RuntimeApplications", identity),
-        visit.see("Pairings", id=identity, first=10),
-        visit.see("Certificates", object=identity, first=10),
-        visit.see("Groups", first=200),
-        _unless_refused(visit, "RuntimeStatus", identity),
+    found, made, more = await together(
+        visit.ask("Runtime", id=visit["id"]), _unless_refused(visit, "RuntimeStatus", visit["id"]), _part(visit, tab)
     )
     if found is None or found["runtime"] is None:
         raise Gone(what="runtime")
@@ -116,14 +126,12 @@ async def show(visit: Visit) -> Page:
         "one": runtime,
         "tab": tab,
         "tabs": TABS,
-        "applications": applications and applications["applicationsForRuntime"],
-        "pairings": pairings and pairings["pairings"],
-        "certificates": certificates and certificates["certificates"],
-        "all_groups": [group["name"] for group in groups["formations"]["data"]] if groups else [],
-        "labels": [(key, value) for key, value in sorted(runtime["labels"].items()) if key != "scenarios"],
+        "labels": shown_labels(runtime["labels"]),
         "provisioned": provisioned,
         "operation": operation,
+        "again": operation is not None and operation["state"] == "Failed" and operation["operation"] in AGAIN,
         "troubles": standing.troubles(runtime["connection"]),
+        **(more or {}),
     }
     return Page(
         "runtime.html",
@@ -134,6 +142,27 @@ async def show(visit: Visit) -> Page:
         poll_seconds=2 if is_busy else 5,
         section="runtimes",
     )
+
+
+async def _part(visit: Visit, tab: str) -> dict[str, Any]:
+    """What only this part of the page shows."""
+    match tab:
+        case "connection":
+            return await ways_in(visit)
+        case "applications":
+            found = await _unless_refused(visit, "RuntimeApplications", visit["id"])
+            return {"applications": found and found["applicationsForRuntime"]}
+        case "groups":
+            return {"all_groups": await all_groups(visit)}
+        case "credentials":
+            found = await visit.see("RuntimeSecrets", id=visit["id"])
+            return {"secrets": secrets_of(found["one"]["auths"]) if found and found["one"] else None}
+        case "activity":
+            return {"records": await history(visit)}
+        case "yaml":
+            return yaml_view.shown(await yaml_view.runtime(visit))
+        case _:
+            return {}
 
 
 async def _unless_refused(visit: Visit, name: str, identity: str) -> dict[str, Any] | None:
@@ -165,6 +194,17 @@ async def reconnect(visit: Visit) -> Answer:
     return visit.done("Its agent is being paired anew", f"/runtimes/{visit['id']}")
 
 
+async def again(visit: Visit) -> Answer:
+    """Try the last operation again, when it failed."""
+    made = await _unless_refused(visit, "RuntimeStatus", visit["id"])
+    operation = made["runtimeStatus"]["lastOperationStatus"] if made else None
+    path = f"/runtimes/{visit['id']}"
+    if operation is None or operation["state"] != "Failed" or operation["operation"] not in AGAIN:
+        return visit.refused("There is nothing that failed and can be tried again; nothing was changed", path)
+    await visit.ask(AGAIN[operation["operation"]], id=visit["id"])
+    return visit.done("It is being tried again", path)
+
+
 async def set_label(visit: Visit) -> Answer:
     """Set one label."""
     await visit.ask("SetRuntimeLabel", id=visit["id"], key=visit.form("key"), value=label_value(visit.form("value")))
@@ -184,6 +224,7 @@ ROUTES: Final[Mapping[tuple[str, str], View]] = {
     ("GET", "/runtimes/{id}"): show,
     ("POST", "/runtimes/{id}/unregister"): unregister,
     ("POST", "/runtimes/{id}/reconnect"): reconnect,
+    ("POST", "/runtimes/{id}/again"): again,
     ("POST", "/runtimes/{id}/label"): set_label,
     ("POST", "/runtimes/{id}/unlabel"): delete_label,
     ("POST", "/runtimes/{id}/join"): joining("/runtimes", "RUNTIME"),

@@ -2,17 +2,19 @@
 
 The browser goes to the provider and comes back with a code. What it comes back to is a page with one button, as for a
 link: so the cookies can stay `SameSite=Strict`, which a browser on its way from another site does not show, and
-whatever merely looks at addresses spends no code. The provider's tokens stay on this side.
+whatever merely looks at addresses spends no code. The provider's tokens stay on this side. Whoever was sent here from a
+page goes on there afterwards.
 Source: RFC 9700 §2.1 and §4.7, OpenID Connect Core 1.0 §3.1.
 """
 
 from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from typing import Any, Final, Protocol
+from urllib.parse import quote, urlencode
 
 from compass.console.http import Answer, Request, moved
 from compass.console.page import PREFIX, Page, Pages
-from compass.console.session import LINK_LIFE, SESSION_LIFE, Sessions
+from compass.console.session import FORMER_LIFE, LINK_LIFE, RENEWED_LIFE, SESSION_LIFE, Renewable, Sessions
 from compass.errors import Code, CompassError
 
 COOKIE: Final = "__Host-compass"
@@ -66,6 +68,10 @@ class Signed(Protocol):
     def person(self) -> Person:
         """Who it is."""
 
+    @property
+    def is_renewable(self) -> bool:
+        """Whether the provider can be asked for another token in place of this one."""
+
 
 class Provider(Protocol):
     """An OpenID provider, as the plane knows it."""
@@ -79,6 +85,14 @@ class Provider(Protocol):
 
     async def finish(self, begun: Any, answer: Mapping[str, str]) -> Signed:
         """Whom the answer that a browser brought speaks for. Raises CompassError."""
+
+    async def renew(self, signed: Any) -> Signed:
+        """The same person with another token, if it is renewable. Raises CompassError."""
+
+
+def may_enter(person: Person, tenant: str) -> bool:
+    """Whether somebody has a right to anything there."""
+    return bool(person.scopes) and (person.tenants is None or tenant in person.tenants)
 
 
 class SignInLost(CompassError):
@@ -116,8 +130,15 @@ class SignIn:
                 return None
 
     def _page(self, request: Request, *, status: int = HTTPStatus.OK, **more: Any) -> Answer:
-        provider = self._provider.name if self._provider is not None else ""
-        page = Page("sign_in.html", "Sign in", {"provider": provider}, status=status)
+        former = self._sessions.former(request.cookie(COOKIE))
+        back = ours(request.query.get("back") or request.form.get("back", ""))
+        query = f"?{urlencode({'back': back})}" if back else ""
+        data = {
+            "provider": self._provider.name if self._provider is not None else "",
+            "begin": f"{PREFIX}/sign-in/begin{query}",
+            "keeps": former is not None and former.typed is not None,
+        }
+        page = Page("sign_in.html", "Sign in", data, status=status)
         return self._pages.answer(page, request, None, **more)
 
     async def _explained(self, request: Request, view: Any) -> Answer:
@@ -132,34 +153,54 @@ class SignIn:
 
     async def _by_link(self, request: Request) -> Answer:
         """Raises LinkRefused."""
-        return _let_in(self._sessions.redeem(request.form.get("code", "")), SESSION_LIFE.total_seconds())
+        cookie = self._sessions.redeem(request.form.get("code", ""))
+        return self._let_in(request, cookie, SESSION_LIFE.total_seconds())
 
-    async def _begin(self, _request: Request) -> Answer:
+    async def _begin(self, request: Request) -> Answer:
         assert self._provider is not None  # noqa: S101  # the routes above
         begun = await self._provider.begin()
-        life = int(LINK_LIFE.total_seconds())
-        return moved(begun.url, {"set-cookie": _cookie(BEGUN_COOKIE, self._sessions.begin(begun), life)})
+        cookie = self._sessions.begin((begun, ours(request.query.get("back", ""))))
+        return moved(begun.url, {"set-cookie": _cookie(BEGUN_COOKIE, cookie, int(LINK_LIFE.total_seconds()))})
 
     async def _finish(self, request: Request) -> Answer:
         assert self._provider is not None  # noqa: S101  # the routes above
-        begun = self._sessions.begun(request.cookie(BEGUN_COOKIE))
-        if begun is None:
+        kept = self._sessions.begun(request.cookie(BEGUN_COOKIE))
+        if kept is None:
             raise SignInLost()
+        begun, back = kept
         signed = await self._provider.finish(begun, request.form)
         person = signed.person
         if not person.scopes or (person.tenants is not None and not person.tenants):
             data = {"person": person, "provider": self._provider.name}
             page = Page("no_permission.html", "No permission yet", data, status=HTTPStatus.FORBIDDEN)
             return self._pages.answer(page, request, None)
-        is_everywhere = person.tenants is None or self._tenant in person.tenants
-        tenant = self._tenant if is_everywhere else min(person.tenants or ())
-        life = min(signed.seconds_left, SESSION_LIFE.total_seconds())
-        cookie = self._sessions.open(signed.token, tenant, seconds=life, person=person.id)
-        return _let_in(cookie, life)
+        former = self._sessions.former(request.cookie(COOKIE))
+        wanted = former.tenant if former is not None and former.account == person.id else self._tenant
+        tenant = wanted if may_enter(person, wanted) else min(person.tenants or ())
+        left = signed.seconds_left
+        life = RENEWED_LIFE.total_seconds() if signed.is_renewable else min(left, SESSION_LIFE.total_seconds())
+        cookie = self._sessions.open(
+            signed.token,
+            tenant,
+            seconds=left,
+            account=person.id,
+            person=person.id,
+            renewable=Renewable.by(signed, seconds=left, now=self._sessions.clock()) if signed.is_renewable else None,
+        )
+        return self._let_in(request, cookie, life, back)
+
+    def _let_in(self, request: Request, cookie: str, seconds: float, back: str = "") -> Answer:
+        """Go on where somebody was before, if that is known."""
+        where = self._sessions.resume(request.cookie(COOKIE), cookie) or back or f"{PREFIX}/"
+        # Shown for longer than the session lasts: by it is found what was typed when it had just ended.
+        shown = int(seconds + FORMER_LIFE.total_seconds())
+        return moved(where, {"set-cookie": _cookie(COOKIE, cookie, shown)})
 
 
-def _let_in(cookie: str, seconds: float) -> Answer:
-    return moved(f"{PREFIX}/", {"set-cookie": _cookie(COOKIE, cookie, int(seconds))})
+def ours(path: str) -> str:
+    """The path of a page of the console, to be led to; empty for anything else."""
+    is_ours = path.startswith(f"{PREFIX}/") and path.isprintable() and "\\" not in path
+    return quote(path, safe="/?&=%+,:-._~") if is_ours and not path.startswith(f"{PREFIX}/sign-") else ""
 
 
 def ended() -> Mapping[str, str]:

@@ -111,7 +111,7 @@ async def show(visit: Visit) -> Page:
         "changed": [one for one in settings if one["source"] != "default"],
         "limits": [one for one in settings if one["key"].startswith("limits.")],
     }
-    return Page("system.html", "System", data, live="certificates", poll_seconds=15, section="system")
+    return Page("system.html", "System", data, live="certificates", poll_seconds=5, section="system")
 
 
 async def support_bundle(visit: Visit) -> Answer:

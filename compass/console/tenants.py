@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 from compass.client.protocol import PlaneRefused
 from compass.console.http import Answer
-from compass.console.page import PAGE_SIZE, Page
+from compass.console.page import PAGE_SIZE, PREFIX, Page
+from compass.console.places import place_of
 from compass.console.plane import Gone, told
 from compass.console.visit import View, Visit, together
 from compass.errors import Code
@@ -17,6 +18,8 @@ TYPES: Final = (
 )
 MOST_IN_TREE: Final = 500
 """Tenants that are drawn as a tree; more of them are a list of pages."""
+MOST_SHARED: Final = 200
+"""Applications, and runtimes, that a tenant's page offers to share; as many as the API gives at once."""
 DEEPEST: Final = 6
 """Steps to the right; what is deeper stands at the last one."""
 
@@ -29,6 +32,18 @@ class Branch:
     depth: int
     also_below: Sequence[str]
     """The names of its other parents: it is shown once."""
+
+
+@dataclass(frozen=True)
+class Shareable:
+    """An object of the tenant that is looked at, which another one may be let see."""
+
+    kind: str
+    id: str
+    name: str
+    path: str
+    is_seen: bool
+    """By that other one, for whatever reason."""
 
 
 def tree(tenants: Sequence[Mapping[str, Any]]) -> Iterator[Branch]:
@@ -65,6 +80,8 @@ async def index(visit: Visit) -> Page:
     if is_tree and tenants and tenants["pageInfo"]["hasNextPage"]:
         tenants = (await visit.ask("Tenants", first=MOST_IN_TREE))["tenants"]
     rows = tenants["data"] if tenants else []
+    for one in rows:
+        visit.session.learn(one["id"], one["name"])
     data = {
         "found": tenants,
         "branches": list(tree(rows)) if is_tree else [Branch(one, 0, ()) for one in rows],
@@ -79,11 +96,13 @@ async def index(visit: Visit) -> Page:
 async def choose(visit: Visit) -> Answer:
     """Look at another one from now on. Raises Gone."""
     wanted = visit.form("tenant")
-    await _one(visit, wanted)
-    visit.session.tenant = wanted
-    # A token belongs to a client of the former tenant.
-    visit.session.pairings.clear()
-    return visit.done(f"You are in tenant {wanted} now", "/")
+    tenant = await _one(visit, wanted)
+    visit.session.look_at(wanted)
+    visit.session.learn(wanted, tenant["name"])
+    # The list that one was looking at, of the other tenant: it has other objects, and the same lists.
+    place = place_of(visit.form("back").removeprefix(PREFIX).partition("?")[0] or "/")
+    path = place.path if place is not None and place.name != "tenants" else "/"
+    return visit.done(f"You are in tenant {wanted} now", path)
 
 
 async def _one(visit: Visit, wanted: str) -> Mapping[str, Any]:
@@ -144,18 +163,36 @@ def _path(tenant: str) -> str:
 async def show(visit: Visit) -> Page:
     """One tenant: what it has, and giving it a look at more. Raises Gone."""
     tenant = await _one(visit, visit["id"])
+    visit.session.learn(tenant["id"], tenant["name"])
     within = visit.within(tenant["id"])
-    counts, applications, runtimes = await together(
-        within.see("TenantContents"), visit.see("Applications", first=200), visit.see("Runtimes", first=200)
+    counts, applications, runtimes, seen_applications, seen_runtimes = await together(
+        within.see("TenantContents"),
+        visit.see("ApplicationNames", first=MOST_SHARED),
+        visit.see("RuntimeNames", first=MOST_SHARED),
+        within.see("ApplicationNames", first=MOST_SHARED),
+        within.see("RuntimeNames", first=MOST_SHARED),
     )
+    mine = [
+        *_objects("APPLICATION", "applications", applications, seen_applications),
+        *_objects("RUNTIME", "runtimes", runtimes, seen_runtimes),
+    ]
     data = {
         "one": tenant,
         "counts": counts,
-        "applications": applications["found"]["data"] if applications else [],
-        "runtimes": runtimes["found"]["data"] if runtimes else [],
+        "shared": [one for one in mine if one.is_seen],
+        "others": [one for one in mine if not one.is_seen],
+        "most": MOST_SHARED,
     }
     topics = "tenants,applications,runtimes,groups"
     return Page("tenant.html", tenant["name"] or tenant["id"], data, live=topics, section="tenants")
+
+
+def _objects(
+    kind: str, place: str, mine: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None
+) -> Iterator[Shareable]:
+    seen = {one["id"] for one in theirs[place]["data"]} if theirs else set()
+    for one in mine[place]["data"] if mine else ():
+        yield Shareable(kind, one["id"], one["name"], f"/{place}/{one['id']}", one["id"] in seen)
 
 
 async def grant(visit: Visit) -> Answer:

@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from compass.client import standing
@@ -70,7 +71,10 @@ def focused(layers: list[list[Node]], edges: Edges, focus: str) -> tuple[list[li
 
 def matching(layers: list[list[Node]], edges: Edges, term: str) -> tuple[list[list[Node]], Edges]:
     """Only nodes with the term in their name, and what they are joined to."""
-    hits = {node.id for layer in layers for node in layer if term.lower() in node.name.lower()}
+    return _around(layers, edges, {node.id for layer in layers for node in layer if term.lower() in node.name.lower()})
+
+
+def _around(layers: list[list[Node]], edges: Edges, hits: set[str]) -> tuple[list[list[Node]], Edges]:
     kept = hits | {other for edge in edges if hits & set(edge) for other in edge}
     return (
         [[node for node in layer if node.id in kept] for layer in layers],
@@ -78,15 +82,83 @@ def matching(layers: list[list[Node]], edges: Edges, term: str) -> tuple[list[li
     )
 
 
+def troubled(layers: list[list[Node]], edges: Edges) -> tuple[list[list[Node]], Edges]:
+    """Only nodes that somebody should look at, and what they are joined to."""
+    return _around(layers, edges, {node.id for layer in layers for node in layer if tone(node.state) in _TROUBLE})
+
+
+_TROUBLE: Final = frozenset({"bad", "warn"})
+
+
+def folded(layers: list[list[Node]], edges: Edges, groups: Iterable[str]) -> tuple[list[list[Node]], Edges]:
+    """The members that one of these groups has for itself become a node for each kind; who is elsewhere, too, stays."""
+    among: dict[str, set[str]] = {}
+    for first, second in edges:
+        among.setdefault(first, set()).add(second)
+        among.setdefault(second, set()).add(first)
+    wanted = {node.id for node in layers[1]} & set(groups)
+    kept, made = [list(layer) for layer in layers], list(edges)
+    for group in sorted(wanted):
+        for number in (0, 2):
+            own = [node for node in kept[number] if among.get(node.id) == {group}]
+            if len(own) < _FEWEST:
+                continue
+            gone = {node.id for node in own}
+            one = _folded(group, own)
+            kept[number] = [*(node for node in kept[number] if node.id not in gone), one]
+            made = [edge for edge in made if gone.isdisjoint(edge)]
+            made.append((one.id, group) if number == 0 else (group, one.id))
+    return kept, made
+
+
+_FEWEST: Final = 2
+"""A node in place of one other would say less."""
+
+
+def _folded(group: str, own: list[Node]) -> Node:
+    worst = min(own, key=lambda node: _WORST.index(tone(node.state)))
+    wrong = sum(tone(node.state) in _TROUBLE for node in own)
+    kind = own[0].kind
+    why = f"{wrong} of them need attention" if wrong else ""
+    return Node(
+        f"{kind}s-of-{group}", f"{len(own)} {kind}s", kind, worst.state, f"/groups/{group}", why=why, part=group
+    )
+
+
+_WORST: Final = ("bad", "warn", "busy", "idle", "good")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The part of the landscape that an address asks for."""
+
+    whole: list[list[Node]]
+    layers: list[list[Node]]
+    edges: Edges
+    is_cut: bool
+
+
+async def _chosen(visit: Visit) -> Chosen:
+    whole, edges, is_cut = await _landscape(visit)
+    layers = whole
+    if visit.query("show") == "attention":
+        layers, edges = troubled(layers, edges)
+    if visit.query("q"):
+        layers, edges = matching(layers, edges, visit.query("q"))
+    if visit.query("focus"):
+        layers, edges = focused(layers, edges, visit.query("focus"))
+    fold = visit.query("fold")
+    if fold:
+        names = {node.id for node in layers[1]} if fold == "all" else set(fold.split("."))
+        layers, edges = folded(layers, edges, names - {visit.query("focus")})
+    return Chosen(whole, layers, edges, is_cut)
+
+
 async def show(visit: Visit) -> Page:
     """The picture, and the same as a table."""
-    whole, all_edges, is_cut = await _landscape(visit)
-    layers, edges, focus, term = whole, all_edges, visit.query("focus"), visit.query("q")
-    if term:
-        layers, edges = matching(layers, edges, term)
-    if focus:
-        layers, edges = focused(layers, edges, focus)
-    names = {node.id: node.name for layer in whole for node in layer}
+    chosen = await _chosen(visit)
+    layers, edges, focus, term = chosen.layers, chosen.edges, visit.query("focus"), visit.query("q")
+    names = {node.id: node.name for several in (chosen.whole, layers) for layer in several for node in layer}
     joined: dict[str, list[str]] = {}
     for first, second in edges:
         joined.setdefault(first, []).append(names[second])
@@ -98,8 +170,9 @@ async def show(visit: Visit) -> Page:
         "focus": names.get(focus),
         "focus_id": focus,
         "q": term,
-        "is_cut": is_cut,
-        "is_empty": not any(whole),
+        "is_cut": chosen.is_cut,
+        "is_empty": not any(chosen.whole),
+        "asked": {name: visit.query(name) for name in ("q", "focus", "show", "fold")},
     }
     # That an agent is silent is told by nobody.
     topics = "applications,runtimes,groups"
@@ -114,8 +187,9 @@ async def small(visit: Visit, most: int) -> Picture | None:
 
 
 async def mermaid(visit: Visit) -> Answer:
-    """The landscape as Mermaid text, for documents."""
-    layers, edges, _ = await _landscape(visit)
+    """What the page shows as Mermaid text, for documents."""
+    chosen = await _chosen(visit)
+    layers, edges = chosen.layers, chosen.edges
     numbers = {node.id: f"n{number}" for number, node in enumerate(node for layer in layers for node in layer)}
     shapes = {"application": ("[", "]"), "group": ("{{", "}}"), "runtime": ("([", "])")}
     lines = ["flowchart LR"]
@@ -132,11 +206,11 @@ def _quoted(name: str) -> str:
 
 
 async def svg(visit: Visit) -> Answer:
-    """The picture as a file of its own, in colours of its own."""
-    layers, edges, _ = await _landscape(visit)
-    picture = lay_out(layers, edges)
+    """The picture of the page as a file of its own, in colours of its own."""
+    chosen = await _chosen(visit)
+    picture = lay_out(chosen.layers, chosen.edges)
     colours = {"good": "#1a7f4b", "bad": "#c4314b", "busy": "#2563c9", "warn": "#9a6700", "idle": "#6b7280"}
-    size = f'viewBox="0 0 {picture.width} {picture.height}"'
+    size = f'viewBox="0 0 {picture.width} {picture.height}" width="{picture.width}" height="{picture.height}"'
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="system-ui, sans-serif" font-size="13">',
         f'<rect width="{picture.width}" height="{picture.height}" fill="#ffffff"/>',

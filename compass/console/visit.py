@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from compass.console.http import Answer, Request, moved
+from compass.console.http import Answer, Request, Stream, moved
 from compass.console.page import PREFIX, Page
 from compass.console.plane import NotAllowed, Plane
 from compass.console.session import Session
@@ -87,4 +87,4 @@ async def together(*asked: Awaitable[dict[str, Any] | None]) -> list[dict[str, A
     return list(await asyncio.gather(*asked))
 
 
-View = Callable[[Visit], Awaitable[Page | Answer]]
+View = Callable[[Visit], Awaitable[Page | Answer | Stream]]

@@ -1,10 +1,10 @@
 """Webhooks: the list with their health, one of them, and making, trying, changing and removing it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from compass.client.protocol import PlaneRefused
-from compass.console import credential_form
+from compass.console import credential_form, deliveries
 from compass.console.deliveries import SPANS, indented
 from compass.console.http import Answer
 from compass.console.page import PAGE_SIZE, Page
@@ -26,6 +26,8 @@ TEMPLATES: Final = {
     "outputTemplate": "What an answer means",
     "statusTemplate": "What an answer about the progress means",
 }
+MOST_CALLS: Final = 20
+"""That the page of a webhook lists."""
 _TEXTS: Final = ("type", "mode", "url", "correlationIdKey", *TEMPLATES)
 _NUMBERS: Final = ("retryInterval", "timeout")
 
@@ -54,19 +56,41 @@ async def _one(visit: Visit) -> dict[str, Any]:
 async def show(visit: Visit) -> Page:
     """One of them, with its last deliveries. Raises Gone."""
     one = await _one(visit)
-    last = (await visit.ask("Deliveries", webhook=visit["id"], first=5))["webhookDeliveries"]
+    last = (await visit.ask("WebhookDeliveries", webhook=visit["id"], first=10))["webhookDeliveries"]
     shown = {
         "one": one,
         "last": last,
+        "calls": calls(last["data"]),
         "share": share(one["health"]),
         "templates": {text: one[name] for name, text in TEMPLATES.items() if one[name]},
         "spans": list(SPANS),
+        "is_replayed": one["type"] in deliveries.TYPES,
         "is_called": one["type"] in TYPES or one["type"] == "FORMATION_LIFECYCLE",
     }
     # No event tells that something was sent.
     return Page(
         "webhook.html", one["ownerName"] or "Webhook", shown, live="webhooks", poll_seconds=2, section="webhooks"
     )
+
+
+def calls(told: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The last attempts of these deliveries, the newest first, and those that were not called yet before them."""
+    found = [
+        {
+            "delivery": one,
+            "attempt": attempt,
+            "at": attempt["startedAt"] if attempt else one["createdAt"],
+            "is_last": attempt is one["attempts"][-1] if attempt else True,
+        }
+        for one in told
+        for attempt in one["attempts"] or [None]
+    ]
+    ordered = sorted(
+        found,
+        key=lambda call: (call["attempt"] is None, call["at"], (call["attempt"] or {"number": 0})["number"]),
+        reverse=True,
+    )
+    return ordered[:MOST_CALLS]
 
 
 async def new(visit: Visit) -> Page:
@@ -102,13 +126,17 @@ async def _form(
     faults = credential_form.faults(visit)
     applications, runtimes = (
         await together(visit.see("Applications", first=200), visit.see("Runtimes", first=200))
-        if is_new
+        # What the page asks for while somebody types shows no owners.
+        if is_new and not visit.request.is_part
         else (None, None)
     )
     preview = None
     if previewed:
         given = {name: value for name, value in _given(typed).items() if name in ("type", "url", *TEMPLATES)}
-        preview = (await visit.ask("PreviewWebhook", **given))["webhookPreview"]
+        try:
+            preview = (await visit.ask("PreviewWebhook", **given))["webhookPreview"]
+        except PlaneRefused as refused:
+            problem = problem or told(refused)
     data = {
         "is_new": is_new,
         "typed": typed,
@@ -139,6 +167,8 @@ def _wrong(preview: Mapping[str, Any], typed: Mapping[str, str]) -> list[dict[st
     return [
         {
             **problem,
+            # It stands beside it.
+            "message": problem["message"].removeprefix(f"line {problem['line']}: "),
             "name": TEMPLATES.get(problem["template"], "Address"),
             "lines": (problem["rendered"] or typed.get(problem["template"], "")).split("\n") if problem["line"] else [],
         }

@@ -31,8 +31,9 @@ _FLAGS: Final = (
     "--hide-scrollbars",
     "--remote-debugging-port=0",
 )
-_FINISH: Final = """document.getAnimations()
+FINISH: Final = """document.getAnimations()
   .filter((one) => one.effect.getTiming().iterations !== Infinity).forEach((one) => one.finish())"""
+"""What moves or fades in is there."""
 _START_SECONDS: Final = 60
 _WAIT_SECONDS: Final = 60
 """A shared machine stalls for seconds; a test that waits for what comes must not depend on being fast."""
@@ -145,7 +146,7 @@ class Tab:
         if not await self.value("'axe' in window"):
             await self.value(f"{axe_core()}; 0")
         # What moves or fades in is looked at when it is there.
-        await self.value(_FINISH)
+        await self.value(FINISH)
         found = await self.value("axe.run(document, {resultTypes: ['violations']})")
         return [
             f"{one['id']} ({one['impact']}): {node['target']} {node['failureSummary']}"

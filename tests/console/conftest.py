@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -22,13 +23,15 @@ from yarl import URL
 from compass.app import Started, plane
 from compass.client.graphql import Plane
 from compass.client.protocol import Bearer, Endpoint, Trust
+from compass.console.app import Console
 from compass.console.http import POLICY
 from compass.console.page import PREFIX
+from compass.console.session import Session
 from compass.settings import DatabaseSettings, ListenSettings, OutboundSettings, Settings
 from tests.conftest import _on
 from tests.console.browser import Tab, browser
 
-_LONG = ("accessibility", "browser", "hands", "journeys", "landscape", "wheel")
+_LONG = ("accessibility", "browser", "hands", "journeys", "landscape", "pictures", "receiver", "wheel", "undo", "walk")
 collect_ignore = [] if os.environ.get("COMPASS_PROOF") == "1" else [f"test_{name}.py" for name in _LONG]
 """The operating system's browser is not among what our requirements bring; building a wheel takes long."""
 _names = count(1)
@@ -123,8 +126,17 @@ class Site:
         form = {"csrf": await self.csrf(), **form} if "csrf" not in form else form
         return await self.bare_post(path, form, {"origin": self.origin, "sec-fetch-site": "same-origin"})
 
+    async def upload(self, path: str, file: bytes, /, **form: str) -> Shown:
+        """The same for a form with a file, whose field is called `file`."""
+        data = aiohttp.FormData({"csrf": await self.csrf(), **form})
+        data.add_field("file", BytesIO(file), filename="specification", content_type="application/octet-stream")
+        return await self.bare_post(path, data, {"origin": self.origin, "sec-fetch-site": "same-origin"})
+
     async def bare_post(
-        self, path: str, form: Mapping[str, str] | list[tuple[str, str]], headers: Mapping[str, str]
+        self,
+        path: str,
+        form: Mapping[str, str] | list[tuple[str, str]] | aiohttp.FormData | BytesIO,
+        headers: Mapping[str, str],
     ) -> Shown:
         """Send a form with exactly this."""
         async with self._session.post(
@@ -173,9 +185,9 @@ class Site:
         text = "mutation ($in: RuntimeRegisterInput!) { result: registerRuntime(in: $in) { id } }"
         return (await self.ask(text, **{"in": {"name": name}}))["id"], name
 
-    async def group(self, *members: tuple[str, str]) -> tuple[str, str]:
+    async def group(self, *members: tuple[str, str], name: str | None = None) -> tuple[str, str]:
         """A new group with members, each a type and an id: its id and its name."""
-        name = f"group-{next(_names)}"
+        name = name or f"group-{next(_names)}"
         text = "mutation ($name: String!) { result: createFormation(formation: {name: $name}) { id } }"
         made = (await self.ask(text, name=name))["id"]
         text = """mutation ($id: ID!, $type: FormationObjectType!, $name: String!) {
@@ -207,6 +219,18 @@ class Site:
         async with self._session.post(f"{self.origin}{PREFIX}/links", headers=headers) as answer:
             await self.sign_in(self.origin + (await answer.json())["path"])
 
+    @property
+    def cookies(self) -> Mapping[str, str]:
+        """What makes another browser this one."""
+        return {name: one.value for name, one in self._session.cookie_jar.filter_cookies(URL(self.origin)).items()}
+
+    @property
+    def sessions(self) -> list[Session]:
+        """Those of the plane, the newest last."""
+        cells = [cell.cell_contents for cell in self.started.console_link.__closure__ or ()]
+        (console,) = (one for one in cells if isinstance(one, Console))
+        return list(console.sessions._sessions.values())
+
     def steal(self, other: "Site") -> None:
         """Have the cookies of another browser."""
         origin = URL(self.origin)
@@ -232,11 +256,17 @@ async def _browser(started: Started) -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture(scope="module")
 async def running_plane(
-    cluster: "asyncpg.Connection[asyncpg.Record]", cluster_dsn: str, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    cluster: "asyncpg.Connection[asyncpg.Record]",
+    cluster_dsn: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Started]:
-    """A plane on a database of its own. In this process, so not longer than these tests: others count statements."""
-    folder: Path = tmp_path_factory.mktemp("console")
-    async with a_plane(cluster, cluster_dsn, folder, outbound=OutboundSettings()) as started:
+    """A plane on a database of its own. In this process, so not longer than these tests: others count statements.
+
+    `OUTBOUND` of the module says whom it may call; without it, public addresses only.
+    """
+    outbound = getattr(request.module, "OUTBOUND", OutboundSettings())
+    async with a_plane(cluster, cluster_dsn, tmp_path_factory.mktemp("console"), outbound=outbound) as started:
         yield started
 
 

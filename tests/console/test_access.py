@@ -36,7 +36,8 @@ async def test_a_request_is_shown_with_its_context_and_its_input_beside_the_sche
 
     shown = await site.get(page)
 
-    assert shown.tree.xpath("//dd[preceding-sibling::dt[1]='Context']/text()") == ['{"for": "tests"}']
+    [context] = shown.tree.xpath("//pre[starts-with(@id, 'context-')]/text()")
+    assert json.loads(context) == {"for": "tests"}
     rows = [[cell.text_content().strip() for cell in row] for row in shown.tree.xpath("//tbody/tr")]
     assert rows == [["plan *", '"small"', "one of small, large", "yes"], ["note", '"soon"', "", "yes"]]
 
@@ -59,6 +60,31 @@ async def test_credentials_are_given_and_replaced(site: Site) -> None:
     again = await site.post(f"/access/{request}/approve", signs_in="basic", username="u", password="p")
     assert again.status == 422
     assert "auth can be set only on BundleInstanceAuths in PENDING state" in again.words
+
+
+async def test_a_password_that_was_made_is_shown_once_to_whoever_had_it_made(site: Site) -> None:
+    request, _ = await asked(site)
+    blank = await site.post(f"/access/{request}/approve", signs_in="made")
+    assert blank.tree.xpath("//*[@aria-invalid='true']/@name") == ["username"]
+    assert (await given(site, request))["status"]["condition"] == "PENDING"
+
+    approved = await site.post(f"/access/{request}/approve", signs_in="made", username="ann")
+
+    page = approved.headers["location"].removeprefix("/console")
+    password = (await given(site, request))["auth"]["credential"]["password"]
+    assert len(password) == 32
+    assert password not in (await site.get(page, **{"hx-request": "true"})).text
+    async with site.another() as other:
+        assert password not in (await other.get(page)).text
+    shown = await site.get(page)
+    assert shown.tree.xpath("//pre[@id='secret']/text()") == [password]
+    again = await site.get(page)
+    assert password not in again.text
+    assert "shown already" in again.words
+    rotated = await site.post(f"/access/{request}/rotate", signs_in="made", username="ann")
+    now = (await given(site, request))["auth"]["credential"]["password"]
+    assert now != password
+    assert (await site.follow(rotated)).tree.xpath("//pre[@id='secret']/text()") == [now]
 
 
 async def test_a_request_is_rejected_with_a_reason(site: Site) -> None:

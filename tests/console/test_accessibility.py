@@ -114,13 +114,19 @@ async def landscape(site: Site) -> None:
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(("dark", "width"), [(False, 1180), (True, 1180), (False, 360)])
-async def test_axe_finds_nothing_on_any_page(site: Site, tab: Tab, landscape: None, dark: bool, width: int) -> None:
+@pytest.mark.parametrize(
+    ("dark", "width"), [(False, 1180), (True, 1180), (False, 360), (True, 360), (False, 2560), (True, 2560)]
+)
+async def test_axe_finds_nothing_on_any_page_and_none_scrolls_sideways(
+    site: Site, tab: Tab, landscape: None, dark: bool, width: int
+) -> None:
     pages = await crawl(site)
     await tab.look(width=width, dark=dark)
     wrong: list[str] = []
     for path in pages.addresses:
         await tab.go(f"{site.origin}{path}")
+        if (wide := await tab.value("document.documentElement.scrollWidth")) > width:
+            wrong.append(f"{path}: it is {wide} points wide on a screen of {width}")
         wrong += [f"{path}: {one}" for one in await tab.axe()]
     print(f"cases: {len(pages.addresses)}")  # noqa: T201  # read by whoever runs the proof
     assert wrong == []

@@ -3,10 +3,14 @@
 import csv
 import io
 import json
+from typing import Any
 
+import aiohttp
 import pytest
 
+from compass.client.protocol import PlaneAnswerUnreadable
 from compass.console.activity import COLUMNS, cell, differences
+from compass.console.plane import Plane
 from tests.console.conftest import HOSTILE, Site
 
 UPDATE = "mutation ($id: ID!, $to: String) { result: updateApplication(id: $id, in: {description: $to}) { id } }"
@@ -93,6 +97,71 @@ async def test_what_is_taken_away_is_whole_and_in_the_form_that_was_asked_for(si
     assert [one["after"]["description"] for one in records] == ["-2", "-1", "-0"]
     assert table.headers["content-disposition"] == 'attachment; filename="activity.csv"'
     assert told.headers["content-disposition"] == 'attachment; filename="activity.json"'
+
+
+async def test_records_are_narrowed_down_to_a_time(site: Site) -> None:
+    application, _ = await site.application()
+    narrowed = f"/activity?object={application}"
+
+    assert "Register application" in (await site.get(f"{narrowed}&since=2026-01-01T00:00&until=2999-01-01T00:00")).words
+    for nothing in ("since=2999-01-01T00:00", "until=2026-01-01T00:00"):
+        page = await site.get(f"{narrowed}&{nothing}")
+        assert "Nothing like that" in page.words
+        name, _, shown = nothing.partition("=")
+        assert page.tree.xpath(f"//input[@name='{name}']/@value") == [shown]
+        (file,) = page.tree.xpath("//a[text()='JSON']/@href")
+        assert (await site.get(file.removeprefix("/console"))).text == "[]"
+    # What is no time narrows nothing down, and the page says so by its empty field.
+    page = await site.get(f"{narrowed}&since=yesterday")
+    assert "Register application" in page.words
+    assert page.tree.xpath("//input[@name='since']/@value") == [""]
+
+
+async def test_a_file_is_made_while_it_is_sent_and_holds_so_many_records_each_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    application, _ = await site.application()
+    for number in range(6):
+        await site.ask(UPDATE, id=application, to=f"change {number}")
+    monkeypatch.setattr("compass.console.activity._AT_ONCE", 2)
+    monkeypatch.setattr("compass.console.activity.MOST_EXPORTED", 5)
+
+    table = await site.get(f"/activity.csv?object={application}")
+    told = await site.get(f"/activity.json?object={application}")
+
+    for one in (table, told):
+        assert "content-length" not in one.headers
+    changes = [one["after"]["description"] for one in json.loads(told.text)]
+    assert changes == [f"change {number}" for number in (5, 4, 3, 2, 1)]
+    assert len(list(csv.reader(io.StringIO(table.text)))) == 6
+
+
+async def test_a_file_that_breaks_off_is_not_taken_for_a_whole_one(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    application, _ = await site.application()
+    await site.ask(UPDATE, id=application, to="x")
+    monkeypatch.setattr("compass.console.activity._AT_ONCE", 1)
+    ask, asked = Plane.ask, 0
+
+    async def once(self: Plane, name: str, /, **variables: Any) -> dict[str, Any]:
+        nonlocal asked
+        asked += name == "Activity"
+        if asked > 1:
+            raise PlaneAnswerUnreadable(url="/director/graphql", status="503", why="away")
+        return await ask(self, name, **variables)
+
+    monkeypatch.setattr(Plane, "ask", once)
+
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await site.get(f"/activity.json?object={application}")
+
+
+async def test_who_may_not_see_records_gets_a_page_and_no_file(site: Site) -> None:
+    async with site.another() as browser:
+        await browser.limit("application:read")
+
+        for path in ("/activity.csv", "/activity.json"):
+            refused = await browser.get(path)
+            assert (refused.status, "You may not see this" in refused.words) == (403, True)
 
 
 async def test_hostile_values_are_text(site: Site) -> None:

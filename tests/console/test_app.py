@@ -1,11 +1,13 @@
 """The console as a whole: who gets in, what every answer says, and what a page shows when it cannot be shown."""
 
 import asyncio
+from urllib.parse import quote, urlencode
 
 import pytest
 
 from compass.console.app import ROUTES
 from compass.console.assets import Assets
+from compass.console.live import ENDED
 from compass.console.sign_in import COOKIE
 from tests.console.conftest import HOSTILE, Site
 
@@ -19,7 +21,7 @@ async def test_a_sign_in_link_works_once(site: Site) -> None:
         cookie = signed_in.headers["set-cookie"]
         assert cookie.startswith(f"{COOKIE}=")
         assert all(
-            f"; {part}" in cookie for part in ("Path=/", "HttpOnly", "Secure", "SameSite=Strict", "Max-Age=3600")
+            f"; {part}" in cookie for part in ("Path=/", "HttpOnly", "Secure", "SameSite=Strict", "Max-Age=7200")
         )
         assert (refused.status, "set-cookie" in refused.headers) == (403, False)
         assert "this sign-in link does not work any more" in refused.text
@@ -41,7 +43,10 @@ async def test_without_a_session_every_page_leads_to_signing_in(path: str, site:
     async with site.another(signed_in=False) as stranger:
         shown = await stranger.get(path)
 
-        assert (shown.status, shown.headers["location"], shown.text) == (303, "/console/sign-in", "")
+        where = (
+            "/console/sign-in" if path == "/" else f"/console/sign-in?{urlencode({'back': f'/console{quote(path)}'})}"
+        )
+        assert (shown.status, shown.headers["location"], shown.text) == (303, where, "")
 
 
 @pytest.mark.parametrize("path", sorted(path for method, path in ROUTES if method == "POST"))
@@ -60,6 +65,49 @@ async def test_signing_out_ends_the_session_also_for_who_kept_the_cookie(site: S
         assert left.headers["location"] == "/console/sign-in"
         assert "Max-Age=0" in left.headers["set-cookie"]
         assert (await thief.get("/")).status == 303
+
+
+async def test_what_was_typed_when_a_session_ended_is_there_after_signing_in_again(site: Site) -> None:
+    async with site.another() as browser:
+        csrf = await browser.csrf()
+        site.sessions[-1].until = 0
+        before = await site.ask("{ result: formations { totalCount } }")
+
+        form = {"csrf": csrf, "name": "half typed", "token": "s3cret", "back": "/console/groups?x=1"}
+        refused = await browser.bare_post("/groups", form, {"origin": site.origin})
+
+        assert refused.headers["location"] == "/console/sign-in?ended=1&back=%2Fconsole%2Fgroups%3Fx%3D1"
+        told = await browser.follow(refused)
+        assert "What you typed was not sent; it is kept" in told.words
+        assert await site.ask("{ result: formations { totalCount } }") == before
+
+        signed_in = await browser.sign_in(site.started.console_link())
+        assert signed_in.headers["location"] == "/console/groups?x=1"
+        assert site.sessions[-1].typed == ("/console/groups", {n: t for n, t in form.items() if n != "token"})
+        again = await browser.follow(signed_in)
+        assert "You are signed in again" in again.words
+        assert again.tree.xpath("//main//form[@data-touched]//input[@name='name']/@value") == ["half typed"]
+        assert "s3cret" not in again.text
+        assert "half typed" not in (await browser.get("/groups")).text
+
+
+async def test_a_form_that_another_site_sends_after_a_session_is_not_kept(site: Site) -> None:
+    async with site.another() as browser:
+        site.sessions[-1].until = 0
+
+        await browser.bare_post("/groups", {"csrf": "guessed", "name": "planted"}, {"origin": "https://evil.example"})
+        signed_in = await browser.sign_in(site.started.console_link())
+
+        assert "planted" not in (await browser.follow(signed_in)).text
+        assert "planted" not in (await browser.get("/groups")).text
+
+
+async def test_the_stream_of_a_page_says_that_its_session_is_over(site: Site) -> None:
+    async with site.another() as browser:
+        site.sessions[-1].until = 0
+        assert (await browser.get("/live?topics=groups")).text == ENDED.decode()
+    async with site.another(signed_in=False) as stranger:
+        assert (await stranger.get("/live?topics=groups")).status == 401
 
 
 @pytest.mark.parametrize(
@@ -186,28 +234,23 @@ async def test_a_refused_change_says_why_on_the_page_it_was_made_on(site: Site) 
 
 async def test_a_part_of_a_page_of_an_ended_session_leads_to_signing_in(site: Site) -> None:
     async with site.another(signed_in=False) as stranger:
-        shown = await stranger.get("/applications", **{"hx-request": "true"})
+        page = f"{stranger.origin}/console/applications?q=a+b"
+        shown = await stranger.get("/find?q=x", **{"hx-request": "true", "hx-current-url": page})
+        foreign = await stranger.get("/find", **{"hx-request": "true", "hx-current-url": "https://evil.example/a"})
 
-        assert (shown.status, shown.headers["hx-redirect"], shown.text) == (200, "/console/sign-in", "")
+        where = "/console/sign-in?back=%2Fconsole%2Fapplications%3Fq%3Da%2Bb"
+        assert (shown.status, shown.headers["hx-redirect"], shown.text) == (200, where, "")
+        assert foreign.headers["hx-redirect"] == "/console/sign-in"
 
 
 async def test_an_ended_account_ends_its_sessions(site: Site) -> None:
     async with site.another() as browser:
-        session = next(iter(reversed(browser_sessions(site))))
-        session.token = "eyJhbGciOiJFUzI1NiJ9.e30.AAAA"
+        site.sessions[-1].token = "eyJhbGciOiJFUzI1NiJ9.e30.AAAA"
 
         shown = await browser.get("/applications")
 
-        assert shown.headers["location"] == "/console/sign-in?ended=1"
-        assert (await browser.get("/")).headers["location"] == "/console/sign-in"
-
-
-def browser_sessions(site: Site) -> list:  # type: ignore[type-arg]  # of compass.console.session.Session
-    link = site.started.console_link
-    console = next(
-        cell.cell_contents for cell in link.__closure__ or () if type(cell.cell_contents).__name__ == "Console"
-    )
-    return list(console.sessions._sessions.values())
+        assert shown.headers["location"] == "/console/sign-in?ended=1&back=%2Fconsole%2Fapplications"
+        assert (await browser.get("/")).headers["location"] == "/console/sign-in?ended=1"
 
 
 async def test_the_console_weighs_little(site: Site) -> None:
@@ -215,7 +258,7 @@ async def test_the_console_weighs_little(site: Site) -> None:
     files = [str(one) for one in page.tree.xpath("//script/@src | //link/@href")]
     sizes = [len((await site.get(one.removeprefix("/console"))).text.encode()) for one in files]
 
-    assert len(files) == 6
+    assert len(files) == 8
     assert len(page.text.encode()) + sum(sizes) < 150_000
     for one in files:
         assert (await site.get(one.removeprefix("/console"))).headers["cache-control"].endswith("immutable")

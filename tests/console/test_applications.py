@@ -1,8 +1,6 @@
-"""Applications in the console: found, registered, labelled, grouped, removed."""
+"""Applications in the console: found and registered."""
 
-import pytest
-
-from compass.console.applications import TABS, label_value
+from compass.console.applications import label_value
 from tests.console.conftest import Site
 
 
@@ -62,60 +60,16 @@ async def test_a_form_that_was_refused_keeps_what_was_typed(site: Site) -> None:
     assert await site.ask("{ result: applications { totalCount } }") == before
 
 
-@pytest.mark.parametrize("tab", [*TABS, "nonsense"])
-async def test_every_part_of_an_application_can_be_seen(tab: str, site: Site) -> None:
-    application, name = await site.application()
+async def test_the_form_offers_templates_too(site: Site) -> None:
+    text = "mutation ($in: ApplicationTemplateInput!) { result: createApplicationTemplate(in: $in) { id } }"
+    new = {"name": "shop-template", "applicationInput": {"name": "shop"}, "placeholders": [], "accessLevel": "GLOBAL"}
+    template = (await site.ask(text, **{"in": new}))["id"]
 
-    shown = await site.get(f"/applications/{application}?tab={tab}")
+    shown = await site.get("/applications/new")
 
-    assert shown.tree.findtext(".//h1") == name
-
-
-async def test_it_joins_and_leaves_a_group(site: Site) -> None:
-    application, _ = await site.application()
-    _, group = await site.group()
-
-    joined = await site.post(f"/applications/{application}/join", group=group)
-    assert joined.headers["location"].endswith("?tab=groups")
-    assert f"It is in {group} now" in (await site.follow(joined)).words
-    left = await site.post(f"/applications/{application}/leave", group=group)
-
-    assert f"It leaves {group}" in (await site.follow(left)).words
-    text = 'query ($id: ID!) { result: application(id: $id) { labels(key: "scenarios") } }'
-    assert await site.ask(text, id=application) == {"labels": {}}
+    assert f"/console/templates/{template}" in shown.links
+    assert "/console/templates" in (await site.get("/applications")).links
 
 
-async def test_a_label_is_set_as_json_or_as_text_and_removed(site: Site) -> None:
-    application, _ = await site.application()
-    text = "query ($id: ID!) { result: application(id: $id) { labels } }"
-
-    await site.post(f"/applications/{application}/label", key="region", value='["eu"]')
-    await site.post(f"/applications/{application}/label", key="tier", value="gold")
-    labels = (await site.ask(text, id=application))["labels"]
-    assert (labels["region"], labels["tier"]) == (["eu"], "gold")
-    await site.post(f"/applications/{application}/unlabel", key="tier")
-
-    assert "tier" not in (await site.ask(text, id=application))["labels"]
+def test_a_label_is_json_when_it_reads_so() -> None:
     assert [label_value(one) for one in ("1", "true", "a b", "[")] == [1, True, "a b", "["]
-
-
-async def test_it_is_removed_only_by_its_name(site: Site) -> None:
-    application, name = await site.application()
-
-    kept = await site.post(f"/applications/{application}/unregister", name="something else")
-    assert f"Type {name} to remove it; nothing was changed" in (await site.follow(kept)).words
-    removed = await site.post(f"/applications/{application}/unregister", name=name)
-
-    assert f"{name} is gone" in (await site.follow(removed)).words
-    assert (await site.get(f"/applications/{application}")).status == 404
-
-
-async def test_unpairing_is_refused_with_the_planes_words_while_a_runtime_shares_a_group(site: Site) -> None:
-    application, _ = await site.application()
-    runtime, _ = await site.runtime()
-    await site.group(("APPLICATION", application), ("RUNTIME", runtime))
-
-    refused = await site.post(f"/applications/{application}/unpair", back=f"/console/applications/{application}")
-
-    shown = await site.follow(refused)
-    assert shown.tree.xpath("//p[contains(@class, 'bad')]")

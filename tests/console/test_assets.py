@@ -3,14 +3,19 @@
 import hashlib
 import re
 import shutil
+import ssl
 import tomllib
 from importlib.resources import files
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from compass.console.assets import AssetRefused, Assets
+from tests.console.conftest import Site
 
+MOST_BYTES = 120_000
+"""Of the first page and everything it asks for."""
 CONSOLE = Path(str(files("compass.console")))
 
 
@@ -89,3 +94,21 @@ def test_nothing_else_of_the_folder_is_served() -> None:
     assert assets.get("vendor.toml") is None
     assert assets.get("htmx.LICENSE") is None
     assert assets.get("../app.py") is None
+
+
+async def test_the_first_page_with_all_it_needs_is_light(site: Site) -> None:
+    async def weighed(path: str) -> bytes:
+        """What goes over the line, compressed where there is a compressed form."""
+        headers = {"cookie": "; ".join(f"{name}={value}" for name, value in site.cookies.items())}
+        async with session.get(site.origin + path, headers=headers) as answer:
+            assert answer.status == 200, path
+            return await answer.read()
+
+    connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cadata=site.started.ca_pem))
+    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
+        shown = await site.get("/")
+        needs = set(re.findall(r'(?:src|href)="(/console/static/[^"#]+)', shown.text))
+        parts = {path: len(await weighed(path)) for path in ("/console/", *needs)}
+
+    assert len(needs) >= 4
+    assert sum(parts.values()) < MOST_BYTES, parts

@@ -38,6 +38,22 @@ async def test_a_revoked_certificate_is_refused_and_the_page_says_so(site: Site,
             await peer.ask(Endpoint.DIRECTOR, "{ viewer { id } }")
 
 
+async def test_a_certificate_is_downloaded_with_its_chain(site: Site, tmp_path: Path) -> None:
+    application, connection = await paired(site, tmp_path / "peer")
+    shown = await site.get(f"/applications/{application}?tab=connection")
+    [link] = [one for one in shown.links if one.endswith("/chain.pem")]
+
+    chain = await site.get(link.removeprefix("/console"))
+
+    assert chain.headers["content-type"] == "application/x-pem-file"
+    assert chain.headers["content-disposition"].startswith("attachment")
+    assert chain.text == (connection.folder / "chain.crt").read_text()
+    assert "PRIVATE" not in chain.text
+    client = link.split("/")[3]
+    assert (await site.get(f"/certificates/{client}/00/chain.pem")).status == 404
+    assert (await site.get(f"/certificates/{application}/00/chain.pem")).status == 404
+
+
 async def test_the_inventory_is_filtered_by_state(site: Site, tmp_path: Path) -> None:
     application, _ = await paired(site, tmp_path / "peer")
 

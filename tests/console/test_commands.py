@@ -1,6 +1,7 @@
 """What a page tells for the terminal: lines that the real command line takes, without secrets."""
 
 import json
+import re
 import shlex
 from importlib.resources import files
 from typing import Any
@@ -19,15 +20,23 @@ NAMES = sorted(
     one.name.removesuffix(".graphql") for one in files("compass.console.documents").iterdir() if one.is_file()
 )
 NAMES = [name for name in NAMES if not name.endswith(".py")]
+DEFINED = {"name": "orders", "targetURL": "https://a.example", "version": {"value": "1.0.0"}, "spec": {"data": "…"}}
+DEFINING = [name for name in COMMANDS if re.fullmatch("(Add|Update|Delete|Refetch)(Api|Event).*", name)]
 GIVEN: dict[str, dict[str, Any]] = {
     "Certificates": {"state": ["VALID", "EXPIRING"]},
-    "Deliveries": {"webhook": ID, "state": "DEAD"},
+    "WebhookDeliveries": {
+        "webhook": ID,
+        "state": "DEAD",
+        "type": "CONFIGURATION_CHANGED",
+        "since": "2026-01-01T00:00:00+00:00",
+    },
     "Tenants": {"term": "east"},
     "AccessRequests": {"application": ID, "condition": "PENDING"},
     "GroupRuleEffects": {"group": "east wing", "subaccount": {"key": "k", "value": "sub"}, "change": "UNASSIGN"},
     "Assign": {"id": ID, "type": "APPLICATION", "group": "east wing"},
     "Unassign": {"id": ID, "type": "RUNTIME", "group": "east wing"},
     "RegisterApplication": {"in": {"name": "shop; rm", "providerName": "ACME", "description": 'says "hi"'}},
+    **{name: {"id": ID, "application": ID, "bundle": ID, "in": DEFINED} for name in DEFINING},
     "RegisterIntegrationSystem": {"in": {"name": "bridge", "description": "a b"}},
     "RegisterRuntime": {"in": {"name": "edge", "description": "a b"}},
     "UpdateApplication": {"id": ID, "in": {"description": "", "baseUrl": "https://a.example"}},
@@ -78,6 +87,13 @@ def test_what_a_command_cannot_say_is_sent_as_graphql() -> None:
     assert words[:2] == ["graphql", "-q"]
     assert words[3:] == ["--var", 'term="shop crm"', "--var", "first=50"]
     assert arguments("Applications", {"term": None, "first": 50}) == ["app", "list"]
+
+
+def test_what_only_the_api_can_say_of_a_definition_is_sent_as_graphql() -> None:
+    fetched = {"url": "https://a.example", "auth": {"credential": {"basic": {"username": "u", "password": "p4ss"}}}}
+    for new in ({"spec": {"fetchRequest": fetched}}, {"version": {"value": "1.0.0", "deprecated": True}}):
+        words = arguments("AddApiToApplication", {"application": ID, "in": {"name": "a", **new}})
+        assert (words[0], "p4ss" in str(words)) == ("graphql", False)
 
 
 def test_a_name_is_one_word_of_a_shell_whatever_it_holds() -> None:

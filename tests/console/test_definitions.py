@@ -1,14 +1,16 @@
 """Definitions in the console: found, taken apart, compared; and never run."""
 
+import asyncio
 import json
 import os
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from compass.console.definitions import MOST_SHOWN_BYTES, TABS
-from tests.console.conftest import HOSTILE, Site
+from compass.console.definitions import MOST_SHOWN_BYTES, TABS, is_recent
+from tests.console.conftest import HOSTILE, Shown, Site
 from tests.definition.samples import ASYNCAPI_2, EVERY, OPENAPI_3, UNREADABLE
 from tests.director.groups import until
 
@@ -36,6 +38,18 @@ async def offered(site: Site, *specs: str, **more: Any) -> tuple[str, str, str]:
     for spec in rest:
         await site.ask(UPDATE, id=definition, **given(spec, **more))
     return application, definition, f"/applications/{application}/apis/{definition}"
+
+
+async def led_to(site: Site, moved: Shown) -> Shown:
+    """The page that comes when nothing is waited for any more."""
+    while True:
+        shown = await site.follow(moved) if moved.status == 303 else moved
+        if "Fetching from" not in shown.text:
+            if shown.status == 303:
+                moved = shown
+                continue
+            return shown
+        await asyncio.sleep(0.1)
 
 
 async def test_a_definition_is_rendered_with_what_it_takes_and_gives(site: Site) -> None:
@@ -171,7 +185,7 @@ async def test_a_specification_is_fetched_again_and_says_when_that_fails(site: S
     page = f"/applications/{application}/apis/{definition}"
     assert "No specification" in (await site.get(page)).words
 
-    told = await site.follow(await site.post(f"{page}/refetch"))
+    told = await led_to(site, await site.post(f"{page}/refetch"))
 
     assert "It could not be fetched, so the last good one stays" in told.words
     assert "failed" in told.words
@@ -202,6 +216,50 @@ async def test_operations_of_the_whole_tenant_are_found_by_words(site: Site) -> 
     assert "Nothing matches" in (await site.get("/catalogue?q=no-such-thing-at-all")).words
     assert (await site.get("/catalogue")).status == 200
     assert "/console/catalogue" in (await site.get("/catalogue")).text
+
+
+async def test_a_revision_that_is_new_is_marked_where_it_is_found_and_where_it_is_shown(site: Site) -> None:
+    birds = {**OPENAPI_3, "paths": {"/new-birds": {"get": {}}}}
+    _, first, fresh = await offered(site, json.dumps(birds))
+    assert "new revision" not in (await site.get(fresh)).words
+    _, definition, page = await offered(site, json.dumps(OPENAPI_3), json.dumps(birds))
+
+    async def are_found() -> bool:
+        found = (await site.get("/catalogue?q=new-birds")).text
+        return first in found and definition in found
+
+    await until(are_found, within=60)
+    marked = (await site.get("/catalogue?q=new-birds")).tree.xpath("//main//a[.='new revision']/@href")
+    assert marked == [f"/console{page}?tab=differences"]
+    assert (await site.get(page)).tree.xpath("//main//a[.='new revision']/@href") == [f"/console{page}?tab=differences"]
+
+
+def test_a_revision_is_new_for_a_week() -> None:
+    now = datetime.now(UTC)
+    assert is_recent((now - timedelta(days=6)).isoformat())
+    assert not is_recent((now - timedelta(days=8)).isoformat())
+
+
+async def test_every_operation_that_is_found_has_its_place_on_a_page(site: Site) -> None:
+    paths: dict[str, Any] = {"/places/{id}/ü b": {"get": {}, "delete": {}}, "/places": {"get": {}}}
+    _, definition, page = await offered(site, json.dumps({**OPENAPI_3, "paths": paths}))
+
+    async def are_found() -> bool:
+        return (await site.get("/catalogue?q=places")).text.count(f"{definition}#operation-") == 3
+
+    await until(are_found, within=60)
+    links = [link for link in (await site.get("/catalogue?q=places")).links if f"{definition}#" in link]
+    ids = (await site.get(page)).tree.xpath("//details[@class='operation']/@id")
+    assert sorted(link.partition("#")[2] for link in links) == sorted(one for one in ids if one.startswith("operation"))
+
+
+async def test_an_operation_can_be_copied_as_a_call(site: Site) -> None:
+    _, _, page = await offered(site, json.dumps(OPENAPI_3))
+
+    commands = (await site.get(page)).tree.xpath("//pre[contains(@aria-label, 'with curl')]/text()")
+
+    assert commands[0] == "curl --request GET --url https://shop.example/orders --header 'Accept: application/json'"
+    assert len(commands) == 3
 
 
 async def test_an_event_definition_is_shown_with_its_channels(site: Site) -> None:

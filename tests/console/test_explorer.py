@@ -1,12 +1,17 @@
 """The explorer: documents run with one's own rights, changes only when confirmed, links without secrets or effects."""
 
+import asyncio
+import json
 import shlex
+import sys
+from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
 from compass.cli.main import app
-from compass.console.explorer import named, spoken
+from compass.console.explorer import LONGEST_LINK, named, spoken
+from compass.console.session import MOST_RAN
 from tests.console.conftest import HOSTILE, Shown, Site
 
 GROUPS = "{ result: formations(first: 200) { data { name } } }"
@@ -141,6 +146,62 @@ async def test_the_command_is_one_of_the_command_line(site: Site) -> None:
     curl = shlex.split(shown.tree.xpath("//pre[@id='as-curl']")[0].text_content())
     assert curl[-1] == f"{site.origin}/director/graphql"
     assert not [word for word in curl if "Bearer" in word]
+
+
+async def test_the_program_in_python_asks_the_same(site: Site, tmp_path: Path) -> None:
+    await site.application("asked-by-python")
+    text = "query ($term: String) {\n  searchApplications(term: $term) { data { name } }\n}"
+    variables = json.dumps({"term": "asked-by-python", "unused": "'\"\\ü{x}"})
+    shown = await site.post("/explorer", api="director", query=text, variables=variables)
+    program = shown.tree.xpath("//pre[@id='as-python']")[0].text_content()
+    assert "eyJ" not in program
+    (tmp_path / "ca.pem").write_text(site.started.ca_pem)
+    form = {"grant_type": "client_credentials", "client_id": "admin", "client_secret": site.started.admin_secret}
+    async with site._session.post(f"{site.origin}/oauth2/token", data=form) as answered:
+        token = (await answered.json())["access_token"]
+    (tmp_path / "token.header").write_text(f"Authorization: Bearer {token}\n")
+
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-", cwd=tmp_path, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await process.communicate(program.encode())
+
+    assert process.returncode == 0
+    assert json.loads(said) == {"data": {"searchApplications": {"data": [{"name": "asked-by-python"}]}}}
+
+
+async def test_what_was_run_is_offered_again_once_without_secrets_and_in_this_session_only(site: Site) -> None:
+    async with site.another() as browser:
+        assert not (await browser.get("/explorer")).tree.xpath("//section[@id='ran']")
+        hides = 'query { viewer { id } a: __type(name: "A") { name } }'
+        for query, variables in (
+            ("{ nothing }", ""),
+            ("{ viewer { id } }", '{"password": "s3cret"}'),
+            ("{ nothing }", ""),
+            (hides, ""),
+        ):
+            await browser.post("/explorer", api="director", query=query, variables=variables)
+        await browser.post("/explorer", api="director", query="mutation { createFormation }", variables="")
+        await browser.post("/explorer", api="director", query=f"{{ {'a' * LONGEST_LINK} }}", variables="")
+
+        page = await browser.get("/explorer")
+
+        (ran,) = page.tree.xpath("//section[@id='ran']")
+        assert [one.text_content() for one in ran.iterfind(".//a")] == [hides, "{ nothing }", "{ viewer { id } }"]
+        assert ["bad" in one.get("class") for one in ran.xpath(".//span[contains(@class, 'mark')]")] == [
+            False,
+            True,
+            False,
+        ]
+        assert "s3cret" not in page.text
+        opened = await browser.get(str(ran.find(".//a").get("href")).removeprefix("/console"))
+        assert fields(opened)["query"] == hides
+        for number in range(MOST_RAN + 1):
+            await browser.post("/explorer", api="director", query=f"{{ n{number} }}", variables="")
+        page = await browser.get("/explorer")
+        assert len(page.tree.xpath("//section[@id='ran']//li")) == MOST_RAN
+        assert "{ n0 }" not in page.words
+    assert "{ viewer { id } }" not in (await site.get("/explorer")).words
 
 
 async def test_types_lead_to_types(site: Site) -> None:

@@ -1,6 +1,6 @@
 """The first five minutes of three people, in a real Chromium, by keys alone, with real programs on the other side.
 
-As test_browser.py: with COMPASS_PROOF=1 only. The same in a terminal: tests/cli/test_journeys.py.
+As test_browser.py: with COMPASS_PROOF=1 only. The same in a terminal: tests/cli/test_journey.py.
 Source: design/experience.md §5.
 """
 
@@ -10,15 +10,23 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
 from compass.client.graphql import Plane
 from compass.client.protocol import ClientCertificate, Endpoint, Trust
+from compass.settings import OutboundSettings
 from tests.console.browser import Tab
 from tests.console.conftest import Site
+from tests.delivery.receiver import receiving
+from tests.e2e.plane import ADD_WEBHOOK
 
+OUTBOUND = OutboundSettings(allowed_networks=(ip_network("127.0.0.1/32"),))
+"""The plane may call a receiver of this machine."""
+NOWHERE = "https://127.0.0.1:9/hook"
+"""The plane calls no such port."""
 _PRESSES = 200
 """Of the tabulator, to get from one end of a page to the other."""
 
@@ -41,8 +49,8 @@ async def visit(tab: Tab, letter: str, path: str) -> None:
 async def reach(tab: Tab, what: str) -> None:
     """Press the tabulator until the focus is on what is called so."""
     called = (
-        "((one) => [one.getAttribute('aria-label'), one.innerText, one.value, one.labels?.[0]?.innerText, one.id]"
-        ".map((name) => (name ?? '').trim()))(document.activeElement ?? document.documentElement)"
+        "((one) => [one?.getAttribute('aria-label'), one?.innerText, one?.value, one?.labels?.[0]?.innerText, one?.id]"
+        ".map((name) => (name ?? '').trim()))(document.activeElement)"
     )
     for _ in range(_PRESSES):
         if what in await tab.value(called):
@@ -114,10 +122,13 @@ async def test_an_administrator_pairs_an_application_and_gets_a_runtime(
     await press(tab, "Make the token")
     command = await offered(tab)
     assert await tab.value(STEPS) == "done,now,next,next"
+    await tab.until(r"/^[0-4]:\d\d$/.test(document.querySelector('.countdown').textContent)")
 
     code, said = await shell(command, tmp_path / "shop", environment)
 
     assert code == 0, said
+    steps = ("server identity matches the pin", "key created", "certificate", "connection")
+    assert [line.split("  ")[0] for line in said.splitlines() if line.startswith("✓")] == [f"✓ {one}" for one in steps]
     await tab.until(f"{STEPS} === 'done,done,done,done'")
     assert "shop-crm is connected" in await tab.text()
     again, said = await shell(command, tmp_path / "other", environment)
@@ -134,7 +145,7 @@ async def test_an_administrator_pairs_an_application_and_gets_a_runtime(
         node = f"[...document.querySelectorAll('.picture svg a')].find((one) => one.textContent.includes('{name}'))"
         await tab.until(f"{node}.classList.contains('good')")
     await visit(tab, "o", "/")
-    assert "Nothing needs you" in await tab.text()
+    await tab.until("document.querySelector('main').innerText.includes('Nothing needs you')")
 
 
 async def test_a_developer_pairs_with_the_right_plane_only_and_sees_what_runtimes_see(
@@ -165,8 +176,30 @@ async def test_a_developer_pairs_with_the_right_plane_only_and_sees_what_runtime
         await tab.until(f"location.pathname.endsWith('{api}')")
         assert "/orders/{id}" in await tab.text()
         await peer.ask(Endpoint.DIRECTOR, UPDATE, {"id": api, "in": orders({"/orders": "get"})})
-    await tab.until("!document.querySelector('main').innerText.includes('/orders/{id}')")
+        await tab.until("!document.querySelector('main').innerText.includes('/orders/{id}')")
+        await press(tab, "Differences")
+        await tab.until("document.querySelector('main').innerText.includes('removed GET /orders/{id}')")
+        assert "! breaking" in " ".join((await tab.text()).split())
+
+        async with receiving() as taking:
+            added = await peer.ask(Endpoint.DIRECTOR, ADD_WEBHOOK, webhook_at(application, taking.url()))
+            await tab.go(f"{site.origin}/console/webhooks/{added['result']['id']}")
+            await press(tab, "Send a test")
+            await tab.until("[...document.querySelectorAll('tbody tr')].some((row) => /200.* ms/s.test(row.innerText))")
+        refused = await peer.ask(Endpoint.DIRECTOR, ADD_WEBHOOK, webhook_at(application, NOWHERE))
+        await tab.go(f"{site.origin}/console/webhooks/{refused['result']['id']}")
+        await press(tab, "Send a test")
+        await tab.until("document.querySelector('main').innerText.includes('given up')")
+        await reach(tab, "Recover")
+        await visit(tab, "d", "/deliveries")
+        await press(tab, "Resend")
+        await tab.until("document.body.innerText.includes('It is on its way again')")
     assert name == "shop-api"
+
+
+def webhook_at(application: str, url: str) -> dict[str, object]:
+    """What adds a webhook of the application."""
+    return {"id": application, "in": {"type": "CONFIGURATION_CHANGED", "url": url}}
 
 
 def orders(paths: Mapping[str, str]) -> dict[str, object]:
@@ -179,6 +212,8 @@ def orders(paths: Mapping[str, str]) -> dict[str, object]:
 
 ADD = """mutation ($id: ID!, $in: APIDefinitionInput!) {
   result: addAPIDefinitionToApplication(appID: $id, in: $in) { id } }"""
+JOIN = """mutation ($id: ID!) {
+  result: assignFormation(objectID: $id, objectType: APPLICATION, formation: {name: "field"}) { id } }"""
 UPDATE = """mutation ($id: ID!, $in: APIDefinitionInput!) {
   result: updateAPIDefinitionForApplication(id: $id, in: $in) { id } }"""
 
@@ -206,6 +241,7 @@ async def test_an_operator_connects_a_runtime_and_finds_out_when_it_stops(
     await press(tab, "Add it")
     await tab.until("location.pathname.endsWith('/pair')")
     await press(tab, "Make the token")
+    await offered(tab)
     await press(tab, "As the agent of the runtime, run by systemd")
     install = str(await tab.value("document.querySelector('#pair-agent').textContent"))
 
@@ -219,9 +255,21 @@ async def test_an_operator_connects_a_runtime_and_finds_out_when_it_stops(
         await visit(tab, "r", "/runtimes")
         listed = "[...document.querySelectorAll('tbody tr')].find((one) => one.innerText.includes('edge-02'))"
         await tab.until(f"{listed}.querySelector('[data-name=Heartbeat]').innerText.includes('alive')")
+        await visit(tab, "t", "/topology")
+        lines = "document.querySelectorAll('.picture svg path').length"
+        before = int(await tab.value(lines))
+        application, _ = await site.application("field-app")
+        await site.ask(JOIN, id=application)
+        await tab.until(f"{lines} === {before + 1}")  # the line draws itself
+        log = folder / "log.txt"
+        async with asyncio.timeout(60):
+            while "+ mp-field-app" not in await asyncio.to_thread(log.read_text):
+                await asyncio.sleep(0.1)
         await visit(tab, "o", "/")
         assert not await tab.value(f"!!{row}")
-    await tab.until(f"{row}?.innerText.includes('heartbeat')")
+    await tab.until(f"{row}?.innerText.includes('no heartbeat for')")
+    for what in ("What to check", "the clock", "DNS", "8444", "the certificate", "compass doctor"):
+        assert await tab.value(f"{row}.textContent.includes('{what}')"), what
     async with agent(folder, environment):
         await tab.until(f"!{row}")
         await visit(tab, "r", "/runtimes")

@@ -1,13 +1,14 @@
-"""Landscapes as large as they get: the picture of 1,300 nodes, and a search among 10,000 applications.
+"""Landscapes as large as they get: 1,300 nodes in a picture; searches among 10,000 applications, 200 specifications.
 
 Times of a machine that does nothing else; the figures are printed for whoever runs the proof.
 """
 
+import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from compass.settings import LimitSettings, OutboundSettings
 from tests.console.browser import browser
 from tests.console.conftest import Site, a_plane, signed_in
+from tests.director.groups import until
 
 APPLICATIONS: Final = 1_000
 GROUPS: Final = 200
@@ -22,8 +24,11 @@ RUNTIMES: Final = 100
 OF_AN_APPLICATION: Final = 3
 """Groups."""
 OF_A_RUNTIME: Final = 6
+SPECIFICATIONS: Final = 200
+OPERATIONS: Final = 25
+"""Of a specification."""
 AT_ONCE: Final = 20
-"""Mutations of one document."""
+"""Mutations of one document, or specifications of one mutation."""
 SHOWN_SECONDS: Final = 0.5
 SEARCHED_SECONDS: Final = 0.2
 
@@ -104,3 +109,43 @@ async def test_a_search_among_10000_applications_takes_a_fifth_of_a_second(site:
 
     print(f"cases: {len(took)}; found among 10,000 after {median(took):.3f} s (median)")  # noqa: T201  # as above
     assert median(took) < SEARCHED_SECONDS
+
+
+@pytest.mark.timeout(1800)
+async def test_a_path_among_200_specifications_is_found_in_a_fifth_of_a_second(site: Site) -> None:
+    add = """mutation ($id: ID!, $several: [APIDefinitionInput!]!) {
+      result: addBundle(applicationID: $id, in: {name: "main" apiDefinitions: $several}) { id } }"""
+    for application in range(SPECIFICATIONS // AT_ONCE):
+        key, _ = await site.application(f"offering-{application}")
+        several = [api(application * AT_ONCE + number) for number in range(AT_ONCE)]
+        await site.ask(add, id=key, several=several)
+
+    async def are_taken_apart() -> bool:
+        page = await site.get(f"/catalogue?q=thing-{SPECIFICATIONS - 1}-{OPERATIONS - 1}")
+        total = await site.ask('{ result: offeredOperations(search: "things", first: 1) { totalCount } }')
+        return "Nothing matches" not in page.words and total["totalCount"] == SPECIFICATIONS * OPERATIONS
+
+    await until(are_taken_apart, within=600)
+    took: dict[str, list[float]] = {"catalogue": [], "find": []}
+    for number in range(0, SPECIFICATIONS, 10):
+        wanted = f"/things/thing-{number}-7"
+        for name, path in (("catalogue", "/catalogue"), ("find", "/find")):
+            began = time.perf_counter()
+            page = await site.get(f"{path}?q=GET+{wanted}/")
+            took[name].append(time.perf_counter() - began)
+            assert [link for link in page.links if "#operation-" in link] != []
+            assert (wanted in page.words, f"thing-{number + 1}-7" in page.words) == (True, False)
+
+    found = " and ".join(f"{median(each):.3f} s in /{name}" for name, each in took.items())
+    print(f"cases: {sum(map(len, took.values()))}; a path of {SPECIFICATIONS} found after {found} (medians)")  # noqa: T201  # as above
+    assert max(median(each) for each in took.values()) < SEARCHED_SECONDS
+
+
+def api(number: int) -> dict[str, Any]:
+    """An API with operations of its own."""
+    paths = {
+        f"/things/thing-{number}-{each}/{{id}}": {"get": {"summary": f"Thing {each}"}} for each in range(OPERATIONS)
+    }
+    text = json.dumps({"openapi": "3.0.3", "info": {"title": f"API {number}", "version": "1"}, "paths": paths})
+    spec = {"type": "OPEN_API", "format": "JSON", "data": text}
+    return {"name": f"api-{number}", "targetURL": "https://things.example", "spec": spec}

@@ -1,5 +1,9 @@
 """The pair wizard: from a fresh token to the first call, seen from the page."""
 
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,18 +34,33 @@ def pairing(*, expires: int = 5, used: bool = False, signed: bool = False, conne
 @pytest.mark.parametrize(
     ("given", "states"),
     [
-        (pairing(), ["done", "now", "next", "next"]),
-        (pairing(expires=-1), ["done", "failed", "next", "next"]),
-        (pairing(used=True), ["done", "done", "now", "next"]),
-        (pairing(used=True, expires=-1), ["done", "done", "now", "next"]),
-        (pairing(used=True, signed=True), ["done", "done", "done", "now"]),
-        (pairing(used=True, signed=True, connected=True), ["done"] * 4),
+        ({}, ["done", "now", "next", "next"]),
+        ({"expires": -1}, ["done", "failed", "next", "next"]),
+        ({"used": True}, ["done", "done", "now", "next"]),
+        ({"used": True, "expires": -1}, ["done", "done", "now", "next"]),
+        ({"used": True, "signed": True}, ["done", "done", "done", "now"]),
+        ({"used": True, "signed": True, "connected": True}, ["done"] * 4),
         # Its token was forgotten or replaced; what came later says that it was used.
-        (pairing(connected=True, expires=-1), ["done"] * 4),
+        ({"connected": True, "expires": -1}, ["done"] * 4),
     ],
 )
 def test_the_steps_follow_each_other(given: dict[str, Any], states: list[str]) -> None:
-    assert [step.state for step in steps(given)] == states
+    # Made now: what was made when the tests were collected is minutes old when this one runs.
+    assert [step.state for step in steps(pairing(**given))] == states
+
+
+@dataclass(frozen=True)
+class File:
+    """A file as it came."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
+async def download(site: Site, path: str) -> File:
+    async with site._session.get(f"{site.origin}/console{path}") as answer:
+        assert answer.status == 200
+        return File(answer.headers, await answer.read())
 
 
 def token_on(page: Shown) -> str | None:
@@ -130,3 +149,49 @@ async def test_what_was_begun_before_is_listed(site: Site) -> None:
 
     assert f"/console{path}" in shown.links
     assert token not in shown.text
+
+
+@pytest.mark.parametrize("kind", ["applications", "runtimes"])
+async def test_another_token_takes_the_place_of_the_former_one(kind: str, site: Site, tmp_path: Path) -> None:
+    path, former = await begun(site, kind)
+
+    moved = await site.post(f"{path}/again")
+
+    assert moved.headers["location"] == f"/console{path}"
+    token = token_on(await site.follow(moved))
+    assert token not in (None, former)
+    trust, url = Trust.to(site.started.ca_pem), f"{site.origin}/connector/graphql"
+    with pytest.raises(Exception, match="token"):
+        await pair(tmp_path / "former", connector_url=url, token=former, trust=trust)
+    await pair(tmp_path / "peer", connector_url=url, token=str(token), trust=trust)
+    assert "Certificate signed" in (await site.get(path)).words
+
+
+async def test_all_that_the_other_side_needs_is_one_file(site: Site, tmp_path: Path) -> None:
+    path, token = await begun(site, "runtimes")
+
+    answer = await download(site, f"{path}/pairing.zip")
+
+    assert answer.headers["content-disposition"] == 'attachment; filename="compass-pairing.zip"'
+    assert answer.headers["cache-control"] == "no-store"
+    with zipfile.ZipFile(io.BytesIO(answer.body)) as archive:
+        files = {one.filename.removeprefix("compass-pairing/"): archive.read(one).decode() for one in archive.filelist}
+        modes = {one.filename.removeprefix("compass-pairing/"): one.external_attr >> 16 for one in archive.filelist}
+    ways = {f"pair-{how}.sh" for how in ("compass", "agent", "curl", "python", "docker", "kubernetes")}
+    assert files.keys() == {"README.txt", "token.txt", "plane_ca.pem", *ways}
+    assert (files["token.txt"], modes["token.txt"]) == (f"{token}\n", 0o100600)
+    assert files["plane_ca.pem"] == site.started.ca_pem.strip() + "\n"
+    assert {name for name, text in files.items() if token in text} == {"token.txt", *ways}
+    assert all(name in files["README.txt"] for name in ways)
+    shown = await site.get(path)
+    assert f"/console{path}/pairing.zip" in shown.links
+
+
+async def test_nobody_else_gets_that_file(site: Site) -> None:
+    path, token = await begun(site, "applications")
+
+    async with site.another() as colleague:
+        moved = await colleague.get(f"{path}/pairing.zip")
+        assert token not in (await colleague.follow(moved)).text
+    await site.post(f"{path}/void")
+    assert token not in (await site.get(f"{path}/pairing.zip")).text

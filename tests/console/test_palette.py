@@ -1,8 +1,14 @@
 """The palette as a page: what leads where, for whoever has no JavaScript; and what a session remembers."""
 
+import json
+
 from compass.console.places import NAVIGATION
+from compass.console.rendered import anchor
 from compass.console.session import MOST_RECENT, Session
 from tests.console.conftest import Site
+from tests.console.test_definitions import offered
+from tests.definition.samples import OPENAPI_3
+from tests.director.groups import until
 
 
 async def test_every_place_is_found_without_a_word(site: Site) -> None:
@@ -31,6 +37,22 @@ async def test_objects_are_found_by_name_whatever_its_case(site: Site) -> None:
 
     assert {f"/console/applications/{application}", f"/console/runtimes/{runtime}"} <= set(found.links)
     assert f"/console/groups/{group}" in (await site.get(f"/find?q={name.upper()}")).links
+
+
+async def test_operations_are_found_by_their_paths_and_lead_to_their_place(site: Site) -> None:
+    paths = {"/palette-birds/{id}": {"get": {"summary": "One bird"}}}
+    _, definition, page = await offered(site, json.dumps({**OPENAPI_3, "paths": paths}))
+
+    async def is_found() -> bool:
+        return definition in (await site.get("/find?q=get+palette-birds")).text
+
+    await until(is_found, within=60)
+    [link] = (await site.get("/find?q=get+palette-birds")).links
+    assert link == f"/console{page}#{anchor('GET', '/palette-birds/{id}')}"
+    assert (await site.get(page)).tree.xpath("//details/@id")[0] == link.partition("#")[2]
+    async with site.another() as foreign:
+        await foreign.post("/tenants", tenant=await site.tenant())
+        assert definition not in (await foreign.get("/find?q=get+palette-birds")).text
 
 
 async def test_what_is_not_there_is_said(site: Site) -> None:

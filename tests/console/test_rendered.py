@@ -2,7 +2,7 @@
 
 import json
 
-from compass.console.rendered import MOST_OPERATIONS, MOST_ROWS, Rendered, rendered
+from compass.console.rendered import MOST_OPERATIONS, MOST_ROWS, Rendered, anchor, rendered
 from compass.definition.read import of, read
 from tests.definition.samples import EVERY, OPENAPI_3
 
@@ -41,6 +41,15 @@ def test_properties_within_properties_are_indented() -> None:
 
     [shown] = [inside for _, name, _, inside in found.schemas if name == "A"]
     assert [(row.name, row.depth) for row in shown] == [("a", 0), ("b", 1), ("c", 2)]
+
+
+def test_operations_that_are_called_alike_have_places_of_their_own() -> None:
+    several = {f"o{number}": {"action": "send", "channel": {"$ref": "#/channels/a"}} for number in range(3)}
+    found = rendered(of({"asyncapi": "3.0.0", "channels": {"a": {"address": "x"}}, "operations": several}))
+
+    places = [one.id for one in found.entries]
+    assert (len(set(places)), places[0]) == (3, anchor("send", "x"))
+    assert anchor("send", "x") != anchor("receive", "x")
 
 
 def test_every_kind_can_be_shown() -> None:

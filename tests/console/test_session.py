@@ -3,10 +3,14 @@
 import pytest
 
 from compass.console.session import (
+    FORMER_LIFE,
     LINK_LIFE,
+    MOST_FORMER,
     MOST_LINKS,
     MOST_PAIRINGS,
     MOST_SESSIONS,
+    MOST_TENANTS,
+    MOST_TYPED_CHARACTERS,
     SESSION_LIFE,
     FormRefused,
     FreshToken,
@@ -137,9 +141,106 @@ def test_a_sign_in_that_was_begun_is_finished_once_in_time_and_many_give_way(ses
 def test_a_session_ends_with_its_token_and_after_an_hour(
     sessions: Sessions, clock: Clock, seconds: float, life: float
 ) -> None:
-    cookie = sessions.open("token", "tenant", seconds=seconds, person="ann")
+    cookie = sessions.open("token", "tenant", seconds=seconds, account="ann", person="ann")
     clock.now += life - 1
     assert sessions.find(cookie) is not None
 
     clock.now += 1
     assert sessions.find(cookie) is None
+
+
+FORM = "/console/groups"
+
+
+def over(sessions: Sessions, clock: Clock, *, account: str = "ann", tenant: str = "tenant") -> tuple[str, Session]:
+    """The cookie of a session that has just ended, and what it was."""
+    cookie = sessions.open("token", tenant, seconds=60, account=account)
+    session = sessions.find(cookie)
+    assert session is not None
+    clock.now += 60
+    assert sessions.find(cookie) is None
+    return cookie, session
+
+
+def test_who_signs_in_again_has_what_was_typed_and_goes_on_where_it_was(sessions: Sessions, clock: Clock) -> None:
+    former, session = over(sessions, clock)
+    kept = sessions.former(former)
+    assert kept is not None
+    kept.back = "/console/groups?x=1"
+    kept.keep(FORM, {"csrf": session.csrf, "name": "half"})
+
+    cookie = sessions.open("other", "tenant", seconds=60, account="ann")
+    back = sessions.resume(former, cookie)
+
+    fresh = sessions.find(cookie)
+    assert fresh is not None
+    assert (back, fresh.typed) == ("/console/groups?x=1", (FORM, {"csrf": session.csrf, "name": "half"}))
+    assert [kind for kind, _ in fresh.said] == ["ok"]
+    assert sessions.former(former) is None  # once
+
+
+@pytest.mark.parametrize(
+    ("account", "tenant"), [("bob", "tenant"), ("ann", "another")], ids=["another account", "another tenant"]
+)
+def test_nobody_else_has_what_was_typed(account: str, tenant: str, sessions: Sessions, clock: Clock) -> None:
+    former, session = over(sessions, clock)
+    kept = sessions.former(former)
+    assert kept is not None
+    kept.back = FORM
+    kept.keep(FORM, {"csrf": session.csrf, "name": "half"})
+
+    cookie = sessions.open("other", tenant, seconds=60, account=account)
+
+    assert sessions.resume(former, cookie) == ""
+    fresh = sessions.find(cookie)
+    assert fresh is not None
+    assert (fresh.typed, fresh.said, sessions.former(former)) == (None, [], None)
+
+
+def test_a_form_of_another_session_or_a_whole_book_is_not_kept(sessions: Sessions, clock: Clock) -> None:
+    former, session = over(sessions, clock)
+    kept = sessions.former(former)
+    assert kept is not None
+
+    kept.keep(FORM, {"name": "planted"})
+    kept.keep(FORM, {"csrf": "guessed", "name": "planted"})
+    kept.keep(FORM, {"csrf": session.csrf, "name": "x" * MOST_TYPED_CHARACTERS})
+
+    assert kept.typed is None
+
+
+def test_what_is_left_of_a_session_has_no_tokens_and_ends_too(sessions: Sessions, clock: Clock) -> None:
+    former, session = over(sessions, clock)
+    assert sessions.former(former) is not None
+    assert session.csrf not in repr(vars(sessions))
+
+    clock.now += FORMER_LIFE.total_seconds()
+
+    assert sessions.former(former) is None
+    many = [over(sessions, clock)[0] for _ in range(3)]
+    for _ in range(MOST_FORMER):
+        cookie = sessions.open("token", "tenant", seconds=60, account="ann")
+        sessions.lapse(cookie)
+    assert [sessions.former(one) for one in many] == [None, None, None]
+
+
+def test_whoever_leaves_leaves_nothing(sessions: Sessions, clock: Clock) -> None:
+    cookie = sessions.open("token", "tenant", seconds=60, account="ann")
+
+    sessions.end(cookie)
+
+    assert (sessions.find(cookie), sessions.former(cookie)) == (None, None)
+    former, _ = over(sessions, clock)
+    sessions.end(former)
+    assert sessions.former(former) is None
+
+
+def test_tenants_that_were_looked_at_are_a_few_each_once_and_never_the_present_one() -> None:
+    session = Session("t", "t0", 0)
+    session.keep_token("client", FreshToken("secret", until=10))
+    for number in [*range(1, 9), 7]:
+        session.look_at(f"t{number}")
+
+    assert (session.tenant, session.tenants) == ("t7", ["t3", "t4", "t5", "t6", "t8"])
+    assert len(session.tenants) == MOST_TENANTS
+    assert session.fresh_token("client", 0) is None

@@ -1,19 +1,23 @@
 """Signing in at the console with an OpenID provider: who gets in and who does not, as a browser sees it."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
+from urllib.parse import urlencode
 
 import asyncpg
 import pytest
 
 from compass.client.graphql import Plane
 from compass.client.protocol import Trust
+from compass.console.session import FORMER_LIFE, Renewable
+from compass.secret import Secret
 from compass.settings import OidcSettings, OutboundSettings
-from tests.access.fake_provider import AUDIENCE, SECRET, FakeProvider, fake_provider
+from tests.access.fake_provider import AUDIENCE, SECRET, TOKEN, FakeProvider, answer, fake_provider
 from tests.console.conftest import Shown, Site, _browser, a_plane
 
 
@@ -81,6 +85,7 @@ def fresh(world: World) -> None:
     """A provider that behaves, and a browser without cookies."""
     world.site._session.cookie_jar.clear()
     world.fake.bends, world.fake.answers, world.fake.hangs = {}, {}, False
+    world.fake.renews, world.fake.slow_seconds, world.fake.gives_refresh_tokens = {}, 0.0, False
 
 
 def cookies(world: World) -> set[str]:
@@ -95,7 +100,7 @@ async def test_somebody_signs_in_with_the_provider_and_has_the_rights_of_the_gro
 
     assert (answered.status, answered.headers["location"]) == (303, "/console/")
     kept = answered.headers["set-cookie"]
-    assert all(word in kept for word in ("__Host-compass=", "Secure", "HttpOnly", "SameSite=Strict", "Max-Age=299"))
+    assert all(word in kept for word in ("__Host-compass=", "Secure", "HttpOnly", "SameSite=Strict", "Max-Age=3899"))
     assert (await world.site.get("/applications")).status == 200
     # The provider's tokens and secret are on no page.
     page = (await world.site.get("/")).text
@@ -222,7 +227,133 @@ async def test_a_cancelled_sign_in_says_so(world: World) -> None:
 async def test_a_session_ends_with_its_token(world: World) -> None:
     answered = await world.sign_in(groups=["chiefs"], exp=int(time.time()) + 61)
     seconds = int(answered.headers["set-cookie"].partition("Max-Age=")[2].partition(";")[0])
-    assert 30 <= seconds <= 61
+    assert 30 <= seconds - FORMER_LIFE.total_seconds() <= 61
+
+
+async def stay(world: World, **bends: Any) -> Renewable:
+    """Sign in at a provider that gives refresh tokens, and have the token about to end."""
+    world.fake.gives_refresh_tokens = True
+    answered = await world.sign_in(groups=["chiefs"], **bends)
+    assert int(answered.headers["set-cookie"].partition("Max-Age=")[2].partition(";")[0]) == 13 * 3600
+    renewable = world.site.sessions[-1].renewable
+    assert renewable is not None
+    renewable.due = 0
+    return renewable
+
+
+async def test_a_session_goes_on_with_the_providers_refresh_token_which_nobody_sees(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    first = await stay(world)
+    asked = len(world.fake.forms)
+
+    pages = [await world.site.get(path) for path in ("/applications", "/groups", "/system", "/explorer")]
+
+    assert [one.status for one in pages] == [200] * 4
+    assert len(world.fake.forms) == asked + 1
+    session = world.site.sessions[-1]
+    assert session.renewable not in (None, first)
+    assert session.token != first.signed.token
+    for renewable in (first, session.renewable):
+        assert renewable is not None
+        secret = renewable.signed.refresh_token
+        assert isinstance(secret, Secret)
+        assert not [one for one in pages if secret.reveal() in one.text + str(one.headers)]
+        assert secret.reveal() not in caplog.text + repr((session, world.site.sessions))
+    assert not [one for one in pages if session.token in one.text]
+
+
+async def test_of_many_requests_at_once_one_asks_the_provider(world: World) -> None:
+    await stay(world)
+    asked = len(world.fake.forms)
+    world.fake.slow_seconds = 0.3
+
+    shown = await asyncio.gather(*(world.site.get(path) for path in ["/applications", "/groups", "/runtimes"] * 6))
+
+    assert {one.status for one in shown} == {200}
+    assert len(world.fake.forms) == asked + 1
+
+
+@pytest.mark.parametrize(
+    "renews",
+    [{"sub": "bob"}, {"groups": ["strangers"]}, {"groups": ["people"]}, {"nonce": "another"}, {"aud": "another"}],
+    ids=["another subject", "no rights", "rights elsewhere", "another sign-in", "for another client"],
+)
+async def test_a_session_is_over_when_the_provider_speaks_of_somebody_else_or_of_no_rights(
+    world: World, renews: dict[str, Any]
+) -> None:
+    first = await stay(world)
+    world.fake.renews = renews
+
+    shown = await world.site.get("/groups?q=a")
+
+    assert shown.headers["location"] == "/console/sign-in?ended=1&back=%2Fconsole%2Fgroups%3Fq%3Da"
+    assert first.signed.token not in [one.token for one in world.site.sessions]
+    told = await world.site.follow(shown)
+    assert "Your session is over" in told.words
+    assert told.tree.xpath("//a[@href='/console/sign-in/begin?back=%2Fconsole%2Fgroups%3Fq%3Da']")
+
+
+async def test_who_was_signed_out_by_the_provider_finds_the_page_and_what_was_typed_again(world: World) -> None:
+    await stay(world)
+    csrf = await world.site.csrf()
+    session = world.site.sessions[-1]
+    assert session.renewable is not None
+    session.renewable.due = 0
+    world.fake.answers[TOKEN] = answer({"error": "invalid_grant"}, "400 Bad Request")
+    form = {"csrf": csrf, "name": "half typed", "back": "/console/groups"}
+    refused = await world.site.bare_post("/groups", form, {"origin": world.site.origin})
+    told = await world.site.follow(refused)
+    del world.fake.answers[TOKEN]
+
+    (link,) = told.tree.xpath("//a[contains(@href, '/sign-in/begin')]/@href")
+    begun = await world.site.get(link.removeprefix("/console"))
+    shown = await world.come_back(world.fake.consent(begun.headers["location"]))
+
+    assert (shown.status, shown.headers["location"]) == (303, "/console/groups")
+    again = await world.site.follow(shown)
+    assert again.tree.xpath("//main//form[@data-touched]//input[@name='name']/@value") == ["half typed"]
+    assert world.site.sessions[-1].tenant == session.tenant
+
+
+@pytest.mark.parametrize("sent", [b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n", None], ids=["500", "slow"])
+async def test_while_the_provider_is_away_a_session_goes_on_waits_and_loses_nothing(
+    world: World, sent: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewable = await stay(world)
+    monkeypatch.setattr("compass.access.code_flow.WITHIN", timedelta(seconds=0.2))
+    monkeypatch.setattr("compass.console.renewal.AGAIN_AFTER", timedelta(0))
+    if sent is None:
+        world.fake.hangs = True
+    else:
+        world.fake.answers[TOKEN] = sent
+    assert (await world.site.get("/groups")).status == 200
+
+    csrf = await world.site.csrf()
+    renewable.token_until = 0
+    away = await world.site.get("/groups")
+    assert (away.status, "the identity provider could not be asked" in away.words) == (503, True)
+    form = {"csrf": csrf, "name": "half typed", "back": "/console/groups"}
+    refused = await world.site.bare_post("/groups", form, {"origin": world.site.origin})
+    assert (await world.site.follow(refused)).status == 503
+
+    world.fake.hangs, world.fake.answers = False, {}
+    monkeypatch.undo()
+    again = await world.site.get("/groups")
+    assert again.status == 200
+    assert again.tree.xpath("//main//form[@data-touched]//input[@name='name']/@value") == ["half typed"]
+
+
+@pytest.mark.parametrize("back", ["https://evil.example/", "//evil.example", "/console/../x\\y", "/console/sign-in"])
+async def test_signing_in_leads_back_to_pages_of_ours_only(world: World, back: str) -> None:
+    begun = await world.site.get(f"/sign-in/begin?{urlencode({'back': back})}")
+
+    shown = await world.come_back(world.fake.consent(begun.headers["location"]))
+
+    assert shown.headers["location"].startswith("/console/")
+    assert "evil" not in shown.headers["location"]
+    assert "sign-in" not in shown.headers["location"]
 
 
 async def test_without_a_client_there_is_no_such_way_in(site: Site) -> None:

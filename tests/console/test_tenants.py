@@ -48,6 +48,49 @@ async def test_a_session_looks_at_one_tenant_at_a_time(site: Site) -> None:
         assert here in (await site.get(f"/applications?q={here}")).words
 
 
+async def test_from_any_page_a_tenant_that_was_looked_at_before_is_one_press_away(site: Site) -> None:
+    first, second = await site.tenant(), await site.tenant()
+    async with site.another() as browser:
+        application, _ = await site.application()
+        assert not (await browser.get("/groups")).tree.xpath("//details[@class='switch']")
+        for one in (first, second):
+            await browser.post("/tenants", tenant=one)
+
+        page = await browser.get("/groups?q=x")
+        (switch,) = page.tree.xpath("//details[@class='switch']")
+        assert switch.xpath(".//button/@value") == [first, site.started.tenant]
+        assert "/console/tenants" in switch.xpath(".//a/@href")
+
+        # To the same list, which the other tenant has as well; never to an object, which it may not.
+        for back, where in (
+            ("/console/groups?q=x", "/console/groups"),
+            (f"/console/applications/{application}?tab=labels", "/console/applications"),
+            ("/console/tenants", "/console/"),
+            ("/console/", "/console/"),
+            ("https://evil.example/groups", "/console/"),
+            ("", "/console/"),
+        ):
+            moved = await browser.post("/tenants", tenant=first, back=back)
+            assert moved.headers["location"] == where, back
+
+
+async def test_a_tenant_is_called_by_its_name_as_soon_as_that_was_seen(site: Site) -> None:
+    identity = await site.tenant()
+    text = "mutation ($in: BusinessTenantMappingInput!) { result: writeTenant(in: $in) }"
+    named = {"name": HOSTILE, "externalTenant": f"{identity}-named", "type": "account", "provider": "test"}
+    await site.ask(text, **{"in": named})
+    async with site.another() as browser:
+        assert (await browser.get("/groups")).tree.xpath("string(//nav[@aria-label='Breadcrumb']/a)") == "Overview"
+        await browser.post("/tenants", tenant=f"{identity}-named")
+
+        page = await browser.get("/groups")
+        assert page.tree.xpath("string(//nav[@aria-label='Breadcrumb']/a)") == HOSTILE
+        assert HOSTILE in page.tree.xpath("string(//details[@class='switch']/summary)")
+        await browser.get("/tenants")
+        page = await browser.get("/groups")
+        assert page.tree.xpath("//details[@class='switch']//button/text()") == ["default"]
+
+
 async def test_a_tenant_that_is_not_there_is_not_chosen(site: Site) -> None:
     async with site.another() as browser:
         assert (await browser.post("/tenants", tenant="nobody's")).status == 404
@@ -114,6 +157,26 @@ async def test_a_tenant_is_let_see_an_object_until_that_is_taken_back(site: Site
         await site.post(f"{path}/take-back", object=f"APPLICATION {application}")
     again = await site.post(f"{path}/take-back", object=f"APPLICATION {application}", back=f"/console{path}")
     assert (await site.follow(again)).tree.xpath("//p[contains(@class, 'bad')]")
+
+
+async def test_what_a_tenant_sees_of_another_is_listed_and_offered_no_more(site: Site) -> None:
+    friend = await site.tenant()
+    application, name = await site.application()
+    _, other = await site.runtime()
+    path = f"/tenants/{friend}"
+    before = await site.get(path)
+    assert name in before.tree.xpath("//select[@name='object']/optgroup[@label='Applications']/option/text()")
+    assert other in before.tree.xpath("//select[@name='object']/optgroup[@label='Runtimes']/option/text()")
+    assert name not in before.tree.xpath("//*[@id='shared']//a/text()")
+
+    await site.post(f"{path}/grant", object=f"APPLICATION {application}")
+
+    page = await site.get(path)
+    assert page.tree.xpath("//*[@id='shared']//a/text()") == [name]
+    assert page.tree.xpath("//*[@id='shared']//input[@name='object']/@value") == [f"APPLICATION {application}"]
+    assert name not in page.tree.xpath("//select[@name='object']//option/text()")
+    # A tenant shares nothing with itself.
+    assert not (await site.get(f"/tenants/{site.started.tenant}")).tree.xpath("//*[@id='shared'] | //select")
 
 
 async def test_whoever_is_signed_in_learns_what_one_may_do(site: Site) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from compass.console.webhooks import share
+from compass.console.webhooks import MOST_CALLS, calls, share
 from tests.console.conftest import Shown, Site
 
 URL = "https://127.0.0.1:9/hook?token=s3cr3t"
@@ -56,7 +56,10 @@ async def test_webhooks_are_listed_with_how_they_go(site: Site) -> None:
     page = f"/webhooks?owner={application}"
     shown = await until(site, page, lambda shown: "no answer" in shown.words)
 
-    assert shown.tree.xpath("//meter/@value") == ["0"]
+    assert shown.tree.xpath("//*[local-name()='svg'][@role='img']/@aria-label") == [
+        "Of the last 1: 0 delivered, 1 given up, 0 on their way"
+    ]
+    assert "0 %" in shown.words
     assert f"/console/webhooks/{webhook}" in shown.links
     assert f"/console/applications/{application}" in shown.links
     assert f"/console/webhooks/{webhook}" in (await site.get("/webhooks")).links
@@ -166,6 +169,41 @@ async def test_a_template_that_cannot_be_used_is_shown_with_its_line(site: Site)
     assert "No webhook" in (await site.get(f"/webhooks?owner={application}")).words
 
 
+def test_calls_are_listed_newest_first_and_what_was_not_called_yet_before_them() -> None:
+    def delivery(name: str, created: str, *begun: str) -> dict[str, object]:
+        attempts = [{"number": number, "startedAt": at} for number, at in enumerate(begun, 1)]
+        return {"id": name, "createdAt": created, "attempts": attempts}
+
+    found = calls(
+        [delivery("c", "09:00"), delivery("b", "08:00", "08:01", "08:05", "08:05"), delivery("a", "07:00", "08:02")]
+    )
+
+    told = [(call["delivery"]["id"], call["attempt"] and call["attempt"]["number"], call["is_last"]) for call in found]
+    assert told == [("c", None, True), ("b", 3, True), ("b", 2, False), ("a", 1, True), ("b", 1, False)]
+    many = delivery("m", "07:00", *(f"08:{minute}" for minute in range(10, 59)))
+    assert [call["attempt"]["number"] for call in calls([many])] == list(range(49, 49 - MOST_CALLS, -1))
+
+
 def test_the_share_is_of_what_is_settled() -> None:
     assert share({"delivered": 0, "dead": 0, "pending": 7}) is None
     assert share({"delivered": 2, "dead": 1, "pending": 9}) == 67
+
+
+async def test_while_somebody_types_only_what_is_wrong_and_the_preview_are_asked_for(site: Site) -> None:
+    application, _ = await site.application()
+    form = {**FORM, "do": "preview", "owner": f"APPLICATION {application}", "url": "htt"}
+
+    shown = await site.get("/webhooks/new")
+    [asks] = shown.tree.xpath("//form//*[@hx-post]")
+    assert (asks.get("hx-post"), asks.get("hx-select")) == ("/console/webhooks/new", "#preview")
+    assert set(asks.get("hx-select-oob").split(",")) == {
+        f"#{one}" for one in shown.tree.xpath("//*[starts-with(@id, 'fault-')]/@id")
+    }
+    assert "password" in asks.get("hx-params")
+    typed = await site.post("/webhooks/new", **form, inputTemplate='{\n"id": "{{.Nobody.ID}}"\n}')
+    assert "Line 2" in typed.tree.xpath("string(//*[@id='fault-inputTemplate'])")
+    assert typed.tree.xpath("string(//*[@id='fault-url'])").strip() == "must be a valid URL"
+    assert typed.tree.xpath("string(//*[@id='fault-urlTemplate'])") == ""
+    refused = await site.post("/webhooks/new", **form, inputTemplate="x" * 70_000)
+    assert refused.status in (200, 422)
+    assert refused.tree.xpath("//*[@id='preview']")

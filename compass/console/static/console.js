@@ -37,6 +37,7 @@
   const banner = () => find("#banner");
   let source = null;
   let isLost = false;
+  let isOver = false;
   function tell(text, isBack) {
     const shown = banner();
     if (!shown) return;
@@ -63,19 +64,21 @@
   let again = 0;
   function listen() {
     const topics = document.body.dataset.live;
-    if (source || !topics || document.hidden) return;
+    if (source || !topics || document.hidden || isOver) return;
     source = new EventSource(`${root}/live?topics=${encodeURIComponent(topics)}`);
     // The first thing that a stream says is `changed`; that the plane is back is known when the page came anew.
     source.addEventListener("changed", refresh);
-    source.addEventListener("ended", () => location.assign(`${root}/sign-in?ended=1`));
+    // What the page is then told leads to signing in, and back.
+    source.addEventListener("ended", refresh);
     source.addEventListener("error", () => {
       if (source.readyState === EventSource.CLOSED) {
         // The browser gives up after an answer that is no stream; a plane that starts gives such ones for a moment.
         stop();
         again = setTimeout(listen, 1500);
+        refresh();
       }
       // A stream that ends in time comes back at once, which nobody needs to be told of.
-      setTimeout(() => (!source || source.readyState !== EventSource.OPEN) && !document.hidden && lost(), 1800);
+      setTimeout(() => !isOver && (!source || source.readyState !== EventSource.OPEN) && !document.hidden && lost(), 1800);
     });
   }
   function stop() {
@@ -86,7 +89,20 @@
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : listen()));
   addEventListener("pagehide", stop);
   addEventListener("pageshow", listen);
+  // A search changes the address and a part of the page; the whole is asked for as it is shown.
+  document.addEventListener("htmx:configRequest", ({ detail }) => {
+    if (detail.elt.matches("main")) detail.path = location.pathname + location.search;
+  });
   document.addEventListener("htmx:sendError", lost);
+  document.addEventListener("htmx:beforeOnLoad", (event) => {
+    // The session is over. Whoever is typing is not led away: the form is kept when it is sent.
+    if (!event.detail.xhr.getResponseHeader("hx-redirect") || !find("main form[data-touched]")) return;
+    event.preventDefault();
+    isOver = true;
+    clearInterval(trying);
+    stop();
+    tell("Your session is over. Nothing is lost: send the form, sign in, and what you typed is there again.", false);
+  });
   document.addEventListener("htmx:beforeSwap", (event) => {
     const { status } = event.detail.xhr;
     const isPage = (event.detail.xhr.getResponseHeader("content-type") ?? "").startsWith("text/html");
@@ -153,6 +169,22 @@
     if (form) form.requestSubmit();
   });
 
+  // --- what a link leads to is open; a file that is too long is not sent ---
+  function reveal() {
+    const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
+    if (!(target instanceof HTMLDetailsElement)) return;
+    target.open = true;
+    target.scrollIntoView({ block: "start" });
+  }
+  addEventListener("hashchange", reveal);
+  document.addEventListener("change", (event) => {
+    const { files, dataset } = event.target;
+    if (!files || !dataset.mostBytes) return;
+    const isTooLong = [...files].some((one) => one.size > Number(dataset.mostBytes));
+    event.target.setCustomValidity(isTooLong ? `The file is longer than ${Math.floor(dataset.mostBytes / 1048576)} MiB` : "");
+    event.target.reportValidity();
+  });
+
   // --- keys ---
   let isGoing = false;
   const rows = () => all("table.list tbody tr, .needs li").filter((row) => find("a[href]", row));
@@ -189,7 +221,9 @@
   document.addEventListener("DOMContentLoaded", () => {
     times();
     listen();
+    reveal();
     find(".nav a[aria-current]")?.scrollIntoView({ block: "nearest" });
+    find(".tabs a[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
     const form = find("form[data-submit]");
     if (form) form.requestSubmit();
   });
