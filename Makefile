@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up test proof bench docs lint types format lock clean
+.PHONY: help demo up test proof bench docs pictures lint types format lock clean
 
 # The first Python that is new enough; when there is none, requirements/venv.py says so. `make PYTHON=…` decides otherwise.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -38,6 +38,9 @@ bench: $(READY) ## Measure; prints a table, asserts nothing
 
 docs: $(READY) ## Write docs/reference anew from the code
 	@$(BIN)/python -m docs.generate
+
+pictures: $(READY) ## Take the pictures of the guides anew, where a page has changed; needs Chromium
+	@COMPASS_PROOF=1 PICTURES=accept $(BIN)/python -m pytest -n 0 -q tests/console/test_pictures.py
 
 lint: $(READY) ## Check style, format and the import contracts
 	@$(BIN)/ruff check --quiet --output-format concise

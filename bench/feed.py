@@ -10,6 +10,7 @@ import asyncpg
 
 from bench.table import Line, quantiles, shown
 from compass.postgres.embedded import running
+from compass.starting import prepare_process
 from tests.e2e.plane import DEFAULT_TENANT, Plane
 
 FOLLOWERS: Final = (1, 100, 1000)
@@ -61,6 +62,7 @@ class _Follower:
 
 async def arrivals(folder: Path) -> list[Line]:
     """(l)"""
+    prepare_process()  # each of them is an open file here, too
     async with (
         running(folder / "postgres") as dsn,
         Plane(folder / "plane", settings={"COMPASS_DATABASE__DSN": dsn}) as plane,

@@ -10,7 +10,7 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
@@ -24,6 +24,7 @@ from compass.access.authenticate import Authenticator, Identified
 from compass.access.caller import Caller, Consumer, Flow
 from compass.access.code_flow import CodeFlow
 from compass.access.external import External, Origin, authorities
+from compass.access.foreign_revocation import ForeignRevocations
 from compass.access.scopes import BY_CONSUMER
 from compass.access.sign_on import SignOn
 from compass.access.tokens import AccessTokens, Bearer
@@ -57,6 +58,7 @@ from compass.director import (
     application_merge,
     application_operation,
     application_template,
+    applied_field,
     assignment_status,
     audit_record,
     automatic_scenario_assignment,
@@ -149,6 +151,7 @@ DIRECTOR_NOUNS: Final = (
     runtime,
     runtime_context,
     label,
+    applied_field,
     label_definition,
     integration_system,
     system_auth,
@@ -233,18 +236,33 @@ async def serve(settings: Settings, *, ready: Callable[[Started], None]) -> None
 
 
 @asynccontextmanager
+async def outside(settings: Settings) -> AsyncIterator[tuple[Door, SignOn, ForeignRevocations]]:
+    """What the settings say of the world: the door to it, who may sign on, others' authorities and what they revoke.
+
+    Nothing is written and nobody is called. Raises SettingRefused, for files that are named there too.
+    """
+    _refuse_unusable_adapter(settings)
+    async with Door(DoorSettings(**vars(settings.outbound))) as door:
+        sign_on = SignOn(settings.oidc, door, sources=settings.sources)
+        others_pem = authorities(settings.external_certificates, sources=settings.sources)
+        yield (
+            door,
+            sign_on,
+            ForeignRevocations(settings.external_certificates, others_pem, door, sources=settings.sources),
+        )
+
+
+@asynccontextmanager
 async def plane(settings: Settings) -> AsyncIterator[Started]:
     """The plane, up while the block runs.
 
     A database of its own is migrated; that of `database.dsn` has to be, by whoever decides when its tables change.
     """
     refuse_unsafe(settings)
-    _refuse_unusable_adapter(settings)
     async with AsyncExitStack() as stack:
-        # First: its certificate may be refused, and then nothing was started.
-        door = await stack.enter_async_context(Door(DoorSettings(**vars(settings.outbound))))
-        sign_on = SignOn(settings.oidc, door, sources=settings.sources)
-        others_pem = authorities(settings.external_certificates, sources=settings.sources)
+        # First: a certificate may be refused, and then nothing was started.
+        door, sign_on, foreign = await stack.enter_async_context(outside(settings))
+        await foreign.look()  # before anybody can ask
         _make(settings.data_folder)
         vault = Vault.at(settings.data_folder / "vault.keys")
         dsn = settings.database.dsn
@@ -260,8 +278,11 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
             tokens = await AccessTokens.open(tx, vault)
             log = Log(await Keys.open(tx, vault))
             shown = await certificate.issue_server(tx, authority, names=settings.listen.public_names)
-        revocations = await stack.enter_async_context(Revocations.watching(database))
-        listeners = Listeners(database, authority, settings, shown, others_pem)
+        # Connections of their own: whoever renews or revokes a certificate waits for nobody's queries, nor does the
+        # count of what is revoked.
+        kept = await stack.enter_async_context(Database.open(dsn, connections=_KEPT_CONNECTIONS))
+        revocations = await stack.enter_async_context(Revocations.watching(database, counted_by=kept))
+        listeners = Listeners(database, authority, settings, shown, foreign.authorities_pem)
         doors = listeners.doors
         token_app, mtls_app = App(), App()
         urls = PublicUrls(
@@ -284,6 +305,7 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
             Lent: Lent(hidden_applications=settings.landscape.hidden_labels() or None),
             Door: door,
             Settings: settings,
+            ForeignRevocations: foreign,
             Log: log,
         }
         director, connector = director_surface(parts), connector_surface(parts)
@@ -296,13 +318,13 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
         for offered in (director, connector, provisioner):
             require_agreement(offered)
         external = External(database, settings.external_certificates, sources=settings.sources)
-        authenticator = Authenticator(database, tokens, revocations, external=external, sign_on=sign_on)
+        authenticator = Authenticator(
+            database, tokens, revocations, external=external, foreign=foreign, sign_on=sign_on
+        )
         uses = Uses()
-        origin = Origin(lambda: authority.issuing_pem)
+        origin = Origin(lambda: authority.issuing_pem, foreign)
         callers = Callers(database, authenticator, uses, origin, log)
         quotas = Quotas(settings.limits, connections=settings.database.connections)
-        # Connections of their own: whoever renews or revokes a certificate waits for nobody's queries.
-        kept = await stack.enter_async_context(Database.open(dsn, connections=_KEPT_CONNECTIONS))
         knowing = Authenticator(kept, tokens, revocations, external=external, sign_on=sign_on)
         renewing = Callers(kept, knowing, uses, origin, log)
         person, paired = metered(quotas, callers.person), metered(quotas, callers.paired)
@@ -378,6 +400,7 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
             listeners.run,
             Replica(database, authority, taken_over=listeners.take_over).run,
             sign_on.run,
+            foreign.run,
             lambda: _tidy(database, relay, log, settings),
             Sealer(database, log.keys, settings.data_folder).run,
             lambda: uses.run(database),
@@ -581,8 +604,9 @@ class Callers:
 
     async def person(self, request: Request) -> Caller:
         """On the token port: whoever has an access token."""
-        shown = self.shown(request).fingerprint
-        return await self._noted(await self._authenticator.by_token(request.headers, request.request_id, shown))
+        shown = self.shown(request)
+        identified = await self._authenticator.by_token(request.headers, request.request_id, shown.fingerprint)
+        return await self._noted(identified, listed=shown.listed)
 
     async def paired(self, request: Request) -> Caller:
         """On the mTLS port: whoever holds the certificate, of whichever authority. The Director notes that it is
@@ -591,10 +615,11 @@ class Callers:
         if self._authenticator.is_bound(request.headers):
             return await self.person(request)
         if request.peer_der is not None and not self._origin.is_ours(request.peer_der):
-            shown = certificate.fingerprint(request.peer_der)
-            return await self._noted(
-                await self._authenticator.by_mapping(request.peer_der, shown, request.headers, request.request_id)
+            shown = self.shown(request)
+            identified = await self._authenticator.by_mapping(
+                request.peer_der, shown.fingerprint, request.headers, request.request_id
             )
+            return await self._noted(identified, listed=shown.listed)
         return await self._noted(await self._certified(request))
 
     def shown(self, request: Request) -> Shown:
@@ -602,8 +627,9 @@ class Callers:
         der = request.peer_der
         if der is None:
             return Shown()
-        name = certificate.common_name(der) if self._origin.is_ours(der) else None
-        return Shown(certificate.fingerprint(der), name or "")
+        if self._origin.is_ours(der):
+            return Shown(certificate.fingerprint(der), certificate.common_name(der) or "")
+        return Shown(certificate.fingerprint(der), listed=self._origin.mark(der))
 
     async def renewing(self, request: Request) -> Caller:
         """The Connector on the mTLS port: the certificate, unless a one-time token is shown too."""
@@ -648,9 +674,9 @@ class Callers:
         self._uses.note(fingerprint)
         return identified
 
-    async def _noted(self, identified: Identified) -> Caller:
+    async def _noted(self, identified: Identified, *, listed: str = "") -> Caller:
         """Note the first call a client makes by itself. A failure to note it never stops the call."""
-        caller = identified.caller
+        caller = replace(identified.caller, listed=listed) if listed else identified.caller
         if not identified.noted:
 
             async def note(tx: Tx) -> None:

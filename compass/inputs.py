@@ -11,6 +11,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
 from typing import Any, Final, Protocol
@@ -18,7 +19,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from compass.errors import InvalidInput
+from compass.errors import InvalidData, InvalidInput
 from compass.secret import Secret
 
 LONGEST_LABEL_KEY: Final = 256
@@ -92,6 +93,17 @@ def web_address(value: str, /) -> str | None:
     except ValueError:
         valid = False
     return None if valid else "must be a valid URL"
+
+
+def instant(name: str, text: str) -> datetime:
+    """The point in time that an argument of that name says, in UTC. Raises InvalidData for any other text."""
+    try:
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise InvalidData(reason=f"{name} must be a point in time such as 2026-11-23T08:00:00Z")
 
 
 def label_keys(value: Mapping[str, Any], /) -> str | None:

@@ -160,7 +160,8 @@ class OidcSettings:
     """Of that client, best read from a file, with `client_secret_file`. None: the provider has it as a public client,
     and PKCE alone shows that whoever brings a code is who asked for it."""
     request_scopes: tuple[str, ...] = ("openid", "profile")
-    """What the console asks the provider for. Some providers tell groups only when asked for their scope of that."""
+    """What the console asks the provider for. Some tell groups only when asked for their scope of that, and give tokens
+    to renew with, so that people stay signed in for up to twelve hours, only for `offline_access`."""
     leeway: timedelta = timedelta(seconds=30)
     """How far the provider's clock and ours may be apart. At most 5m."""
     keys_refresh: timedelta = timedelta(minutes=5)
@@ -188,10 +189,26 @@ class ExternalCertificateSettings:
     scopes: tuple[str, ...] = ()
     """`<consumer type>=<scope> <scope> …` each, such as `Formation Viewer=formation:read`: what is granted instead of
     the contract's list, which not all types have."""
+    revocation_lists: tuple[str, ...] = ()
+    """`<SHA-256 fingerprint of one of these authorities>=<file or URL>` each: where its list of revoked certificates
+    is, DER or PEM, 8 MB at most. Without a list that is good its clients are refused. A file is looked at every second;
+    a URL in a private network must be allowed by `outbound.allowed_networks`. Empty: mappings alone end clients."""
+    revocation_lists_refresh: timedelta = timedelta(minutes=5)
+    """How often a list is fetched from its URL, so how long one that was revoked may go on. At most 1d."""
+
+    def list_sources(self) -> Mapping[str, str]:
+        """Where the list of revoked certificates is, by fingerprint of the authority: 64 hexadecimal digits."""
+        entries = (entry.partition("=") for entry in self.revocation_lists)
+        return {_fingerprint(pin): source.strip() for pin, _, source in entries}
 
     def consumer_scopes(self) -> Mapping[str, Sequence[str]]:
         """The scopes that are granted, by type of consumer."""
         return _by_name(self.scopes)
+
+
+def _fingerprint(text: str) -> str:
+    """As `openssl x509 -fingerprint -sha256` writes it, or the plane itself."""
+    return text.strip().lower().removeprefix("sha256:").replace(":", "")
 
 
 def _by_name(entries: Sequence[str]) -> Mapping[str, Sequence[str]]:
@@ -916,6 +933,19 @@ def _oidc_problems(oidc: OidcSettings) -> Iterator[tuple[str, str]]:
 def _external_certificate_problems(external: ExternalCertificateSettings) -> Iterator[tuple[str, str]]:
     if external.scopes and external.ca_file is None:
         yield "external_certificates.scopes", "means nothing without external_certificates.ca_file"
+    lists = "external_certificates.revocation_lists"
+    if external.revocation_lists and external.ca_file is None:
+        yield lists, "means nothing without external_certificates.ca_file"
+    for entry in external.revocation_lists:
+        pin, _, source = entry.partition("=")
+        if not re.fullmatch(r"[0-9a-f]{64}", _fingerprint(pin)) or not source.strip():
+            yield lists, f"{entry!r} is not <SHA-256 fingerprint of an authority>=<file or URL>"
+        elif "://" in source and not re.fullmatch(r"\s*https?://[^\s/?#@]+(/[^\s#]*)?\s*", source):
+            yield lists, f"{source!r} must begin with http:// or https:// and have neither user nor fragment"
+    if len(external.list_sources()) < len(external.revocation_lists):
+        yield lists, "an authority has one list; one of them is named twice"
+    if external.revocation_lists_refresh > timedelta(days=1):
+        yield f"{lists}_refresh", "whoever was revoked would go on for all that time; at most 1d"
     for entry in external.scopes:
         if not re.fullmatch(r"\s*\S[^=]*=\s*[^\s=].*", entry):
             yield "external_certificates.scopes", f"{entry!r} is not <consumer type>=<scope> <scope>"

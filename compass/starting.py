@@ -150,6 +150,10 @@ def _of_named_files(settings: Settings) -> Iterator[Finding]:
     for key, file in anchors.items():
         if file is not None and _mode(file) & stat.S_IWOTH:
             yield Finding(key, f"everybody can write {file}, and have any authority trusted", f"chmod o-w {file}")
+    for source in settings.external_certificates.list_sources().values():
+        if "://" not in source and _mode(Path(source)) & stat.S_IWOTH:
+            reason = f"everybody can write {source}, and lock out all clients of an authority"
+            yield Finding("external_certificates.revocation_lists", reason, f"chmod o-w {source}")
 
 
 def _of_secret_file(what: str, file: Path) -> Iterator[Finding]:

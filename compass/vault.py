@@ -10,6 +10,7 @@ over (`vault_rotation.py`): it opens, and seals nothing before everybody has it.
 
 import base64
 import fcntl
+import hashlib
 import logging
 import os
 import re
@@ -62,6 +63,10 @@ class Keys:
     def seals(self) -> str:
         """The id of the one that seals."""
         return next(iter(self.by_id))
+
+    def fingerprint(self, key: str) -> str:
+        """What tells whether another file has the same key under this id. Nothing of it follows: it is random."""
+        return hashlib.sha256(b"compass vault key\0" + _raw(self.by_id[key].reveal())).hexdigest()[:32]
 
     @property
     def former(self) -> Sequence[str]:
@@ -163,7 +168,13 @@ def _bound(key_id: str, place: str) -> bytes:
 def read(path: Path) -> Keys:
     """The keys in the file. Raises KeyFileUnusable."""
     with _told(path):
-        return _keys(path, _read_private(path))
+        return parsed(path, _read_private(path))
+
+
+def text(keys: Keys) -> str:
+    """The content of a file with these keys."""
+    marks = {keys.next: _NEXT}
+    return "".join(_line(key_id, key, marks.get(key_id, "")) for key_id, key in keys.by_id.items())
 
 
 def add_next(path: Path) -> Keys:
@@ -263,8 +274,7 @@ def _replace(path: Path, keys: Keys) -> Keys:
     # One name for all drafts: what a process left that was killed is overwritten. Nobody else writes it, see `_alone`.
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)
-    marks = {keys.next: _NEXT}
-    _write(draft, "".join(_line(key_id, key, marks.get(key_id, "")) for key_id, key in keys.by_id.items()))
+    _write(draft, text(keys))
     owner = path.stat()
     if os.geteuid() == 0:
         os.chown(draft, owner.st_uid, owner.st_gid)  # the plane's user reads it, not the administrator who did this
@@ -300,7 +310,8 @@ def _read_private(path: Path) -> str:
             raise _not_keys(path) from error
 
 
-def _keys(path: Path, text: str) -> Keys:
+def parsed(path: Path, text: str) -> Keys:
+    """The keys in such a text, which is or was to be at `path`. Raises KeyFileUnusable."""
     keys: dict[str, Secret] = {}
     marked: list[str] = []
     for line in filter(None, map(str.strip, text.splitlines())):

@@ -22,9 +22,11 @@ import asyncpg
 
 from compass import vault as key_file
 from compass.audit.keys import Keys as AuditKeys
-from compass.audit.record import IF_CHANGED, Done, Log
+from compass.audit.record import Done, Log
 from compass.connector.rotation import REPLICA_LIVES_SECONDS
+from compass.director.system_status import VaultRotated
 from compass.errors import Code, CompassError
+from compass.outbox.append import append
 from compass.postgres.pool import Database, Tx
 from compass.vault import Keys, SealBroken, Vault
 
@@ -121,13 +123,16 @@ async def rotate(database: Database, path: Path) -> int:
 
     While former keys are kept it adds none, and seals anew what is left. A transaction of three statements per `BATCH`
     secrets. Raises KeysBehind, KeyFileUnusable, and at the end SealBroken for a secret that does not open, which stays.
+    Emits VaultRotated.
     """
     keys = key_file.add_next(path)
     await _until_replicas_have(database, path, keys)
     keys = key_file.let_next_seal(path)
     await _until_replicas_have(database, path, keys)
     vault = Vault(keys)
-    await database.run(lambda tx: _recorded(tx, vault, SEALS, made("seal", keys.seals), keys.seals))
+    await database.run(
+        lambda tx: _told(tx, vault, SEALS, made("seal", keys.seals), VaultRotated(None, "sealing", keys.seals))
+    )
     again, broken = 0, dict[str, SealBroken]()
     # Whoever was slow may have written something behind us, and is done by the time of another look.
     while changed := sum([await _seal_anew(database, vault, column, broken) for column in SEALED]):
@@ -142,7 +147,7 @@ async def retire(database: Database, path: Path) -> Sequence[str]:
 
     From the moment that it is decided the database takes nothing that is sealed under them. Whoever writes a secret at
     that moment waits for one look through the sealed columns. Raises StillSealed, RotationUnfinished, KeysBehind,
-    WritersUnfinished, KeyFileUnusable.
+    WritersUnfinished, KeyFileUnusable. Emits VaultRotated.
     """
     keys = key_file.read(path)
     if keys.next is not None:
@@ -158,16 +163,18 @@ async def retire(database: Database, path: Path) -> Sequence[str]:
         await tx.value(ALONE)
         await _require_unused(tx, keys.former)
         for key in keys.former:
-            await _recorded(tx, vault, RETIRE, made("retire", key), key)
+            await _told(tx, vault, RETIRE, made("retire", key), VaultRotated(None, "retired", key))
 
     await _when_writers_let(database, decide)
     key_file.forget(path, keys.former)
     return keys.former
 
 
-async def _recorded(tx: Tx, vault: Vault, statement: str, done: Done, key: str) -> None:
-    await tx.run(statement, key=key)
-    await Log(await AuditKeys.open(tx, vault)).record(tx, done, statement=IF_CHANGED)
+async def _told(tx: Tx, vault: Vault, statement: str, done: Done, event: VaultRotated) -> None:
+    """Write down what became of a key, record it and announce it; nothing of that when it is written down already."""
+    if await tx.run(statement, key=event.vault_key):
+        await Log(await AuditKeys.open(tx, vault)).record(tx, done)
+        await append(tx, event)
 
 
 async def _seal_anew(database: Database, vault: Vault, column: Sealed, broken: dict[str, SealBroken]) -> int:
@@ -347,6 +354,31 @@ async def counted(tx: Tx) -> Mapping[str, Mapping[str, int]]:
     return found
 
 
+@dataclass(frozen=True)
+class Held:
+    """What one key seals in one column."""
+
+    key: str
+    count: int
+    place: str
+    """Of one of them."""
+    sealed: str
+
+
+async def held(tx: Tx) -> Sequence[Held]:
+    """What seals what, with an example to open, also of a database that misses migrations.
+
+    A statement per sealed column that there is, which reads all of it, and one more.
+    """
+    there = {row["place"] for row in await tx.rows(THERE)}
+    return [
+        Held(row["key"], row["count"], column.place.format(row["id"]), row["sealed"])
+        for column in SEALED
+        if str(column) in there
+        for row in await tx.rows(EXAMPLES[column])
+    ]
+
+
 async def replicas(tx: Tx, keys: Keys) -> Sequence[tuple[str, bool]]:
     """Those that serve, and whether they have exactly these keys, and seal with the same. One statement."""
     rows = await tx.rows(REPLICAS, lives=REPLICA_LIVES_SECONDS)
@@ -359,6 +391,21 @@ COUNTED: Final = "-- vault.counted\n" + "\nUNION ALL ".join(
     f" WHERE {each.column} IS NOT NULL GROUP BY 2"
     for each in SEALED
 )
+THERE: Final = """
+-- vault.there
+SELECT attrelid::regclass || '.' || attname AS place FROM pg_attribute
+WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r')
+    AND attname LIKE '%sealed%' AND NOT attisdropped
+"""
+EXAMPLES: Final[Mapping[Sealed, str]] = {
+    each: f"""
+-- vault.examples {each}
+SELECT DISTINCT ON (key) split_part({each.column}, '.', 2) AS key, {each.key}::text AS id, {each.column} AS sealed,
+    count(*) OVER (PARTITION BY split_part({each.column}, '.', 2)) AS count
+FROM {each.table} WHERE {each.column} IS NOT NULL ORDER BY key, id
+"""
+    for each in SEALED
+}
 TOLD: Final = """
 -- vault.told
 SELECT id, sealing_since, retired_at FROM vault_key

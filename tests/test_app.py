@@ -686,7 +686,7 @@ async def test_what_goes_wrong_while_it_is_up_is_raised_as_itself(dsn: str, tmp_
 
 
 async def test_the_tables_of_an_external_database_are_left_to_its_operator(empty_dsn: str, tmp_path: Path) -> None:
-    with pytest.raises(Unprotected, match="run compass migrate"):
+    with pytest.raises(Unprotected, match="run compass server migrate"):
         async with plane(settings(tmp_path, empty_dsn)):
             pytest.fail("it came up")
 

@@ -15,7 +15,7 @@ TESTED_ELSEWHERE = {
     "compass/ids.py": "types without behaviour; mypy is their test",
     "compass/reads/plan.py": "declarations; tests/reads/test_compile.py compiles each of them",
     "compass/demo/orders/": "a service of its own, tested as a process: tests/demo/test_orders_process.py",
-    "compass/cli/serve.py": "a plane as a process: tests/e2e",
+    "compass/cli/server_start.py": "a plane as a process: tests/e2e",
     "compass/cli/demo.py": "the demo as a process: tests/e2e",
     "compass/demo/script.py": "run whole, as a process: tests/e2e/test_demo.py",
     "compass/demo/plane_process.py": "starts the planes of tests/e2e",

@@ -360,6 +360,29 @@ def test_scopes_of_external_certificates_are_found_by_type(tmp_path: Path) -> No
         assert refusal(flags=chosen)["reason"] == f"{wrong!r} is not <consumer type>=<scope> <scope>"
 
 
+def test_revocation_lists_are_found_by_the_fingerprint_of_their_authority_in_any_spelling() -> None:
+    pin = "ab" * 32
+    spelled = (pin, f"sha256:{pin}", ":".join(["AB"] * 32))
+    given = {"external_certificates.ca_file": "/ca.pem"}
+    lists = "external_certificates.revocation_lists"
+
+    for name in spelled:
+        for source in ("/etc/list.crl", "http://pki.example/a/list.crl?delta=no", "https://pki.example"):
+            found = load({**given, lists: f"{name} = {source}"}, environment={}).external_certificates
+            assert found.list_sources() == {pin: source}
+    assert refusal(flags={lists: f"{pin}=/x"})["reason"] == "means nothing without external_certificates.ca_file"
+    for wrong in (f"{pin}=", pin, "abc=/x", f"{pin[1:]}g=/x"):
+        reason = f"{wrong!r} is not <SHA-256 fingerprint of an authority>=<file or URL>"
+        assert refusal(flags={**given, lists: wrong})["reason"] == reason
+    for wrong in ("ftp://a.example/x", "http://u:p@a.example/x", "http:///x", "https://a.example/x#y"):
+        reason = f"{wrong!r} must begin with http:// or https:// and have neither user nor fragment"
+        assert refusal(flags={**given, lists: f"{pin}={wrong}"})["reason"] == reason
+    twice = refusal(flags={**given, lists: f"{spelled[0]}=/x,{spelled[1]}=/y"})
+    assert twice["reason"] == "an authority has one list; one of them is named twice"
+    late = refusal(flags={**given, f"{lists}_refresh": "25h"})
+    assert late["reason"] == "whoever was revoked would go on for all that time; at most 1d"
+
+
 def test_pairing_adapters_are_found_by_the_id_of_their_integration_system() -> None:
     loaded = load(environment={"COMPASS_TOKENS__PAIRING_ADAPTERS": f"{ADAPTED.upper()} = https://a.example/?a=b"})
 

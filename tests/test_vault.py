@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from compass.secret import Secret
-from compass.vault import KeyFileUnusable, Keys, SealBroken, Vault, add_next, forget, let_next_seal, read
+from compass.vault import KeyFileUnusable, Keys, SealBroken, Vault, add_next, forget, let_next_seal, parsed, read
+from compass.vault import text as text_of
 
 KEY_A = base64.urlsafe_b64encode(bytes(range(32))).decode()
 KEY_B = base64.urlsafe_b64encode(bytes(range(32, 64))).decode()
@@ -248,3 +249,25 @@ def test_keys_do_not_show_themselves(tmp_path: Path) -> None:
     shown = repr(read(key_file(tmp_path, f"a1 {KEY_A}")))
     assert KEY_A not in shown
     assert repr(bytes(range(32)))[2:20] not in shown
+
+
+def test_a_fingerprint_tells_keys_of_one_name_apart(tmp_path: Path) -> None:
+    key = Vault.at(tmp_path / "one.keys").key_ids[0]
+    other = Vault.at(tmp_path / "two.keys").key_ids[0]
+    same_name = text_of(read(tmp_path / "two.keys")).replace(other, key)
+
+    prints = [read(tmp_path / "one.keys").fingerprint(key), parsed(tmp_path, same_name).fingerprint(key)]
+
+    assert len(set(prints)) == 2
+    assert [len(each) for each in prints] == [32, 32]
+    assert prints[0] == read(tmp_path / "one.keys").fingerprint(key)
+    assert prints[1] == read(tmp_path / "two.keys").fingerprint(other)
+
+
+def test_keys_as_text_are_the_content_of_their_file(tmp_path: Path) -> None:
+    path = tmp_path / "vault.keys"
+    Vault.at(path)
+    add_next(path)
+
+    assert text_of(read(path)) == path.read_text()
+    assert parsed(path, text_of(read(path))) == read(path)

@@ -26,6 +26,7 @@ from compass.vault_rotation import (
     StillSealed,
     WritersUnfinished,
     counted,
+    held,
     retire,
     rotate,
     standing,
@@ -39,6 +40,10 @@ CHANGE = "-- test.change\nUPDATE bundle SET default_instance_auth_sealed = %(sea
 RECORDED = """
 SELECT body -> 'arguments' ->> 'phase' AS phase, body -> 'arguments' ->> 'key' AS key FROM audit_record
 WHERE operation = 'rotateVaultKey' ORDER BY happened_at
+"""
+TOLD = """
+SELECT tenant_id AS tenant, facts ->> 'phase' AS phase, facts ->> 'vault_key' AS key FROM outbox_event
+WHERE name = 'VaultRotated' ORDER BY id
 """
 REPLICA = """
 INSERT INTO authority_replica (replica, place, knows, vault_keys, seen_at)
@@ -176,6 +181,8 @@ async def test_everything_is_sealed_anew_and_opens_as_before_and_the_old_key_can
     assert list(read(keys).by_id) == [now.seals]
     assert await opened(database, keys) == before
     assert [row["phase"] for row in await rows(database, RECORDED)] == ["seal", "retire"]
+    told = [tuple(row) for row in await rows(database, TOLD)]
+    assert told == [(None, "sealing", now.seals), (None, "retired", old)]
 
 
 async def test_what_is_done_already_is_not_done_again(database: Database, keys: Path) -> None:
@@ -188,6 +195,7 @@ async def test_what_is_done_already_is_not_done_again(database: Database, keys: 
     assert await retire(database, keys) == ()
     assert read(keys) == last
     assert [row["phase"] for row in await rows(database, RECORDED)] == ["seal", "retire"]
+    assert [row["phase"] for row in await rows(database, TOLD)] == ["sealing", "retired"]
 
 
 async def test_what_somebody_changes_meanwhile_stays(
@@ -229,6 +237,7 @@ async def test_a_secret_that_does_not_open_stays_and_holds_up_nothing_but_the_re
         await retire(database, keys)
     assert read(keys) == before
     assert (await rows(database, "SELECT id FROM vault_key WHERE retired_at IS NOT NULL")) == []
+    assert [row["phase"] for row in await rows(database, TOLD)] == ["sealing"]
 
 
 class KilledError(BaseException):
@@ -265,6 +274,8 @@ async def test_a_rotation_that_was_interrupted_anywhere_is_finished_by_the_next_
     phases = [row["phase"] for row in await rows(database, RECORDED)]
     # One that was interrupted when all was done is followed by another.
     assert phases == ["seal", "retire"] * (len(phases) // 2)
+    told = [row["phase"] for row in await rows(database, TOLD)]
+    assert told == ["sealing", "retired"] * (len(phases) // 2)
     assert interrupted < len(phases) // 2 <= 2 * interrupted + 1
     record_property("cases", interrupted)
     assert interrupted > 30
@@ -398,3 +409,14 @@ async def test_the_standing_says_what_each_key_does_and_what_to_do_next(
     shutil.copy(first, keys)
     assert (await now())[0][1] == (new, State.MISSING, True)
     assert (await now())[1].startswith("put the missing keys back")
+
+
+async def test_what_each_key_holds_is_told_with_an_example_that_opens(database: Database, keys: Path) -> None:
+    vault = Vault(read(keys))
+    found = await database.run(held)
+
+    assert {(each.key, each.place.partition("/")[0]) for each in found} >= {(read(keys).seals, "webhook")}
+    assert sum(each.count for each in found) == len(await opened(database, keys)) > 10
+    assert all(vault.open(each.place, each.sealed) for each in found)
+    await database.run(lambda tx: tx.run("-- test.drop\nDROP TABLE audit_key CASCADE"))
+    assert len(await database.run(held)) == len(found) - 1  # a database that misses a table is looked at, too

@@ -499,8 +499,7 @@ class Agent:
         if reconciled.differs:
             self._apply(configuration)
             self.configuration = configuration
-            names = (", ".join(names) or "-" for names in (reconciled.applied, reconciled.changed, reconciled.removed))
-            log.info("revision %d: applied %s, changed %s, removed %s", configuration.revision, *names)
+            log.info("revision %d: %s", configuration.revision, reconciled.told())
             self._changed(revision=configuration.revision, applications=len(configuration.applications))
         if configuration != self._saved:
             # Apart from the difference: after a full disk the next pass saves what this one could not.

@@ -166,6 +166,23 @@ class Reconciled:
         """Whether anything is to be done."""
         return bool(self.applied or self.changed or self.removed)
 
+    def told(self) -> str:
+        """How it differs, for people: `+ billing (2 APIs, 1 event), ~ crm (1 API), - orders`."""
+        kept = {application.name: application for application in self.configuration.applications}
+        signs = (("+", self.applied), ("~", self.changed))
+        lines = [f"{sign} {name}{_offer(kept[name])}" for sign, names in signs for name in names]
+        return ", ".join([*lines, *(f"- {name}" for name in self.removed)])
+
+
+def _offer(application: Application) -> str:
+    """How much there is of it, of what there is any."""
+    amounts = {
+        "API": sum(len(service.apis) for service in application.services),
+        "event": sum(len(service.events) for service in application.services),
+    }
+    said = [f"{amount} {what}{'' if amount == 1 else 's'}" for what, amount in amounts.items() if amount]
+    return f" ({', '.join(said)})" if said else ""
+
 
 def reconcile(fetched: Sequence[Mapping[str, Any]], last: Configuration) -> Reconciled:
     """What this runtime should keep, given all the applications the plane names and what it keeps now.

@@ -33,6 +33,8 @@ class Shown:
     """Empty: there is none."""
     common_name: str = ""
     """Whom the plane issued it to; empty when another authority did."""
+    listed: str = ""
+    """By what the list of that other authority knows it. Empty: it has no list."""
 
 
 def token_endpoint(

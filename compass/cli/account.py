@@ -21,8 +21,8 @@ def reset(*, flags: PlaneFlags = NO_FLAGS) -> None:
 
         compass account reset
 
-    For a plane whose secret is lost, or that was first started by `compass serve`, which shows none. Access tokens
-    that were got with the old secret end within the hour. With a database of its own, the plane must be stopped.
+    For a plane whose secret is lost, or that was first started by `compass server start`, which shows none. Access
+    tokens that were got with the old secret end within the hour. With a database of its own, the plane must be stopped.
 
     Exit codes: 0 the new secret is on stdout, 1 the database cannot be used (another plane runs on it, it is away, or
     it misses migrations), 2 a setting was refused.
@@ -59,7 +59,9 @@ async def _replaced(settings: Settings, dsn: str) -> tuple[str, str]:
     from compass.vault import Vault
 
     if missing := await pending(dsn):
-        raise CommandFailed(f"the database misses {len(missing)} migrations", hint="compass migrate applies them")
+        raise CommandFailed(
+            f"the database misses {len(missing)} migrations", hint="compass server migrate applies them"
+        )
     async with Database.open(dsn, connections=1) as database, database.transaction() as tx:
         secret = await account.replaced(tx)
         if _keys(settings).exists():

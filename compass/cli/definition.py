@@ -63,6 +63,8 @@ class Kind:
 
     word: str
     command: str
+    page: str
+    """Where the console shows those of an application."""
     member: str
     """Of `Application` and of `Bundle`."""
     listing: str
@@ -83,6 +85,7 @@ class Kind:
 API: Final = Kind(
     word="API",
     command="compass api",
+    page="apis",
     member="apiDefinition",
     listing="Apis",
     document="Api",
@@ -93,6 +96,7 @@ API: Final = Kind(
 EVENT: Final = Kind(
     word="event definition",
     command="compass event",
+    page="events",
     member="eventDefinition",
     listing="EventDefinitions",
     document="EventDefinition",
@@ -156,6 +160,7 @@ def add(
     done(f"{kind.word} {new['name']} added{said}")
     if seen_by := _runtimes(plane, owner):
         say(f"  visible to {printable(', '.join(seen_by))}")
+    say(f"→ {plane.context.url}/console/applications/{owner}/{kind.page}/{made['id']}")
     _fetched(made["spec"])
     return made
 

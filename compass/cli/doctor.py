@@ -5,14 +5,14 @@ import os
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 from urllib.parse import urlsplit
 
 from cyclopts import Parameter
@@ -24,6 +24,9 @@ from compass.cli.start import NO_FLAGS, PlaneFlags
 from compass.cli.version import VERSION
 from compass.errors import CompassError
 from compass.settings import Settings
+
+if TYPE_CHECKING:
+    from compass.access import foreign_revocation
 
 MAX_CLOCK_SKEW: Final = timedelta(seconds=30)
 """Between us and the plane. A one-time token lives for minutes, a fresh certificate begins now."""
@@ -74,8 +77,11 @@ def doctor(
     output
         table, json, yaml or name.
     """
-    settings = flags.settings()
-    found = [*_here(settings), *_plane(context)]
+    return report([*_here(flags.settings()), *_plane(context)], output)
+
+
+def report(found: Sequence[Check], output: Format) -> int:
+    """Print the findings. The exit code: 3 when one of them is not ok."""
     if output is Format.TABLE:
         for each in found:
             good = each.state is State.OK
@@ -96,6 +102,7 @@ def _here(settings: Settings) -> Iterator[Check]:
     yield port("token port", settings.listen.host, settings.listen.token_port, "listen.token_port")
     yield port("mTLS port", settings.listen.host, settings.listen.mtls_port, "listen.mtls_port")
     yield from map(name, settings.listen.public_names)
+    yield from revocation_lists(settings)
     yield clock(datetime.now(UTC))
 
 
@@ -145,7 +152,7 @@ def database(settings: Settings) -> Check:
             return Check("database", State.DEGRADED, str(problem), "check database.dsn, and that the database is up")
         if missing:
             detail = f"answers, and misses {len(missing)} migrations"
-            return Check("database", State.DEGRADED, detail, "compass migrate")
+            return Check("database", State.DEGRADED, detail, "compass server migrate")
         if parked:
             detail = f"answers, and holds {parked} parked events, of which nobody was told"
             fix = "the plane's log says why under 'outbox event'; put it right and restart the plane"
@@ -191,6 +198,33 @@ def name(public_name: str) -> Check:
         fix = "add it to DNS or to /etc/hosts, or take it out of listen.public_names"
         return Check("name", State.DEGRADED, f"{public_name}: {problem.strerror}", fix)
     return Check("name", State.OK, f"{public_name} is {', '.join(found)}")
+
+
+def revocation_lists(settings: Settings) -> Iterator[Check]:
+    """Whether the lists of other authorities are good; those at an address are asked for once."""
+    if not settings.external_certificates.revocation_lists:
+        return
+    fix = "without a good one clients of that authority are refused: put it right, or have it published again"
+    try:
+        found = asyncio.run(_revocation_lists(settings))
+    except CompassError as problem:
+        yield Check("revocation", State.DEGRADED, str(problem), "put the setting right")
+        return
+    for one in found:
+        if one.issued_at is None or one.good_until is None or one.problem:
+            yield Check("revocation", State.DEGRADED, f"{one.source}: {one.problem}", fix)
+        else:
+            times = f"made {one.issued_at:%Y-%m-%d %H:%M} UTC, good until {one.good_until:%Y-%m-%d %H:%M} UTC"
+            yield Check("revocation", State.OK, f"{one.source}: {one.revoked} revoked, {times}")
+
+
+async def _revocation_lists(settings: Settings) -> "Sequence[foreign_revocation.Standing]":
+    from compass.app import outside
+
+    async with outside(settings) as (_, _, foreign):
+        await foreign.look()
+        await foreign.fetch()
+        return foreign.standing
 
 
 def clock(now: datetime) -> Check:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from compass.cli.failures import CommandFailed, Exit, Rehearsed, exit_of, hint_of, number_of
-from compass.cli.output import coloured, printable, say
+from compass.cli.output import Colour, choose_colour, coloured, printable, say
 from compass.errors import CompassError
 
 
@@ -25,7 +25,9 @@ def _default(value: object) -> str | None:
 
 app = App(
     name="compass",
-    help="Connect applications to runtimes: the plane, its agent and its command line.",
+    help="Connect applications to runtimes: the plane, its agent and its command line.\n\n"
+    "Every command takes --color=auto, always or never. By itself, nothing is coloured where there is no terminal, nor"
+    " with NO_COLOR.",
     version_flags=[],
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative="", show_default=_default),
@@ -67,8 +69,7 @@ _PLANE = Group("The plane", sort_key=4)
 app.command("compass.cli.demo:demo", name="demo", group=_PLANE)
 app.command("compass.cli.console:console", name="console", group=_PLANE)
 app.command("compass.cli.up:up", name="up", group=_PLANE)
-app.command("compass.cli.serve:serve", name="serve", group=_PLANE)
-app.command("compass.cli.migrate:migrate", name="migrate", group=_PLANE)
+app.command("compass.cli.server:app", name="server", group=_PLANE)
 app.command("compass.cli.account:app", name="account", group=_PLANE)
 app.command("compass.cli.ca:app", name="ca", group=_PLANE)
 app.command("compass.cli.vault:app", name="vault", group=_PLANE)
@@ -81,7 +82,6 @@ app.command("compass.cli.agent:app", name="agent", group=_OTHER_SIDE)
 
 _HELP = Group("Help", sort_key=6)
 app.command("compass.cli.doctor:doctor", name="doctor", group=_HELP)
-app.command("compass.cli.support_bundle:support_bundle", name="support-bundle", group=_HELP)
 app.command("compass.cli.explain:explain", name="explain", group=_HELP)
 app.command("compass.cli.completion:completion", name="completion", group=_HELP)
 app.command("compass.cli.man:man", name="man", group=_HELP)
@@ -99,7 +99,7 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command. Returns its exit code; prints errors and hints on stderr."""
     try:
-        arguments = list(map(_spelt, arguments))
+        arguments = list(map(_spelt, _coloured(arguments)))
         _import_below(app, arguments)
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
@@ -132,6 +132,17 @@ def _import_below(command: App, words: Sequence[str]) -> None:
         command = command[word]
     for name in command:
         command[name]
+
+
+def _coloured(arguments: Sequence[str]) -> list[str]:
+    """Take `--color=…` out, which every command has. Raises CommandFailed."""
+    said = [each.partition("=")[2] for each in arguments if each.startswith("--color=")]
+    colour = said[-1] if said else Colour.AUTO
+    if colour not in list(Colour):
+        message = f"--color={colour} is none of {', '.join(Colour)}"
+        raise CommandFailed(message, exit_code=Exit.USAGE)
+    choose_colour(Colour(colour))
+    return [each for each in arguments if not each.startswith("--color=")]
 
 
 def _spelt(argument: str) -> str:

@@ -200,8 +200,26 @@ def done(line: str) -> None:
 _COLOURS: Final = {"red": 31, "green": 32, "yellow": 33}
 
 
+class Colour(StrEnum):
+    """What `--color` admits: this process's word on it, over the terminal's and the environment's."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+_chosen = Colour.AUTO
+
+
+def choose_colour(colour: Colour) -> None:
+    """Colour as somebody said, from here on."""
+    global _chosen  # noqa: PLW0603  # one terminal, one process, one answer
+    _chosen = colour
+
+
 def coloured(text: str, colour: str, stream: TextIO) -> str:
-    """`text` in `red`, `yellow` or `green`, when `stream` is a terminal that wants colours."""
-    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+    """`text` in `red`, `yellow` or `green`, when `stream` is a terminal that wants colours, or `--color` says so."""
+    wanted = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    if _chosen is Colour.NEVER or (_chosen is Colour.AUTO and not wanted):
         return text
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"

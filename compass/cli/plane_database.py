@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def opened(settings: Settings) -> "AsyncIterator[Database]":
     """The database, whether the plane is up or not. Raises CommandFailed."""
+    async with reached(settings) as dsn, _migrated(dsn) as database:
+        yield database
+
+
+@asynccontextmanager
+async def reached(settings: Settings) -> AsyncIterator[str]:
+    """The DSN of the database, whether the plane is up or not, and whatever is in it. Raises CommandFailed."""
     from compass.postgres import embedded
 
     if settings.database.dsn is not None:
-        async with _migrated(settings.database.dsn) as database:
-            yield database
+        yield settings.database.dsn
         return
     folder = settings.data_folder / "postgres"
     if not (folder / "data").exists():
@@ -28,8 +34,8 @@ async def opened(settings: Settings) -> "AsyncIterator[Database]":
             f"there is no plane in {settings.data_folder}",
             hint="--data-folder names another folder; COMPASS_DATABASE__DSN names a database",
         )
-    async with embedded.reached(folder) as dsn, _migrated(dsn) as database:
-        yield database
+    async with embedded.reached(folder) as dsn:
+        yield dsn
 
 
 @asynccontextmanager
@@ -38,7 +44,9 @@ async def _migrated(dsn: str) -> "AsyncIterator[Database]":
     from compass.postgres.pool import Database
 
     if missing := await pending(dsn):
-        raise CommandFailed(f"the database misses {len(missing)} migrations", hint="compass migrate applies them")
+        raise CommandFailed(
+            f"the database misses {len(missing)} migrations", hint="compass server migrate applies them"
+        )
     async with Database.open(dsn, connections=1) as database:
         yield database
 

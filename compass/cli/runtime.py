@@ -56,12 +56,12 @@ _STATUS = (
     ),
 )
 _STEPS: Final = {
+    "FetchRuntimeConfiguration": "configuration read",
     "CreateCluster": "create",
     "WaitForClusterCreation": "create",
     "IssueCertificate": "install agent",
     "ConnectRuntimeAgent": "install agent",
     "WaitForAgentToConnect": "agent paired",
-    "FetchRuntimeConfiguration": "configuration delivered",
     "DeprovisionCluster": "remove",
     "WaitForClusterDeletion": "remove",
     "UnregisterRuntime": "unregister",
@@ -430,24 +430,18 @@ def _configuration(name: str, provider: str, more: Json) -> Json:
 
 def _operated(plane: Speaking, operation: str, what: str, timeout: Any) -> None:
     """Wait for the end of an operation, and tell its steps. Raises CommandFailed."""
-    steps: list[str] = []
 
     def look(shown: Progress) -> bool:
         now = plane.ask("RuntimeOperation", {"id": operation})
-        stage = (now["message"] or "").rpartition("Stage ")[2]
-        step = _STEPS.get(stage)
-        if step is not None and step not in steps:
-            if steps:
-                shown.step(steps[-1])
-            steps.append(step)
-        shown.note = step or ""
+        # Several of the Provisioner's steps are one to a person, which is over when the next begins.
+        steps = list(dict.fromkeys(_STEPS[one["name"]] for one in now["steps"] or [] if one["name"] in _STEPS))
+        is_over = bool(now["state"] == "Succeeded")
+        for step in steps if is_over else steps[:-1]:
+            shown.step(step)
+        shown.note = steps[-1] if steps else ""
         if now["state"] == "Failed":
             why = now["lastError"]["errMessage"] or now["message"]
             raise CommandFailed(f"{what}: {why}", hint="compass doctor")
-        if now["state"] == "Succeeded":
-            for one in steps:
-                shown.step(one)
-            return True
-        return False
+        return is_over
 
     until(what, look, timeout=timeout, hint="it goes on; compass runtime status says how far it is")

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self
@@ -33,6 +34,8 @@ class Where:
     """The context to use, instead of the current one."""
     tenant: str | None = None
     """The external id of a tenant, instead of the context's."""
+    verbose: Annotated[bool, Parameter(alias="-v", negative="")] = False
+    """Say every call on stderr: its document, its variables without secrets, how it ended and how long it took."""
 
 
 HERE: Final = Where()
@@ -41,10 +44,13 @@ HERE: Final = Where()
 class Speaking:
     """One plane, spoken to as one caller. Use it as a context manager."""
 
-    def __init__(self, plane: "BlockingPlane", context: Context, *, dry_run: bool = False) -> None:
+    def __init__(
+        self, plane: "BlockingPlane", context: Context, *, dry_run: bool = False, verbose: bool = False
+    ) -> None:
         self.context = context
         self._plane = plane
         self._dry_run = dry_run
+        self._send = self._told if verbose else plane.send
 
     def __enter__(self) -> Self:
         return self
@@ -54,13 +60,22 @@ class Speaking:
 
     def ask(self, name: str, variables: Mapping[str, Any] | None = None) -> Any:
         """The answer to the document of that name, without the name of its one operation."""
-        (answer,) = self._plane.send(name, variables).values()
+        (answer,) = self._send(name, variables).values()
+        return answer
+
+    def _told(self, name: str, variables: Mapping[str, Any] | None) -> Json:
+        began, ended = time.monotonic(), "failed"
+        try:
+            answer = self._plane.send(name, variables)
+            ended = "answered"
+        finally:
+            say(f"{name} {_shown(variables or {})} {ended} in {(time.monotonic() - began) * 1000:.0f} ms")
         return answer
 
     def change(self, name: str, variables: Mapping[str, Any]) -> Any:
         """As `ask`, for a mutation. Raises Rehearsed when nothing is to be changed, after saying what would be sent."""
         if self._dry_run:
-            say(f"would send {name} {printable(json.dumps(_unset(variables), ensure_ascii=False))}")
+            say(f"would send {name} {_shown(variables)}")
             raise Rehearsed
         return self.ask(name, variables)
 
@@ -108,7 +123,7 @@ def speaking(where: Where, *, dry_run: bool = False) -> Speaking:
     from compass.cli.sign_in import plane_of
 
     context = chosen(where.context)
-    return Speaking(plane_of(context, tenant=where.tenant), context, dry_run=dry_run)
+    return Speaking(plane_of(context, tenant=where.tenant), context, dry_run=dry_run, verbose=where.verbose)
 
 
 def given(**members: Any) -> Json:
@@ -116,5 +131,9 @@ def given(**members: Any) -> Json:
     return {name: value for name, value in members.items() if value is not None and value not in ((), {}, [])}
 
 
-def _unset(variables: Mapping[str, Any]) -> Json:
-    return {name: value for name, value in variables.items() if value is not None}
+def _shown(variables: Mapping[str, Any]) -> str:
+    """What may be shown of variables: terminals and the logs of jobs have a memory."""
+    from compass.console.commands import without_secrets
+
+    shown = without_secrets({name: value for name, value in variables.items() if value is not None})
+    return printable(json.dumps(shown, ensure_ascii=False))

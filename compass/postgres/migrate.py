@@ -83,6 +83,16 @@ class DatabaseTooOld(CompassError):
     message = "the database is older than PostgreSQL {oldest}; upgrade it, or set database.dsn to a newer one"
 
 
+class RestoreUnfinished(CompassError):
+    """A backup was to be restored into the database, and whoever did it was interrupted."""
+
+    code = Code.INVALID_OPERATION
+    message = (
+        "the restore of a backup into this database was interrupted; give the command again with the same file:"
+        " compass server restore"
+    )
+
+
 @dataclass(frozen=True)
 class Migration:
     """One file."""
@@ -101,36 +111,58 @@ async def migrate(dsn: str, *, folder: Path = MIGRATIONS) -> list[str]:
     applied so far are in and the present one is not.
 
     Raises MigrationMisnamed, MigrationChanged, MigrationOutOfOrder, DatabaseFromNewerVersion, MigrationFailed,
-    DatabaseRefused, DatabaseTooOld, Unavailable.
+    DatabaseRefused, DatabaseTooOld, RestoreUnfinished, Unavailable.
     """
-    known = _read(folder)
     async with _connected(dsn) as connection:
-        # Belongs to the session, so it ends with us however we end.
-        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
-        await connection.execute(CREATE_HISTORY)
-        # After the lock: the history must not be older than it.
-        missing = _missing(known, await connection.fetch(HISTORY))
-        for migration in missing:
-            await _apply(connection, migration)
-    return [migration.name for migration in missing]
+        await _refuse_unfinished(connection)
+        return await _apply_missing(connection, folder)
+
+
+async def migrate_restored(dsn: str) -> list[str]:
+    """As `migrate`, for whoever is restoring a backup into the database; nobody else uses it meanwhile."""
+    async with _connected(dsn) as connection:
+        return await _apply_missing(connection, MIGRATIONS)
 
 
 async def pending(dsn: str, *, folder: Path = MIGRATIONS) -> list[str]:
     """The names of what `migrate` would apply. Changes nothing and waits for nobody.
 
     Raises MigrationMisnamed, MigrationChanged, MigrationOutOfOrder, DatabaseFromNewerVersion, DatabaseRefused,
-    DatabaseTooOld, Unavailable.
+    DatabaseTooOld, RestoreUnfinished, Unavailable.
     """
-    known = _read(folder)
+    files = _read(folder)
     async with _connected(dsn) as connection:
+        await _refuse_unfinished(connection)
         exists = await connection.fetchval("SELECT to_regclass('migration') IS NOT NULL")
         applied = await connection.fetch(HISTORY) if exists else []
-    return [migration.name for migration in _missing(known, applied)]
+    return [migration.name for migration in _missing(files, applied)]
 
 
 def needed(folder: Path = MIGRATIONS) -> str:
     """The name of the last migration without which this release does not work. Raises MigrationMisnamed."""
     return next(migration.name for migration in reversed(_read(folder)) if "_pre_" in migration.name[:9])
+
+
+def known(folder: Path = MIGRATIONS) -> list[str]:
+    """The names of all migrations of this release, in order. Raises MigrationMisnamed."""
+    return [migration.name for migration in _read(folder)]
+
+
+async def _refuse_unfinished(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    if await connection.fetchval(IS_BEING_RESTORED):
+        raise RestoreUnfinished
+
+
+async def _apply_missing(connection: "asyncpg.Connection[asyncpg.Record]", folder: Path) -> list[str]:
+    files = _read(folder)
+    # Belongs to the session, so it ends with us however we end.
+    await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+    await connection.execute(CREATE_HISTORY)
+    # After the lock: the history must not be older than it.
+    missing = _missing(files, await connection.fetch(HISTORY))
+    for migration in missing:
+        await _apply(connection, migration)
+    return [migration.name for migration in missing]
 
 
 def _read(folder: Path) -> list[Migration]:
@@ -212,6 +244,12 @@ async def _connected(dsn: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Reco
     finally:
         await connection.close(timeout=5)
 
+
+# A table that `compass/backup/restore.py` makes before everything else, and removes at its end.
+IS_BEING_RESTORED: Final = """
+-- migration.is_being_restored
+SELECT to_regclass('restore_unfinished') IS NOT NULL
+"""
 
 CREATE_HISTORY: Final = """
 -- migration.create_history

@@ -33,7 +33,8 @@ async def require(tx: Tx) -> None:
     Two statements. Raises Unprotected with all that is wrong.
     """
     if await tx.value(TENANT_ROLE) is None:
-        raise Unprotected(why="there is no role for what callers change, and perhaps no table: run compass migrate")
+        why = "there is no role for what callers change, and perhaps no table: run compass server migrate"
+        raise Unprotected(why=why)
     found = [row["problem"] for row in await tx.rows(PROBLEMS)]
     if found:
         raise Unprotected(why=", ".join(found))

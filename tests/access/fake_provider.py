@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import os
 import re
 import time
 from collections.abc import AsyncIterator
@@ -52,6 +53,16 @@ class FakeProvider:
     """Claims of an access token that the plane can read; without, it is one that only the provider can."""
     forms: list[dict[str, str]] = field(default_factory=list)
     """With which its token endpoint was asked."""
+    gives_refresh_tokens: bool = False
+    """With every token, each good once: with the next one it is over."""
+    renews: dict[str, Any] = field(default_factory=dict)
+    """Claims of renewed tokens that are not as they should be."""
+    answers_without: frozenset[str] = frozenset()
+    """What is left out of its answers to refresh tokens, such as `id_token`."""
+    slow_seconds: float = 0.0
+    """Before its token endpoint answers."""
+    _people: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Who may come with which refresh token: claims of the first ID token."""
     _codes: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
@@ -90,6 +101,8 @@ class FakeProvider:
 
     def _exchange(self, form: dict[str, str]) -> bytes:
         self.forms.append(form)
+        if form.get("grant_type") == "refresh_token":
+            return self._renewed(form)
         asked = self._codes.pop(form.get("code", ""), None)
         verifier = form.get("code_verifier", "").encode()
         if asked is None or part(hashlib.sha256(verifier).digest()) != asked["code_challenge"]:
@@ -100,7 +113,26 @@ class FakeProvider:
         if self.access is not None:
             tokens["access_token"] = self.token(**self.access)
         bent = {"aud": asked["client_id"], "nonce": asked["nonce"], **self.bends}
-        return answer({**tokens, "id_token": self.token(**bent)})
+        return answer({**tokens, **self._refresh_token(bent), "id_token": self.token(**bent)})
+
+    def _refresh_token(self, claims: dict[str, Any]) -> dict[str, str]:
+        if not self.gives_refresh_tokens:
+            return {}
+        text = f"refresh-token-{len(self.forms)}-{base64.b64encode(os.urandom(12)).decode()}"
+        self._people[text] = claims
+        return {"refresh_token": text}
+
+    def _renewed(self, form: dict[str, str]) -> bytes:
+        claims = self._people.pop(form.get("refresh_token", ""), None)
+        if claims is None or form["client_id"] != claims["aud"]:
+            return answer({"error": "invalid_grant"}, "400 Bad Request")
+        tokens = {"token_type": "Bearer", "access_token": "only-the-provider-can-read-this"}
+        if self.access is not None:
+            tokens["access_token"] = self.token(**self.access)
+        # It does not say the nonce again. Source: OpenID Connect Core 1.0 §12.2.
+        said = {**claims, "nonce": None, **self.renews}
+        told = {**tokens, **self._refresh_token(claims), "id_token": self.token(**said)}
+        return answer({name: text for name, text in told.items() if name not in self.answers_without})
 
     def claims(self, **changes: Any) -> dict[str, Any]:
         """Claims of a good token; None takes one away."""
@@ -161,6 +193,8 @@ async def fake_provider(folder: Path) -> AsyncIterator[FakeProvider]:
                         await asyncio.sleep(3600)
                     length = re.search(rb"(?i)content-length: (\d+)", head)
                     body = await reader.readexactly(int(length[1])) if length else b""
+                    if path == TOKEN:
+                        await asyncio.sleep(provider.slow_seconds)
                     writer.write(provider.response(path, body))
                     await writer.drain()
         finally:

@@ -25,6 +25,7 @@ _EVENT: Final = {"name": "+label_key"}
 _DOCUMENT: Final = {"title": "a", "displayName": "a", "description": "a", "format": "MARKDOWN", "data": "a"}
 _FILTER: Final = [{"key": "@label_key", "query": "@label_query"}]
 _PAGE: Final = {"after": "@cursor"}
+_APPLIED: Final = {"manager": "ci", "fields": [{"name": "description", "digest": f"sha256:{64 * '0'}"}]}
 _SHOP: Final = {"name": "{{name}}", "integrationSystemID": "@free_system"}
 _MAPPING: Final = {
     "subject": "CN=new, OU=a, O=Example, L=Walldorf, C=DE",
@@ -327,6 +328,8 @@ DIRECTOR: Final[Mapping[str, Json]] = {
     "setTenantLabel": {"tenantID": "@external_tenant", "key": "@label_key", "value": "a"},
     "setRuntimeLabel": {"runtimeID": "@runtime", "key": "@label_key", "value": "a"},
     "deleteRuntimeLabel": {"runtimeID": "@runtime", "key": "@label_key"},
+    "setApplicationAppliedFields": {"applicationID": "@application", "in": _APPLIED},
+    "setRuntimeAppliedFields": {"runtimeID": "@runtime", "in": _APPLIED},
     "setDefaultEventingForApplication": {"appID": "@application", "runtimeID": "@runtime"},
     "deleteDefaultEventingForApplication": {"appID": "@application"},
     # Tenants

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from compass.access.code_flow import Begun, CodeFlow, SignInAway, SignInRefused, challenge
+from compass.access.code_flow import Begun, CodeFlow, Signed, SignInAway, SignInRefused, challenge
 from compass.access.provider import ProviderAway
 from compass.access.sign_on import SignOn
 from compass.outbound.door import Door, DoorSettings
@@ -201,6 +201,146 @@ async def test_a_code_is_good_once(world: World) -> None:
 
     with pytest.raises(SignInRefused, match="does not accept the code"):
         await flow.finish(begun, told)
+
+
+async def signed(flow: CodeFlow, fake: FakeProvider) -> Signed:
+    """Somebody who signed in, and has a refresh token where the provider gives one."""
+    begun = await flow.begin()
+    return await flow.finish(begun, fake.consent(begun.url))
+
+
+async def test_a_refresh_token_gets_the_same_person_a_new_token_each_time(world: World) -> None:
+    world.fake.gives_refresh_tokens = True
+    flow = world.flow(client_secret=SECRET)
+    first = await signed(flow, world.fake)
+
+    second = await flow.renew(first)
+    third = await flow.renew(second)
+
+    assert {one.person for one in (first, second, third)} == {first.person}
+    assert 200 < third.seconds_left <= 300
+    given = [one.refresh_token for one in (first, second, third)]
+    assert len({one.reveal() for one in given if one is not None}) == 3
+    # The last one is told only to whom it is from, and nowhere else.
+    *_, form = world.fake.forms
+    assert (form["grant_type"], form["refresh_token"]) == ("refresh_token", given[1] and given[1].reveal())
+    assert SECRET not in str(form)
+    for one in given:
+        assert one is not None
+        assert one.reveal() not in repr((first, second, third, flow._settings))
+
+
+async def test_a_refresh_token_that_is_not_replaced_stays_good(world: World) -> None:
+    world.fake.gives_refresh_tokens = True
+    flow = world.flow()
+    first = await signed(flow, world.fake)
+    world.fake.answers_without = frozenset({"refresh_token"})
+
+    second = await flow.renew(first)
+
+    assert second.refresh_token == first.refresh_token
+
+
+async def test_without_a_refresh_token_nothing_is_renewed_and_nobody_asked(world: World) -> None:
+    flow = world.flow()
+    first = await signed(flow, world.fake)
+    asked = len(world.fake.forms)
+
+    assert not first.is_renewable
+    with pytest.raises(SignInRefused, match="sign in again"):
+        await flow.renew(first)
+    assert len(world.fake.forms) == asked
+
+
+@pytest.mark.parametrize(
+    "renews",
+    [
+        {"sub": "bob"},
+        {"sub": None},
+        {"iss": "https://other.example"},
+        {"aud": "somebody-else"},
+        {"azp": "somebody-else"},
+        {"nonce": "of another sign-in"},
+        {"exp": 1},
+    ],
+    ids=str,
+)
+async def test_a_renewed_token_of_somebody_else_is_refused(world: World, renews: dict[str, Any]) -> None:
+    world.fake.gives_refresh_tokens = True
+    flow = world.flow()
+    first = await signed(flow, world.fake)
+    world.fake.renews = renews
+
+    with pytest.raises(SignInRefused):
+        await flow.renew(first)
+
+
+async def test_a_renewed_access_token_of_somebody_else_is_refused(world: World) -> None:
+    world.fake.gives_refresh_tokens, world.fake.access = True, {"sub": "ann", "aud": AUDIENCE}
+    flow = world.flow()
+    first = await signed(flow, world.fake)
+    world.fake.answers_without, world.fake.access = frozenset({"id_token"}), {"sub": "bob", "aud": AUDIENCE}
+
+    with pytest.raises(SignInRefused, match="no token for this plane"):
+        await flow.renew(first)
+
+
+async def test_a_renewed_id_token_of_somebody_else_is_refused_whoever_the_access_token_is_of(world: World) -> None:
+    world.fake.gives_refresh_tokens, world.fake.access = True, {"sub": "ann", "aud": AUDIENCE}
+    flow = world.flow()
+    first = await signed(flow, world.fake)
+    world.fake.renews = {"sub": "bob"}
+
+    with pytest.raises(SignInRefused, match="not say any more that it is you"):
+        await flow.renew(first)
+
+
+async def test_an_answer_without_an_id_token_is_enough_where_the_access_token_is_for_the_plane(world: World) -> None:
+    world.fake.gives_refresh_tokens, world.fake.access = True, {"sub": "ann", "aud": AUDIENCE}
+    flow = world.flow()
+    first = await signed(flow, world.fake)
+    world.fake.answers_without = frozenset({"id_token"})
+
+    second = await flow.renew(first)
+
+    assert second.person == first.person
+    world.fake.access = None
+    with pytest.raises(SignInRefused, match="no token for this plane"):
+        await flow.renew(second)
+
+
+@pytest.mark.parametrize(
+    ("sent", "error"),
+    [
+        (answer({"error": "invalid_grant"}, "400 Bad Request"), SignInRefused),
+        (answer({"error": "invalid_client"}, "401 Unauthorized"), SignInRefused),
+        (answer(b"<html>"), SignInAway),
+        (answer({}, "500 Oh"), SignInAway),
+        (answer({}, "429 Too Many Requests"), SignInAway),
+        (answer({}), SignInRefused),
+        (answer({"id_token": None}), SignInRefused),
+        (answer({"id_token": "a.b.c"}), SignInRefused),
+    ],
+)
+async def test_whatever_a_provider_answers_to_a_refresh_token_is_told_in_our_words(
+    world: World, sent: bytes, error: type[Exception]
+) -> None:
+    world.fake.gives_refresh_tokens = True
+    flow = world.flow()
+    first = await signed(flow, world.fake)
+    world.fake.answers[TOKEN] = sent
+
+    with pytest.raises(error) as caught:
+        await flow.renew(first)
+
+    assert first.refresh_token is not None
+    assert first.refresh_token.reveal() not in str(caught.value)
+
+
+async def test_who_asks_to_stay_signed_in_consents_to_it(world: World) -> None:
+    begun = await world.flow(request_scopes=("openid", "offline_access")).begin()
+
+    assert dict(parse_qsl(urlsplit(begun.url).query))["prompt"] == "consent"
 
 
 async def test_a_stolen_code_is_of_no_use_without_its_verifier(world: World) -> None:

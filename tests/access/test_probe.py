@@ -70,6 +70,7 @@ NOT_LIKE_IDS: Final[Mapping[str, str]] = {
     "APISpecInput": "a document",
     "EventSpecInput": "a document",
     "VersionInput": "numbers",
+    "AppliedFieldInput": "names that a client gives to fields",
     "AspectInput": "names within what is being made",
     "PlaceholderDefinitionInput": "names within what is being made",
     "TemplateValueInput": "values",

@@ -183,6 +183,8 @@ OURS_ALONE = {
     "pairings",
     "signedIn",
     "system",
+    "setApplicationAppliedFields",
+    "setRuntimeAppliedFields",
 }
 SANITIZED = {
     "application.auths:read": "AppSystemAuth.auth",
@@ -198,7 +200,7 @@ SANITIZED = {
     "api_spec.fetch_request:read": "APISpec.fetchRequest",
     "fetch-request.auth:read": "FetchRequest.auth",
     "webhooks.auth:read": "Webhook.auth",
-    "webhook:write": "Webhook.signingSecret WebhookDelivery.request",
+    "webhook:write": "Webhook.signingSecret WebhookDelivery.request WebhookDeliveryAttempt.requestHeaders",
 }
 SCOPED = {
     "application.application_template:read": "Application.applicationTemplate",

@@ -187,3 +187,15 @@ def test_digests_are_compared_whole() -> None:
     assert not same(digest("a"), digest("b"))
     assert not same(digest("a"), digest("a")[:16])
     assert len(digest("\ud800")) == 32  # a lone surrogate is no reason to fail
+
+
+async def test_when_all_tokens_are_ended_the_next_start_makes_another_key(database: Database, tmp_path: Path) -> None:
+    vault = Vault.at(tmp_path / "vault.keys")
+    before = (await database.run(lambda tx: AccessTokens.open(tx, vault))).issue(BEARER)
+
+    await database.run(AccessTokens.end_all)
+
+    after = await database.run(lambda tx: AccessTokens.open(tx, vault))
+    with pytest.raises(Unauthorized):
+        after.verify(before)
+    assert after.verify(after.issue(BEARER)) == BEARER

@@ -181,6 +181,51 @@ async def test_a_certificate_ends_also_on_a_connection_that_is_open(
             assert (await status(owner, "{ configuration { token { token } } }", path="/connector/graphql"))[0] == 401
 
 
+async def test_who_is_put_on_its_authoritys_list_is_refused_also_on_a_connection_that_is_open(
+    dsn: str, tmp_path: Path
+) -> None:
+    authority, leaf = ForeignAuthority(), (held := ForeignAuthority()).issue()
+    trusted, file = trusting(tmp_path, dsn, authority, held), tmp_path / "held.crl"
+    file.write_bytes(held.revoke())
+    lists = replace(trusted.external_certificates, revocation_lists=(f"sha256:{held.pin}={file}",))
+    seen = "{ system { revocationLists { authority source revoked isGood problem } } }"
+    async with (
+        plane(replace(trusted, external_certificates=lists)) as started,
+        administrator(started) as admin,
+        client(started.mtls_url, started.ca_pem, certificate=on_disk(leaf, tmp_path / "held")) as broker,
+        client(started.mtls_url, started.ca_pem, certificate=on_disk(authority.issue(), tmp_path / "other")) as other,
+    ):
+        await admin.data(MAP, kind="Static User", consumer="b", levels=["global"])
+        application, _ = await paired(started, admin, tmp_path / "app")
+        credential = (await admin.data(SECRET, id=application))["result"]["auth"]["credential"]
+        secret = {"client_id": credential["clientId"], "client_secret": credential["clientSecret"]}
+        bound = {"Authorization": f"Bearer {(await access_token(broker, **secret)).json['access_token']}"}
+        assert [(await status(broker))[0], (await status(broker, headers=bound))[0]] == [200, 200]
+
+        file.write_bytes(held.revoke(x509.load_der_x509_certificate(leaf.der).serial_number))
+        async with asyncio.timeout(30):
+            while (await status(broker))[0] == 200:
+                await asyncio.sleep(0.02)
+        for headers in ({}, bound):
+            assert await status(broker, headers=headers) == (401, "Unauthorized [reason=the certificate was revoked]")
+        assert (await access_token(broker, **secret)).status == 401
+        assert len(broker.connections) == 1
+        assert (await status(other))[0] == 200
+        known = {"authority": "CN=Example Issuing,O=Example", "source": str(file), "isGood": True, "problem": ""}
+        assert (await admin.data(seen))["system"]["revocationLists"] == [{**known, "revoked": 1}]
+
+    file.unlink()
+    async with (
+        plane(replace(trusted, external_certificates=lists)) as started,
+        client(started.mtls_url, started.ca_pem, certificate=on_disk(leaf, tmp_path / "again")) as broker,
+    ):
+        reply = await broker.ask(VIEWER)
+        assert (reply.status, reply.error["message"]) == (
+            503,
+            "it cannot be known whether the certificate was revoked; try again later",
+        )
+
+
 async def test_the_listener_lets_in_only_what_a_trusted_authority_signed_for_a_client(dsn: str, tmp_path: Path) -> None:
     authority, stranger = ForeignAuthority(), ForeignAuthority()
     wrong = {

@@ -96,6 +96,19 @@ def test_changed_and_removed_applications_are_named() -> None:
     assert after.configuration.revision == 2
 
 
+def test_a_difference_is_told_an_application_at_a_time_with_how_much_there_is_of_it() -> None:
+    crm = application("a2", "crm", bundle("b2", "all", api("i3", "customers")))
+    before = reconcile([application("a1", "orders"), crm], NOTHING)
+    assert before.told() == "+ orders, + crm (1 API)"
+
+    happened = {"id": "e1", "name": "billed", "description": None}
+    billing = application("a3", "billing", bundle("b1", "all", api("i1", "one"), api("i2", "two"), events=[happened]))
+    more = application("a2", "crm", bundle("b2", "all", api("i3", "customers"), api("i4", "visits")))
+    after = reconcile([more, billing], before.configuration)
+
+    assert after.told() == "+ billing (2 APIs, 1 event), ~ crm (2 APIs), - orders"
+
+
 def test_more_than_one_page_of_applications_is_kept_whole() -> None:
     fetched = [application(f"a{number:04}", f"app-{number}") for number in range(450)]
     before = reconcile(fetched, NOTHING)

@@ -4,12 +4,13 @@ The server stands for any plane, so that a command's own answers to refusals, wr
 can be seen without one. `tenant` is a part of a real one, for the commands that read and change the landscape.
 """
 
+import asyncio
 import json
 import ssl
 import threading
 import uuid
 from base64 import b64decode
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -165,6 +166,8 @@ class Ended:
 
 Cli = Callable[..., Ended]
 """Runs a command in this process: `cli("app", "list")`."""
+InThread = Callable[..., Awaitable[Ended]]
+"""The same, in a thread."""
 
 
 @pytest.fixture
@@ -178,6 +181,12 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
         return Ended(int(code), shown.out, shown.err)
 
     return call
+
+
+@pytest.fixture
+def in_thread(cli: Cli) -> InThread:
+    """As `cli`, for tests with an event loop and for commands that have one of their own."""
+    return lambda *arguments: asyncio.to_thread(cli, *arguments)
 
 
 @pytest.fixture(scope="session")

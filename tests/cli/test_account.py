@@ -82,7 +82,7 @@ def test_a_database_that_misses_migrations_is_left_as_it_is(empty_dsn: str) -> N
     ended = reset(dsn=empty_dsn)
 
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert "migrations\nhint: compass migrate applies them\n" in ended.stderr
+    assert "migrations\nhint: compass server migrate applies them\n" in ended.stderr
 
 
 @pytest.mark.parametrize("dsn", ["postgresql://u:geheim@127.0.0.1:1/c"])

@@ -1,5 +1,6 @@
 """`compass api` against a real plane."""
 
+import re
 import time
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def test_an_api_is_added_changed_compared_and_deleted(cli: Cli, home: Path) -> N
     url = ("--url", "https://shop.example/orders")
 
     alone = cli("api", "add", "orders", "--app", "shop", *url, "--spec", "openapi.yaml", "--version", "1.0.0")
-    assert alone.err == "✓ API orders added (3 operations, 4 to look at: compass api validate openapi.yaml)\n"
+    said = "✓ API orders added (3 operations, 4 to look at: compass api validate openapi.yaml)"
+    assert alone.err.splitlines()[0] == said
     inside = cli("api", "add", "prices", "--app", "shop", *url, "--bundle", "all", "-o", "json").json
     assert cli("api", "list", "shop", "-o", "name").out.split() == ["orders", "prices"]
     assert cli("api", "get", "orders", "--app", "shop", "--spec").out == SPEC
@@ -120,7 +122,9 @@ def test_whoever_adds_an_api_is_told_which_runtimes_see_it(cli: Cli) -> None:
 
     added = cli("api", "add", "orders", "--app", "shop", "--url", "https://shop.example")
 
-    assert added.err == "✓ API orders added\n  visible to edge-01\n"
+    *said, page = added.err.splitlines()
+    assert said == ["✓ API orders added", "  visible to edge-01"]
+    assert re.fullmatch(rf"→ https://localhost:\d+/console/applications/[0-9a-f-]{{36}}/apis/{added.out.strip()}", page)
 
 
 def test_operations_are_found_in_the_landscape(cli: Cli, home: Path) -> None:

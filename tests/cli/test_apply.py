@@ -81,8 +81,8 @@ def test_each_difference_is_one_step_and_what_is_not_mentioned_stays(cli: Cli, f
     differs = cli("diff", "-f", "landscape.yaml")
 
     assert differs.out.splitlines() == [
-        '~ application crm: description "Customers" → "Clients"',
-        '~ application crm: label team "shop" → "web"',
+        '~ application crm: description "Customers" → "Clients" (owned by local)',
+        '~ application crm: label team "shop" → "web" (owned by local)',
         "- application crm in group retail",
         "+ application crm: webhook CONFIGURATION_CHANGED https://crm.example/b",
         "- application crm: webhook CONFIGURATION_CHANGED https://crm.example/a",
@@ -101,7 +101,9 @@ def test_a_described_runtime_keeps_labels_that_no_file_says(cli: Cli, file: Path
     cli("runtime", "label", "edge", "mine=1")
     file.write_text("kind: Runtime\nname: edge\ndescription: in the shop\n")
 
-    assert cli("apply", "-f", "landscape.yaml").out == '~ runtime edge: description (none) → "in the shop"\n'
+    described = cli("apply", "-f", "landscape.yaml", "--field-manager", "other")
+
+    assert described.out == '~ runtime edge: description (none) → "in the shop"\n'
 
     row = cli("runtime", "get", "edge", "-o", "json").json
     assert (row["description"], row["labels"]["mine"], row["labels"]["team"]) == ("in the shop", 1, "shop")
@@ -148,7 +150,7 @@ def test_what_somebody_else_changed_meanwhile_is_not_written_over_and_both_value
 
     def slow(*_: object, **__: object) -> None:
         """Somebody else is quicker than whoever is asked."""
-        assert run(["apply", "-f", str(other)]) == 0
+        assert run(["apply", "-f", str(other), "--field-manager", "other", "--force-conflicts"]) == 0
 
     monkeypatch.setattr(apply, confirm.confirm.__name__, slow)
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import socket
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from compass.cli.context import Context
 from compass.cli.doctor import Check, State
 from compass.cli.main import run
 from compass.postgres.pool import Database
-from compass.settings import DatabaseSettings, Settings
+from compass.settings import DatabaseSettings, ExternalCertificateSettings, Settings
+from tests.access.foreign import ForeignAuthority
 from tests.cli.conftest import Answering
 
 FREE_PORTS = ["--token-port", "0", "--mtls-port", "0", "--set", "listen.public_names=127.0.0.1"]
@@ -200,3 +202,24 @@ def test_an_authority_with_less_than_a_fifth_of_its_life_is_told(days: int, stat
 
 def test_a_plane_that_shows_no_authority_is_not_judged_for_it() -> None:
     assert list(doctor._authority(b"{}", datetime.now(UTC))) == []
+
+
+def test_the_lists_of_other_authorities_are_read_and_the_bad_ones_named(tmp_path: Path) -> None:
+    one, other = ForeignAuthority(), ForeignAuthority()
+    (tmp_path / "ca.pem").write_bytes(one.pem + other.pem)
+    made = datetime.now(UTC) - timedelta(hours=1)
+    (tmp_path / "one.crl").write_bytes(one.revoke(7, at=made, ends=timedelta(days=3)))
+    lists = (f"{one.pin}={tmp_path}/one.crl", f"{other.pin}={tmp_path}/other.crl")
+    external = ExternalCertificateSettings(ca_file=tmp_path / "ca.pem", revocation_lists=lists)
+
+    good, bad = doctor.revocation_lists(Settings(external_certificates=external))
+    assert good.state is State.OK
+    times = f"made {made:%Y-%m-%d %H:%M} UTC, good until {made + timedelta(days=3):%Y-%m-%d %H:%M} UTC"
+    assert good.detail == f"{tmp_path}/one.crl: 1 revoked, {times}"
+    assert (bad.state, bad.detail) == (
+        State.DEGRADED,
+        f"{tmp_path}/other.crl: the file cannot be read: No such file or directory",
+    )
+    assert list(doctor.revocation_lists(Settings())) == []
+    (refused,) = doctor.revocation_lists(Settings(external_certificates=replace(external, ca_file=tmp_path / "x")))
+    assert (refused.state, refused.fix) == (State.DEGRADED, "put the setting right")

@@ -140,6 +140,16 @@ def test_a_reader_that_has_seen_enough_is_no_failure(arguments: list[str], home:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+def test_somebody_may_say_when_to_colour(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain", "--color=always", "99"]) == 4
+    assert "\x1b[31merror\x1b[0m: there is no" in capsys.readouterr().err
+    for arguments in (["explain", "99", "--color=always", "--color=never"], ["explain", "99"]):
+        assert run(arguments) == 4
+        assert "\x1b" not in capsys.readouterr().err  # nor because of what was said before
+    assert run(["explain", "99", "--color=perhaps"]) == 2
+    assert capsys.readouterr().err == "error: --color=perhaps is none of auto, always, never\n"
+
+
 def test_nothing_is_coloured_away_from_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,9 +93,9 @@ def test_each_difference_is_one_step_and_a_specification_that_is_the_same_is_kep
         [
             "+ application crm: API pong",
             "- application crm: API ping",
-            '~ application crm: bundle orders: description "Sales orders" → "Orders"',
-            '~ application crm: API orders-v1 in bundle orders: version "1.2.0" → "1.3.0"',
-            "~ application crm: event definition order-events in bundle orders: specification changed",
+            '~ application crm: bundle orders: description "Sales orders" → "Orders" (owned by local)',
+            '~ application crm: API orders-v1 in bundle orders: version "1.2.0" → "1.3.0" (owned by local)',
+            "~ application crm: event definition order-events in bundle orders: specification changed (owned by local)",
             "- application crm: bundle spare, with what is in it",
         ],
     )
@@ -109,13 +109,12 @@ def test_each_difference_is_one_step_and_a_specification_that_is_the_same_is_kep
 
 def test_what_is_not_mentioned_stays(cli: Cli, file: Path) -> None:
     cli("apply", "-f", "files")
+    other = ("-f", "files/crm.yaml", "--field-manager", "other")
     file.write_text("kind: Application\nname: crm\nbundles: [{name: orders}, {name: spare}]\n")
-    assert cli("diff", "-f", "files/crm.yaml").code == 0
+    assert cli("diff", *other).code == 0
 
     file.write_text("kind: Application\nname: crm\ndescription: Customers\n")
-    assert cli("apply", "-f", "files/crm.yaml").out.splitlines() == [
-        '~ application crm: description (none) → "Customers"'
-    ]
+    assert cli("apply", *other).out.splitlines() == ['~ application crm: description (none) → "Customers"']
     assert cli("api", "list", "crm", "-o", "name").out.split() == ["orders-v1", "ping"]
 
 

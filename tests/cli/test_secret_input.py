@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from compass.cli.failures import CommandFailed, Exit
-from compass.cli.secret_input import read_text, secret
+from compass.cli.secret_input import over_tls, read_text, secret
 
 
 def token(typed: str | None = None, file: Path | None = None) -> str:
@@ -52,3 +52,11 @@ def test_two_ways_at_once_are_refused(home: Path) -> None:
 def test_a_file_that_cannot_be_read_is_named(home: Path) -> None:
     with pytest.raises(CommandFailed, match=r"none cannot be read: .*No such file"):
         read_text(home / "none")
+
+
+def test_a_secret_is_sent_over_tls_or_not_at_all() -> None:
+    assert over_tls("https://plane.example") == "https://plane.example"
+    for url in ("http://plane.example", "plane.example", "ftp://plane.example", ""):
+        with pytest.raises(CommandFailed, match="a secret would be readable on its way") as refused:
+            over_tls(url)
+        assert refused.value.exit_code == Exit.USAGE

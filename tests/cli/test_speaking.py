@@ -1,13 +1,15 @@
 """Speaking to the plane: lists read to their end, and rehearsals that send nothing."""
 
 import json
+import re
 
 import pytest
 
 from compass.cli import context
 from compass.cli.context import Context
 from compass.cli.failures import Rehearsed
-from compass.cli.speaking import HERE, given, speaking
+from compass.cli.speaking import HERE, Where, given, speaking
+from compass.client.protocol import PlaneRefused
 from tests.cli.conftest import Answering, Cli
 
 
@@ -76,3 +78,29 @@ def test_another_context_and_tenant_can_be_named(cli: Cli, plane: Answering) -> 
     assert cli("whoami", "--tenant", "other").code == 0
     assert plane.heard[-1][1]["tenant"] == "other"
     assert cli("whoami", "--context", "none").code == 4
+
+
+def test_every_call_is_told_without_its_secrets_when_that_was_asked_for(
+    plane: Answering, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plane.answer = {"data": {"bundle": None}}
+    given_in = {"in": {"name": "b", "auth": {"password": "geheim", "clientSecret": None}, "token": "geheim"}}
+    with speaking(Where(verbose=True)) as conversation:
+        conversation.ask("DeleteBundle", {"id": "1", **given_in})
+        plane.answer = {"errors": [{"message": "no"}]}
+        with pytest.raises(PlaneRefused):
+            conversation.ask("DeleteBundle", {"id": "2"})
+
+    told = capsys.readouterr()
+    first, second = told.err.splitlines()
+    assert (told.out, "geheim" in told.err) == ("", False)
+    assert re.fullmatch(r'DeleteBundle \{"id": "1", "in": .*"name": "b".*\} answered in \d+ ms', first)
+    assert re.fullmatch(r'DeleteBundle \{"id": "2"\} failed in \d+ ms', second)
+
+
+def test_a_rehearsal_shows_no_secret(plane: Answering, capsys: pytest.CaptureFixture[str]) -> None:
+    with speaking(HERE, dry_run=True) as conversation, pytest.raises(Rehearsed):
+        conversation.change("DeleteBundle", {"in": {"auth": {"password": "geheim"}}})
+
+    assert asked(plane) == []
+    assert "geheim" not in capsys.readouterr().err

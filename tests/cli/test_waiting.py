@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from compass.cli.failures import CommandFailed, Exit
-from compass.cli.waiting import Progress, counted, until
+from compass.cli.waiting import Progress, amount, counted, until
 from tests.cli.test_output import Terminal
 
 
@@ -77,3 +77,21 @@ def test_what_is_quick_is_not_counted(clock: list[float], capsys: pytest.Capture
 
     assert capsys.readouterr().err == ""
     assert clock == [0.0]
+
+
+def test_an_amount_is_told_once_it_takes_long(
+    clock: list[float], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def all_of_it() -> None:
+        with amount("the database") as told:
+            for step in range(5):
+                told(step * 1_500_000)
+                clock[0] += 4
+
+    all_of_it()
+    assert capsys.readouterr().err == "the database: 1.5 MB\nthe database: 6.0 MB\n"  # ten seconds apart at least
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    all_of_it()
+    assert terminal.getvalue().endswith("\r\x1b[Kthe database: 6.0 MB\r\x1b[K")

@@ -4,6 +4,7 @@ import json
 import shlex
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,6 +76,43 @@ def test_a_test_says_what_became_of_it_and_the_notification_is_shown(cli: Cli) -
     assert len(cli("webhook", "deliveries", webhook, "-o", "json").json) == 2
     assert cli("webhook", "delivery", "00000000-0000-4000-8000-000000000000").code == 4
     assert cli("webhook", "delivery", "nonsense").code == 4
+
+
+def test_notifications_are_narrowed_and_the_attempts_of_one_are_told_and_compared(cli: Cli) -> None:
+    cli("app", "create", "crm", "--group", "retail")
+    webhook = cli("webhook", "create", "https://127.0.0.1:1/hook?token=s3cr3t", "--app", "crm").out.strip()
+    cli("runtime", "register", "edge", "--group", "retail")
+    [first] = given_up(cli, webhook, attempts=1)
+    delivery = first["id"]
+
+    def listed(*narrowed: str) -> list[str]:
+        return cli("webhook", "deliveries", webhook, "-o", "name", *narrowed).out.split()
+
+    assert listed("--type", "CONFIGURATION_CHANGED", "--since", "1h") == [delivery]
+    assert listed("--type", "FORMATION_LIFECYCLE") == []
+    assert listed("--until", "1h") == []
+    assert cli("webhook", "deliveries", "--until", "soon").code == 2
+    told = cli("webhook", "delivery", delivery, "-o", "json").json["attempts"][0]
+    assert told["url"] == "https://127.0.0.1:1/hook"
+    assert {"name": "webhook-signature", "value": "***"} in told["requestHeaders"]
+    assert told["responseHeaders"] is None
+    assert cli("webhook", "delivery", delivery, "--diff").code == 4
+    assert cli("webhook", "resend", delivery).code == 0
+    given_up(cli, webhook, attempts=2)
+    compared = cli("webhook", "delivery", delivery, "--diff", "-o", "json")
+    assert compared.code == 0
+    assert {one["what"] for one in compared.json} <= {"took"}
+
+
+def given_up(cli: Cli, webhook: str, *, attempts: int) -> list[dict[str, Any]]:
+    """The notifications of a webhook, once one of them was given up after so many attempts."""
+    deadline = time.monotonic() + 60
+    while True:
+        rows: list[dict[str, Any]] = cli("webhook", "deliveries", webhook, "-o", "json").json
+        if rows and rows[0]["state"] == "DEAD" and len(rows[0]["attempts"]) == attempts:
+            return rows
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_several_webhooks_of_a_type_are_told_apart_by_their_ids(cli: Cli) -> None:

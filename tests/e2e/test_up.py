@@ -181,8 +181,8 @@ async def test_a_database_that_a_newer_release_migrated_is_refused_and_left_alon
     async with connected(empty_dsn) as connection:
         await connection.execute("INSERT INTO migration (number, name, digest) VALUES (9000, '9000_pre_later', 'x')")
 
-    for command in ("up", "serve"):
-        code, printed, complaint = await home.compass(command, COMPASS_DATABASE__DSN=empty_dsn)
+    for command in (("up",), ("server", "start")):
+        code, printed, complaint = await home.compass(*command, COMPASS_DATABASE__DSN=empty_dsn)
 
         assert code == 1
         assert printed == ""
@@ -194,10 +194,10 @@ async def test_a_database_that_a_newer_release_migrated_is_refused_and_left_alon
 
 async def test_a_database_that_is_away_at_the_start_is_said_at_once(home: Home, tmp_path: Path) -> None:
     nowhere = f"postgresql://compass@/compass?host={tmp_path}&port=5432"
-    for command in ("up", "serve", "migrate"):
+    for command in (("up",), ("server", "start"), ("server", "migrate")):
         began = time.monotonic()
 
-        code, printed, complaint = await home.compass(command, COMPASS_DATABASE__DSN=nowhere)
+        code, printed, complaint = await home.compass(*command, COMPASS_DATABASE__DSN=nowhere)
 
         assert code == 1
         assert printed == ""

@@ -42,6 +42,8 @@ NO_RULE: Final[dict[str, str]] = {
     "offeredOperations": "found a while after a change: tests/director/test_offered_operation.py",
     "pairings": "the model pairs nobody; tests/director/test_pairing_state.py",
     "resynchronizeFormationAssignment": "nothing is delivered here; tests/director/test_pair_resynchronization.py",
+    "setApplicationAppliedFields": "it changes nothing of the application: tests/director/test_applied_field.py",
+    "setRuntimeAppliedFields": "as `setApplicationAppliedFields`",
     "searchApplications": "lists what `applications` does, found by words; tests/director/test_search.py",
     "signedIn": "whoever asks; tests/director/test_viewer.py",
     "system": "the plane itself, of which the model knows nothing; tests/director/test_system_status.py",

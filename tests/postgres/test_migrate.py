@@ -4,7 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Protocol
@@ -24,7 +24,10 @@ from compass.postgres.migrate import (
     MigrationFailed,
     MigrationMisnamed,
     MigrationOutOfOrder,
+    RestoreUnfinished,
+    known,
     migrate,
+    migrate_restored,
     needed,
     pending,
 )
@@ -299,3 +302,18 @@ async def test_the_migrations_of_the_plane_apply_to_the_oldest_and_the_newest_po
         monkeypatch.setenv("PGBIN", str(binaries))
         async with running(tmp_path / "pg", settings={"fsync": "off"}) as dsn:
             assert await migrate(dsn) == names
+
+
+async def test_a_database_that_is_being_restored_is_for_the_restore_alone(empty_dsn: str) -> None:
+    connection = await asyncpg.connect(empty_dsn)
+    await connection.execute("CREATE TABLE restore_unfinished (digest text)")
+    begin: Callable[[str], Awaitable[object]]
+    for begin in (pending, migrate):
+        with pytest.raises(RestoreUnfinished, match="compass server restore"):
+            await begin(empty_dsn)
+    assert await connection.fetchval("SELECT to_regclass('migration')") is None
+
+    assert await migrate_restored(empty_dsn) == known()
+    await connection.execute("DROP TABLE restore_unfinished")
+    await connection.close()
+    assert await pending(empty_dsn) == []

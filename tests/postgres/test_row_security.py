@@ -77,6 +77,9 @@ INSERT INTO heartbeat (runtime_id, seen_at, missed_from, version, revision, appl
     SELECT id, now(), now() + interval '1 hour', '1', 1, 1, interval '1 minute' FROM runtime;
 INSERT INTO spec_operation (revision_id, position, definition_id, verb, path, name, summary, deprecated, words)
     SELECT id, 5000, definition_id, 'GET', '/x', '', '', false, 'get /x' FROM spec_revision;
+INSERT INTO applied_field (application_id, manager, name, digest)
+    SELECT id, 'x', 'x', sha256('x') FROM application;
+INSERT INTO applied_field (runtime_id, manager, name, digest) SELECT id, 'x', 'x', sha256('x') FROM runtime;
 """
 """What the landscape lacks, for both tenants: work in the background and reports make it."""
 NO_OWNER: Final[Mapping[str, str]] = {
