@@ -114,7 +114,7 @@ class Stream:
 
     parts: AsyncGenerator[bytes, None]
     content_type: str = "text/event-stream"
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 async def read(

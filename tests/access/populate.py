@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from compass.access.caller import Caller, Consumer, Flow
+from compass.access.foreign_revocation import ForeignRevocations
 from compass.audit.keys import Keys
 from compass.audit.record import Log
 from compass.connector.authority import Authority
@@ -28,7 +29,7 @@ from compass.outbox.relay import Relay, reactions
 from compass.postgres.pool import Database
 from compass.provisioner.drivers.local import Local
 from compass.provisioner.infrastructure import Drivers
-from compass.settings import AuthoritySettings, DefinitionSettings, Settings
+from compass.settings import AuthoritySettings, DefinitionSettings, ExternalCertificateSettings, Settings
 from compass.vault import Vault
 from tests.access.landscape import Json, Landscape, Side, user
 from tests.director.conftest import PARTS
@@ -130,6 +131,7 @@ async def _parts(database: Database, door: Door, folder: Path) -> dict[type, Any
         Log: log,
         Drivers: Drivers({"local": Local(folder / "runtimes", plane="matrix")}),
         Settings: Settings(data_folder=folder),
+        ForeignRevocations: ForeignRevocations(ExternalCertificateSettings(), "", door),
     }
 
 

@@ -177,7 +177,8 @@ async def test_files_that_settings_name_are_read_and_unsafe_ones_refused(
     home: Path, in_thread: InThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (home / "ca.pem").write_text("no certificate")
-    (home / "open").mkdir(mode=0o755)
+    (home / "open").mkdir()
+    (home / "open").chmod(0o755)  # whatever the umask is
     monkeypatch.setenv("COMPASS_EXTERNAL_CERTIFICATES__CA_FILE", str(home / "ca.pem"))
 
     code, checks = await found(in_thread, "--data-folder", str(home / "open"))

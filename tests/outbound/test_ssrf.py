@@ -125,7 +125,7 @@ async def at_specification(door: Door, url: str) -> str:
 
 
 async def at_webhook(door: Door, url: str) -> str:
-    answer = await send(door, delivery(url), Prepared(), within=timedelta(seconds=5))
+    answer = (await send(door, delivery(url), Prepared(), within=timedelta(seconds=5))).answer
     assert isinstance(answer, OutboundError), answer
     return answer.reason
 
