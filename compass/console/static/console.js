@@ -196,7 +196,8 @@
   }
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || find("dialog[open]")) return;
-    if (event.target.matches("input, textarea, select")) {
+    // The field of a dialog that was closed may keep the focus for a moment; nobody types into it.
+    if (event.target.matches("input, textarea, select") && !event.target.closest("dialog:not([open])")) {
       if (event.key === "Escape") event.target.blur();
       return;
     }
