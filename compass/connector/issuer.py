@@ -161,17 +161,17 @@ class Issuer:
         return await self._signed(builder, (*_PROFILE, (ExtensionOID.SUBJECT_ALTERNATIVE_NAME, False)))
 
     async def sign_revocations(
-        self, revoked: Sequence[tuple[str, datetime]], *, at: datetime, life: timedelta
+        self, revoked: Sequence[tuple[str, datetime]], *, number: int, at: datetime, life: timedelta
     ) -> x509.CertificateRevocationList:
         """The list of revoked certificates, by serial and when, that is good for `life`.
 
-        Takes about ten seconds of processor time for a million, in a thread. Its number is the time in milliseconds, so
-        that a later list has a greater one, whichever replica made it. Raises AuthorityExpired, AuthorityKeyMissing,
-        SignerFailed.
+        Takes about ten seconds of processor time for a million, in a thread. `number` has to be greater than that of
+        every earlier list of this authority. Raises AuthorityExpired, AuthorityKeyMissing, SignerFailed.
+        Source: RFC 5280 §5.2.3.
         """
         signer = self._able(at)
         # In a thread: a long list takes seconds, and everybody else would wait.
-        draft = await asyncio.to_thread(self._draft_revocations, revoked, at, life)
+        draft = await asyncio.to_thread(self._draft_revocations, revoked, number, at, life)
         signature = await signer.sign(draft.tbs_certlist_bytes)
         made = await asyncio.to_thread(x509.load_der_x509_crl, _assembled(draft.tbs_certlist_bytes, signature))
         if not made.is_signature_valid(self._public_key()):
@@ -179,7 +179,7 @@ class Issuer:
         return made
 
     def _draft_revocations(
-        self, revoked: Sequence[tuple[str, datetime]], at: datetime, life: timedelta
+        self, revoked: Sequence[tuple[str, datetime]], number: int, at: datetime, life: timedelta
     ) -> x509.CertificateRevocationList:
         entries = [
             x509.RevokedCertificateBuilder().serial_number(int(serial, 16)).revocation_date(when).build()
@@ -191,7 +191,7 @@ class Issuer:
             .last_update(max(at - CLOCK_SKEW, self.certificate.not_valid_before_utc))
             .next_update(min(at + life, self.not_after))
             .add_extension(self._key_identifier(), critical=False)
-            .add_extension(x509.CRLNumber(int(at.timestamp() * 1000)), critical=False)
+            .add_extension(x509.CRLNumber(number), critical=False)
             .sign(_DRAFT_KEY, hashes.SHA256())
         )
 

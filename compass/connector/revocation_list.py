@@ -101,12 +101,14 @@ class RevocationList:
         except AWAY as error:
             raise Unavailable from error
         revoked = list(zip(row["serials"], row["revoked_at"], strict=True))
-        return await issuer.sign_revocations(revoked, at=now, life=LIFE)
+        return await issuer.sign_revocations(revoked, number=row["number"], at=now, life=LIFE)
 
 
 TO_LIST = """
 -- revocation_list.to_list
-SELECT coalesce(array_agg(serial ORDER BY serial), '{}') AS serials,
+-- Microseconds of one clock, the database's, number the lists: a later one has a greater number, whoever made it.
+SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS number,
+    coalesce(array_agg(serial ORDER BY serial), '{}') AS serials,
     coalesce(array_agg(revoked_at ORDER BY serial), '{}') AS revoked_at
 FROM certificate
 WHERE signed_by = $1 AND revoked_at IS NOT NULL AND not_after > now()

@@ -155,10 +155,10 @@ async def test_without_a_database_there_is_no_list(
 
 async def test_a_list_does_not_outlive_the_authority(committed_authority: Authority) -> None:
     end = committed_authority.not_after
-    made = await committed_authority.issuer.sign_revocations([], at=end - timedelta(hours=1), life=LIFE)
+    made = await committed_authority.issuer.sign_revocations([], number=1, at=end - timedelta(hours=1), life=LIFE)
     assert made.next_update_utc == end
     with pytest.raises(AuthorityExpired):
-        await committed_authority.issuer.sign_revocations([], at=end, life=LIFE)
+        await committed_authority.issuer.sign_revocations([], number=1, at=end, life=LIFE)
 
 
 @pytest.mark.parametrize("which", [0, 1])

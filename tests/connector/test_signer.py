@@ -136,7 +136,9 @@ async def test_a_signature_that_is_not_the_authoritys_never_leaves(
     with pytest.raises(SignerFailed):
         await certificate.issue(tx, authority, system_auth, request_for(system_auth))
     with pytest.raises(SignerFailed):
-        await authority.issuer.sign_revocations([], at=authority.not_after - timedelta(days=9), life=timedelta(days=1))
+        await authority.issuer.sign_revocations(
+            [], number=1, at=authority.not_after - timedelta(days=9), life=timedelta(days=1)
+        )
     assert await tx.rows("SELECT * FROM certificate WHERE fingerprint IS NOT NULL") == before
     (folder / "mood").write_text("good")
     await certificate.issue(tx, authority, system_auth, request_for(system_auth))
