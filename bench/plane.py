@@ -13,9 +13,9 @@ import aiohttp
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from bench.table import Line, quantiles, shown
-from compass.agent.files import private_folder, write_private, write_private_json
 from compass.agent.loop import Agent, State
 from compass.agent.pair import signing_request
+from compass.files import private_folder, write_private, write_private_json
 from tests.e2e.plane import ADD_WEBHOOK, CONNECTOR, DEFAULT_TENANT, TOKEN_FOR_APPLICATION, Plane
 
 CONFIGURATION: Final = "{ configuration { token { token } certificateSigningRequestInfo { subject } } }"

@@ -25,6 +25,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from compass.errors import Code, CompassError
+from compass.files import sync_folder
 from compass.secret import Secret
 
 _KEY_BYTES: Final = 32
@@ -265,7 +266,7 @@ def _create(path: Path) -> None:
             os.link(draft, path)
         except FileExistsError:
             return
-        _sync(path.parent)
+        sync_folder(path.parent)
     finally:
         draft.unlink(missing_ok=True)
 
@@ -279,7 +280,7 @@ def _replace(path: Path, keys: Keys) -> Keys:
     if os.geteuid() == 0:
         os.chown(draft, owner.st_uid, owner.st_gid)  # the plane's user reads it, not the administrator who did this
     draft.replace(path)
-    _sync(path.parent)
+    sync_folder(path.parent)
     return keys
 
 
@@ -290,14 +291,6 @@ def _write(draft: Path, text: str) -> None:
         file.flush()
         # A key that is lost with a power cut would take everything sealed under it along.
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read_private(path: Path) -> str:

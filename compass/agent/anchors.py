@@ -17,9 +17,9 @@ from typing import Final, Self
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from compass.agent.files import write_private, write_private_json
 from compass.client.trusted import Trusted
 from compass.errors import Code, CompassError
+from compass.files import write_private, write_private_json
 
 SPREAD_PERIODS: Final = 30
 """Renewals that a new authority asks for are spread over so many sync periods."""

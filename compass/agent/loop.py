@@ -23,7 +23,6 @@ from typing import Any, Final, Self
 
 from compass.agent.anchors import Anchors, is_signed_by
 from compass.agent.fetch import Fetched, fetch
-from compass.agent.files import write_private_json
 from compass.agent.heartbeat import Heart
 from compass.agent.pair import Connection, ManagementPlane, NotPaired, TokenRefused, digest, pair, renew, renewal_due
 from compass.agent.reconcile import NOTHING, Configuration, Reconciled, reconcile
@@ -37,6 +36,7 @@ from compass.client.graphql import (
     Trust,
 )
 from compass.errors import Code, CompassError
+from compass.files import write_private_json
 
 log = logging.getLogger(__name__)
 

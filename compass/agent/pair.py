@@ -38,7 +38,6 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
-from compass.agent.files import private_folder, sync_folder, write_private, write_private_json
 from compass.client.graphql import (
     ClientCertificate,
     Endpoint,
@@ -50,6 +49,7 @@ from compass.client.graphql import (
     Trust,
 )
 from compass.errors import Code, CompassError
+from compass.files import private_folder, sync_folder, write_private, write_private_json
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 

@@ -23,6 +23,7 @@ from zipfile import ZipFile
 import orjson
 
 from compass.errors import Code, CompassError
+from compass.files import sync_folder
 from compass.vault import SealBroken, Vault
 
 FORMAT: Final = 1
@@ -160,19 +161,11 @@ def drafted(path: Path) -> Iterator[Draft]:
             if path.exists():
                 raise ArchiveUnwritable(path=str(path), why="it is there by now")
             draft.rename(path)
-            _sync(path.parent)
+            sync_folder(path.parent)
         except OSError as error:
             raise ArchiveUnwritable(path=str(path), why=error.strerror or "unknown") from error
         finally:
             draft.unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Archive:
@@ -248,7 +241,8 @@ def _read_means_usable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ArchiveUnusable(path=str(path), why=error.strerror or "unknown") from error
-    # What the module says of files that are cut, damaged, encrypted or of another kind.
+    # What zipfile raises for files that are cut, damaged or encrypted. NotImplementedError is its word for a way of
+    # packing that it does not know.
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, KeyError, ValueError) as error:
         why = "a part of it is missing" if isinstance(error, KeyError) else str(error) or "it is damaged"
         raise ArchiveUnusable(path=str(path), why=why) from error

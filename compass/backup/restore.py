@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 from compass.access.tokens import AccessTokens
-from compass.agent.files import write_private
 from compass.audit.check import Problem
 from compass.audit.keys import Keys as AuditKeys
 from compass.audit.log import check, one_snapshot
@@ -22,6 +21,7 @@ from compass.audit.seal import ANCHOR, Anchor
 from compass.backup.archive import DUMP, Archive, Manifest
 from compass.connector import one_time_token
 from compass.errors import Code, CompassError
+from compass.files import write_private
 from compass.postgres import programs, row_security
 from compass.postgres.migrate import RestoreUnfinished, known, migrate_restored, pending
 from compass.postgres.pool import Database, Tx

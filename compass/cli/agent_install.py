@@ -84,7 +84,7 @@ def install(
 
 
 async def _paired(address: str, pin: str, token: str, folder: Path) -> None:
-    from compass.agent.files import write_private_json
+    from compass.files import write_private_json
 
     trust, connection = await redeemed(address, pin, token, folder)
     viewer = await seen(connection, trust)
@@ -175,7 +175,7 @@ def reconfigure(
         changes["sync_period_seconds"] = sync_period.total_seconds()
     if not changes:
         raise CommandFailed("nothing to tell was given", exit_code=Exit.USAGE, hint="compass agent reconfigure --help")
-    from compass.agent.files import write_private_json
+    from compass.files import write_private_json
 
     try:
         if trust is not None:

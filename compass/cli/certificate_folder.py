@@ -116,8 +116,8 @@ def _write_pkcs12(folder: Path, file: Path, password: str) -> None:
     from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key
     from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 
-    from compass.agent.files import write_private
     from compass.agent.pair import PrivateKey
+    from compass.files import write_private
 
     key = load_pem_private_key((folder / "client.key").read_bytes(), None)
     if not isinstance(key, PrivateKey):

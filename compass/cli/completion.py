@@ -81,7 +81,7 @@ def _known(document: str) -> list[str]:
         pass
     found = _asked(document)
     try:
-        from compass.agent.files import private_folder, replace_private
+        from compass.files import private_folder, replace_private
 
         private_folder(kept.parent)
         replace_private(kept, json.dumps(found).encode())

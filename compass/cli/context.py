@@ -53,7 +53,7 @@ def folder() -> Path:
 
 def keep(context: Context, *, secret: str, anchor: str) -> None:
     """Store a context, replacing one of the same name, and make it the current one. Raises CommandFailed."""
-    from compass.agent.files import write_private
+    from compass.files import write_private
 
     if not _NAME.fullmatch(context.name):
         message = f"{context.name!r} is no name for a context: small letters, digits and hyphens, at most 40"
@@ -158,7 +158,7 @@ def _read() -> tuple[str, dict[str, Context]]:
 
 
 def _write(current: str, contexts: dict[str, Context]) -> None:
-    from compass.agent.files import write_private
+    from compass.files import write_private
 
     lines = [f"current = {json.dumps(current)}"]
     for name, context in contexts.items():

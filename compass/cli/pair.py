@@ -102,7 +102,7 @@ async def redeemed(connector_url: str, pin: str, token: str, folder: Path) -> "t
 
 def keep_trust(folder: Path, trust: "Trust") -> None:
     """Keep the authority beside the identity, for whoever uses it next: `plane_ca.pem`. Raises OSError."""
-    from compass.agent.files import write_private
+    from compass.files import write_private
 
     write_private(folder / ANCHOR, (trust.anchors or "").encode())
 

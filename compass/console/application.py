@@ -142,26 +142,33 @@ async def unregister(visit: Visit) -> Answer:
     return visit.done(f"{name} is gone", "/applications")
 
 
-async def set_label(visit: Visit) -> Answer:
-    """Set one label."""
-    await visit.ask(
-        "SetApplicationLabel", id=visit["id"], key=visit.form("key"), value=label_value(visit.form("value"))
-    )
-    return visit.done(f"Label {visit.form('key')} is set", f"/applications/{visit['id']}?tab=labels")
+def labelling(path: str, operation: str) -> View:
+    """What sets one label of an object whose page is below `path`; `operation` is the document that does it."""
+
+    async def label(visit: Visit) -> Answer:
+        key = visit.form("key")
+        await visit.ask(operation, id=visit["id"], key=key, value=label_value(visit.form("value")))
+        return visit.done(f"Label {key} is set", f"{path}/{visit['id']}?tab=labels")
+
+    return label
 
 
-async def delete_label(visit: Visit) -> Answer:
-    """Remove one label."""
-    await visit.ask("DeleteApplicationLabel", id=visit["id"], key=visit.form("key"))
-    return visit.done(f"Label {visit.form('key')} is gone", f"/applications/{visit['id']}?tab=labels")
+def unlabelling(path: str, operation: str) -> View:
+    """What removes one."""
+
+    async def unlabel(visit: Visit) -> Answer:
+        await visit.ask(operation, id=visit["id"], key=visit.form("key"))
+        return visit.done(f"Label {visit.form('key')} is gone", f"{path}/{visit['id']}?tab=labels")
+
+    return unlabel
 
 
 ROUTES: Final[Mapping[tuple[str, str], View]] = {
     ("GET", "/applications/{id}"): show,
     ("POST", "/applications/{id}/unpair"): unpair,
     ("POST", "/applications/{id}/unregister"): unregister,
-    ("POST", "/applications/{id}/label"): set_label,
-    ("POST", "/applications/{id}/unlabel"): delete_label,
+    ("POST", "/applications/{id}/label"): labelling("/applications", "SetApplicationLabel"),
+    ("POST", "/applications/{id}/unlabel"): unlabelling("/applications", "DeleteApplicationLabel"),
     ("POST", "/applications/{id}/join"): joining("/applications", "APPLICATION"),
     ("POST", "/applications/{id}/leave"): leaving("/applications", "APPLICATION"),
 }

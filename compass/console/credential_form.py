@@ -39,12 +39,13 @@ def faults(visit: Visit) -> dict[str, str]:
     """What to type in the fields with which the credentials could not be used. The plane keeps whatever it is given."""
     found = {name: text for name, text in _NEEDED.get(visit.form("signs_in"), {}).items() if not visit.form(name)}
     url = visit.form("tokenURL")
-    if visit.form("signs_in") == "oauth" and url and not _is_address(url):
+    if visit.form("signs_in") == "oauth" and url and not is_address(url):
         found["tokenURL"] = _NEEDED["oauth"]["tokenURL"]
     return found
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether something can be asked for there: http or https, and a host."""
     try:
         parts = urlsplit(text)
     except ValueError:

@@ -223,13 +223,13 @@ async def _looked_at_text(visit: Visit, kind: Kind, form: Form) -> tuple[Form, d
 def _faults(kind: Kind, visit: Visit, typed: Mapping[str, str]) -> dict[str, str]:
     """What to type in the fields that the plane could do nothing with."""
     found = {one.name: f"Type {_WANTED[one.name]}" for one in _fields(kind) if one.is_required and not typed[one.name]}
-    if typed["targetURL"] and not _is_address(typed["targetURL"]):
+    if typed["targetURL"] and not credential_form.is_address(typed["targetURL"]):
         found["targetURL"] = f"Type {_WANTED['targetURL']}"
     is_old = any(typed[name] for name in (*_FLAGS, "deprecatedSince"))
     if is_old and not typed["version"]:
         found["version"] = "Type which version that is said of, such as 1.2.3"
     if typed["how"] == "url":
-        if not _is_address(typed["url"]):
+        if not credential_form.is_address(typed["url"]):
             found["url"] = "Type where it is to be fetched from: https://…"
         found |= credential_form.faults(visit)
     if typed["how"] == "text" and visit.request.files.get("file") is not None and not typed["data"]:
@@ -240,14 +240,6 @@ def _faults(kind: Kind, visit: Visit, typed: Mapping[str, str]) -> dict[str, str
 
 
 _WANTED: Final = {"name": "a name", "targetURL": "where it is called: https://…"}
-
-
-def _is_address(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _typed(visit: Visit, kind: Kind) -> dict[str, str]:

@@ -6,8 +6,7 @@ from typing import Any, Final
 from compass.client import standing
 from compass.client.protocol import PlaneRefused
 from compass.console import yaml_view
-from compass.console.application import all_groups, history, shown_labels, ways_in
-from compass.console.applications import label_value
+from compass.console.application import all_groups, history, labelling, shown_labels, unlabelling, ways_in
 from compass.console.credentials import secrets_of
 from compass.console.groups import joining, leaving
 from compass.console.http import Answer
@@ -205,18 +204,6 @@ async def again(visit: Visit) -> Answer:
     return visit.done("It is being tried again", path)
 
 
-async def set_label(visit: Visit) -> Answer:
-    """Set one label."""
-    await visit.ask("SetRuntimeLabel", id=visit["id"], key=visit.form("key"), value=label_value(visit.form("value")))
-    return visit.done(f"Label {visit.form('key')} is set", f"/runtimes/{visit['id']}?tab=labels")
-
-
-async def delete_label(visit: Visit) -> Answer:
-    """Remove one label."""
-    await visit.ask("DeleteRuntimeLabel", id=visit["id"], key=visit.form("key"))
-    return visit.done(f"Label {visit.form('key')} is gone", f"/runtimes/{visit['id']}?tab=labels")
-
-
 ROUTES: Final[Mapping[tuple[str, str], View]] = {
     ("GET", "/runtimes"): index,
     ("GET", "/runtimes/new"): new,
@@ -225,8 +212,8 @@ ROUTES: Final[Mapping[tuple[str, str], View]] = {
     ("POST", "/runtimes/{id}/unregister"): unregister,
     ("POST", "/runtimes/{id}/reconnect"): reconnect,
     ("POST", "/runtimes/{id}/again"): again,
-    ("POST", "/runtimes/{id}/label"): set_label,
-    ("POST", "/runtimes/{id}/unlabel"): delete_label,
+    ("POST", "/runtimes/{id}/label"): labelling("/runtimes", "SetRuntimeLabel"),
+    ("POST", "/runtimes/{id}/unlabel"): unlabelling("/runtimes", "DeleteRuntimeLabel"),
     ("POST", "/runtimes/{id}/join"): joining("/runtimes", "RUNTIME"),
     ("POST", "/runtimes/{id}/leave"): leaving("/runtimes", "RUNTIME"),
 }

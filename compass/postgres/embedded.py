@@ -44,6 +44,7 @@ from urllib.parse import quote
 import asyncpg
 
 from compass.errors import Code, CompassError
+from compass.files import sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -486,11 +487,7 @@ async def _make_cluster(
     if process.returncode != 0:
         raise PostgresFailed(program="initdb", why=_log_tail(folder, start), log=str(folder / "postgres.log"))
     fresh.rename(folder / "data")
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(folder)
 
 
 def _locale_options(binaries: Binaries) -> list[str]:

@@ -23,9 +23,9 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from compass.agent.files import sync_folder
 from compass.agent.reconcile import Configuration
 from compass.errors import Code, CompassError
+from compass.files import sync_folder
 from compass.runtime.gateway import refusal
 
 log = logging.getLogger(__name__)

@@ -25,10 +25,10 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from compass.agent.files import replace_private, write_private_json
 from compass.agent.loop import CONSOLE_LABEL, EVENTS_LABEL, Agent, State, Status
 from compass.agent.reconcile import Configuration
 from compass.errors import Code, CompassError
+from compass.files import replace_private, write_private_json
 from compass.runtime.events import EventEndpoint, Ledger, tls
 from compass.runtime.gateway import Gateway, GatewaySettings, by_loopback_name
 

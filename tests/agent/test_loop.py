@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from compass.agent.files import write_private_json
 from compass.agent.loop import VERSION, Agent, Injected, InjectedUnreadable, State, Trouble
 from compass.agent.reconcile import Configuration
+from compass.files import write_private_json
 from tests.agent.plane import RUNTIME, TENANT, FakePlane, api, application, basic, bundle, free_port_url
 
 LABELS = {"runtime_eventServiceUrl": "https://127.0.0.1:1", "runtime_consoleUrl": "http://127.0.0.1:2"}

@@ -43,10 +43,10 @@ class Provider:
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def begin(self) -> Any:
-        raise NotImplementedError
+        raise AssertionError("a renewal begins no sign-in")
 
     async def finish(self, begun: Any, answer: Any) -> Signed:
-        raise NotImplementedError
+        raise AssertionError(f"a renewal finishes no sign-in: {begun}, {answer}")
 
     async def renew(self, signed: Any) -> Signed:
         self.asked.append(signed)

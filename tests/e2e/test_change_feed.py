@@ -12,11 +12,11 @@ from typing import Any, Final
 import aiohttp
 import pytest
 
-from compass.agent.files import private_folder, write_private, write_private_json
 from compass.agent.loop import Agent, State
 from compass.agent.pair import pair
 from compass.client.events import Happened, events
 from compass.client.graphql import ClientCertificate
+from compass.files import private_folder, write_private, write_private_json
 from tests.e2e.plane import CONNECTOR, DEFAULT_TENANT, Plane, Tables
 
 PATH: Final = "/v1/events"

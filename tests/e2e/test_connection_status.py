@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from compass.agent.files import private_folder
+from compass.files import private_folder
 from tests.e2e.plane import CONNECTOR, DEFAULT_TENANT, Plane, Tables
 
 SETTINGS = {"COMPASS_HEARTBEAT__EVERY": "1s", "COMPASS_HEARTBEAT__MISSED_AFTER": "3s"}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from compass import vault
+from compass.files import sync_folder
 from compass.postgres.pool import Database, Tx
 from compass.vault_rotation import retire, rotate
 
@@ -18,7 +19,7 @@ def at_every_point(reached: Callable[[], None], put: Callable[[object, str, Any]
 
     `put` sets an attribute of a module or a class.
     """
-    write, sync, run = vault._write, vault._sync, Database.run
+    write, run = vault._write, Database.run
 
     def written(draft: Path, text: str) -> None:
         reached()
@@ -27,7 +28,7 @@ def at_every_point(reached: Callable[[], None], put: Callable[[object, str, Any]
 
     def replaced(folder: Path) -> None:
         reached()
-        sync(folder)
+        sync_folder(folder)
 
     async def committed(database: Database, work: Callable[[Tx], Awaitable[Any]], **given: Any) -> Any:
         done = await run(database, work, **given)
@@ -35,7 +36,7 @@ def at_every_point(reached: Callable[[], None], put: Callable[[object, str, Any]
         return done
 
     put(vault, "_write", written)
-    put(vault, "_sync", replaced)
+    put(vault, "sync_folder", replaced)
     put(Database, "run", committed)
 
 

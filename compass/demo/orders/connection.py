@@ -10,11 +10,11 @@ from typing import Any
 from cryptography import x509
 
 from compass.agent import pair as pairing
-from compass.agent.files import write_private
 from compass.client.graphql import ClientCertificate, Endpoint, Plane, PlaneRefused, Trust, document
 from compass.demo.orders import queries
 from compass.demo.orders.store import Store, now
 from compass.errors import Code, CompassError
+from compass.files import write_private
 
 
 class ConnectionState(StrEnum):

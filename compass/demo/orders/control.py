@@ -18,7 +18,6 @@ from typing import Any
 
 from aiohttp import web
 
-from compass.agent.files import write_private_json
 from compass.client.graphql import PlaneRefused
 from compass.demo.orders import credential, eventing, order, registration
 from compass.demo.orders.connection import PlaneConnection
@@ -26,6 +25,7 @@ from compass.demo.orders.eventing import Eventing
 from compass.demo.orders.notification import Misbehaviour, Outcome, WebhookEndpoint
 from compass.demo.orders.store import Store
 from compass.errors import CompassError
+from compass.files import write_private_json
 
 FILE = "control.json"
 OWNER = "owner"

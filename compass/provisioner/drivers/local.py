@@ -24,6 +24,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from compass.files import sync_folder
 from compass.ids import RuntimeId
 from compass.provisioner.drivers import processes
 from compass.provisioner.infrastructure import (
@@ -118,7 +119,7 @@ class Local:
                 raise ClusterForeign(place=str(place)) from None
         for left in self._left_of(runtime):  # by a plane that was killed while it made the folder
             shutil.rmtree(left, ignore_errors=True)
-        _sync(self._folder)
+        sync_folder(self._folder)
 
     def _observe(self, runtime: RuntimeId) -> Observed:
         place = self._folder / runtime
@@ -161,7 +162,7 @@ class Local:
             with suppress(FileNotFoundError):  # another plane is removing it too
                 shutil.rmtree(left)
         if self._folder.is_dir():
-            _sync(self._folder)
+            sync_folder(self._folder)
 
     def _existing(self) -> set[RuntimeId]:
         self._reap()
@@ -266,12 +267,4 @@ def _write(path: Path, content: bytes) -> None:
     except OSError:
         beside.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from compass.agent.files import private_folder, write_private, write_private_json
+from compass.files import private_folder, write_private, write_private_json
 
 
 def test_a_file_is_replaced_whole_and_is_its_owners_only(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_a_disk_that_is_full_leaves_the_old_file(tmp_path: Path, monkeypatch: py
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("compass.agent.files.os.fsync", full)
+    monkeypatch.setattr("compass.files.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_private_json(file, {"a": 2})
     assert file.read_text() == '{\n  "a": 1\n}\n'
