@@ -38,12 +38,12 @@ LISTS: Final = (
         "applications",
         (
             """INSERT INTO application (id, tenant_id, name, local_tenant_id, status_condition)
-            SELECT md5('application 1 ' || n)::uuid, md5('tenant 1')::uuid, 'Application ' || n, 'shared', 'CONNECTED' FROM generate_series(1, %(rows)s::int) n""",
+            SELECT CASE n WHEN 1 THEN md5('application 1 1')::uuid ELSE new_id_v1() END, md5('tenant 1')::uuid, 'Application ' || n, 'shared', 'CONNECTED' FROM generate_series(1, %(rows)s::int) n""",
             "INSERT INTO application_tenant (tenant_id, application_id, owner) SELECT tenant_id, id, true FROM application",
             # One in a hundred has `rare`, every one `common`; a label of the groups stands at what is in one.
             """INSERT INTO application_label (application_id, key, value)
-            SELECT md5('application 1 ' || n)::uuid, label.key, label.value
-            FROM generate_series(1, %(rows)s::int) n, LATERAL (VALUES ('common', '"yes"'::jsonb), ('rare', to_jsonb('value-' || n % (%(rows)s::int / 10)))) label(key, value)""",
+            SELECT id, label.key, label.value
+            FROM application, LATERAL (VALUES ('common', '"yes"'::jsonb), ('rare', to_jsonb('value-' || substr(name, 13)::int % (%(rows)s::int / 10)))) label(key, value)""",
         ),
     ),
     List("applicationsGlobal", node="application { id }"),
@@ -52,7 +52,7 @@ LISTS: Final = (
         "runtimes",
         (
             """INSERT INTO runtime (id, tenant_id, name, status_condition)
-            SELECT md5('runtime 1 ' || n)::uuid, md5('tenant 1')::uuid, 'runtime-' || n, 'CONNECTED' FROM generate_series(1, %(rows)s::int) n""",
+            SELECT CASE n WHEN 1 THEN md5('runtime 1 1')::uuid ELSE new_id_v1() END, md5('tenant 1')::uuid, 'runtime-' || n, 'CONNECTED' FROM generate_series(1, %(rows)s::int) n""",
             "INSERT INTO runtime_tenant (tenant_id, runtime_id, owner) SELECT tenant_id, id, true FROM runtime",
         ),
     ),
@@ -60,7 +60,7 @@ LISTS: Final = (
         "formations",
         (
             """INSERT INTO formation (id, tenant_id, formation_template_id, name, state)
-            SELECT md5('formation ' || n)::uuid, md5('tenant 1')::uuid, (SELECT id FROM formation_template WHERE tenant_id IS NULL LIMIT 1), 'group-' || n, 'READY' FROM generate_series(1, %(rows)s::int) n""",
+            SELECT CASE n WHEN 1 THEN md5('formation 1')::uuid ELSE new_id_v1() END, md5('tenant 1')::uuid, (SELECT id FROM formation_template WHERE tenant_id IS NULL LIMIT 1), 'group-' || n, 'READY' FROM generate_series(1, %(rows)s::int) n""",
         ),
     ),
     List(
@@ -136,7 +136,7 @@ LISTS: Final = (
         "webhooks",
         (
             """INSERT INTO webhook (application_id, type, mode, url, signing_secret_sealed)
-            SELECT md5('application 1 ' || n)::uuid, 'CONFIGURATION_CHANGED', 'SYNC', 'https://example.com', 'sealed' FROM generate_series(1, %(rows)s::int) n""",
+            SELECT id, 'CONFIGURATION_CHANGED', 'SYNC', 'https://example.com', 'sealed' FROM application""",
         ),
     ),
     List(
@@ -152,7 +152,7 @@ LISTS: Final = (
         "pairings",
         (
             """INSERT INTO system_auth (id, tenant_id, application_id)
-            SELECT md5('client ' || n)::uuid, md5('tenant 1')::uuid, md5('application 1 ' || n)::uuid FROM generate_series(1, %(rows)s::int) n""",
+            SELECT md5('client ' || substr(name, 13))::uuid, tenant_id, id FROM application""",
             """INSERT INTO one_time_token (digest, system_auth_id, purpose, created_at, expires_at)
             SELECT sha256(n::text::bytea), md5('client ' || n)::uuid, 'application', now(), now() + '1 hour' FROM generate_series(1, %(rows)s::int) n""",
         ),

@@ -24,7 +24,7 @@ from compass.director.application import NewApplication
 from compass.director.catalogue import Draft
 from compass.director.webhook import NewWebhook
 from compass.errors import InvalidData, InvalidInput, NotFound, Refused
-from compass.ids import ApplicationId, ApplicationTemplateId
+from compass.ids import ApplicationId, ApplicationTemplateId, new_id
 from compass.inputs import PRINTABLE, Length, Matches, input_from, json_text, label_keys
 from compass.outbound.door import Door
 from compass.outbox.append import append
@@ -362,7 +362,7 @@ async def create(
     given = dict(new.labels or {})
     if caller.flow is Flow.CERTIFICATE:
         given[_OWNER] = caller.consumer_id
-    template = ApplicationTemplateId(str(uuid.uuid4()))
+    template = ApplicationTemplateId(new_id())
     await _require_free_role(tx, template, new, new.region())
     columns = {**_columns(vault, template, new), "region": new.region(), "labels": given}
     if await tx.value(CREATE, **columns) is None:

@@ -16,7 +16,7 @@ from compass.director.auth import NewAuth
 from compass.director.catalogue import Row, bundle_to_extend, canonical, may_change
 from compass.director.input_schema import require, small_json
 from compass.errors import InvalidOperation, NotFound, NotUnique
-from compass.ids import ApplicationId, BundleId, BundleInstanceAuthId, RuntimeContextId, RuntimeId
+from compass.ids import ApplicationId, BundleId, BundleInstanceAuthId, RuntimeContextId, RuntimeId, new_id
 from compass.inputs import Length
 from compass.outbox.append import append
 from compass.outbox.events import Event
@@ -310,7 +310,7 @@ async def request_creation(
     if caller.runtime is not None and not row["grouped"]:
         raise _ungrouped()
     require(row["schema"], request.input_params)
-    requested = canonical(request.id) if request.id else str(uuid.uuid4())
+    requested = canonical(request.id) if request.id else new_id()
     sealed = row["default_sealed"]
     if sealed is not None:
         opened = vault.open(f"bundle/{row['id']}", sealed)
@@ -351,7 +351,7 @@ async def create(
             raise NotFound(object="runtimeContext")
     if new.input_params is not None:
         require(await tx.value(SCHEMA, bundle=bundle), new.input_params)
-    created = str(uuid.uuid4())
+    created = new_id()
     return await _insert(
         tx,
         caller,

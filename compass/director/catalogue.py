@@ -15,7 +15,7 @@ from compass.access.tenancy import NotOwner
 from compass.director.auth import NewAuth
 from compass.director.fetch_request import NewFetchRequest, fetch_all
 from compass.errors import CompassError, Unauthorized
-from compass.ids import ApplicationId
+from compass.ids import ApplicationId, new_id
 from compass.outbound.door import Door
 from compass.outbox.events import Event
 from compass.postgres.pool import Database, Tx
@@ -230,7 +230,7 @@ class Draft:
 
     def add(self, rows: list[Columns], **columns: Any) -> Columns:
         """One more row, with an id of its own."""
-        row = {"id": str(uuid.uuid4()), **columns}
+        row = {"id": new_id(), **columns}
         rows.append(row)
         return row
 

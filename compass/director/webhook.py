@@ -6,7 +6,6 @@ gets CloudEvents; with templates, whatever they make of the data. Every call is 
 ours.
 """
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
@@ -20,7 +19,7 @@ from compass.delivery.signature import new_secret
 from compass.director import auth, webhook_template
 from compass.director.auth import NewAuth
 from compass.errors import CompassError, InvalidData, NotFound
-from compass.ids import TenantId, WebhookId
+from compass.ids import TenantId, WebhookId, new_id
 from compass.inputs import Length, Matches, input_from, web_address
 from compass.outbox.append import append
 from compass.outbox.events import Event
@@ -487,7 +486,7 @@ async def delete(tx: Tx, caller: Caller, webhook: WebhookId) -> None:
 
 
 def _rows(vault: Vault, new: Sequence[NewWebhook]) -> tuple[list[WebhookId], list[dict[str, Any]]]:
-    ids = [WebhookId(str(uuid.uuid4())) for _ in new]
+    ids = [WebhookId(new_id()) for _ in new]
     rows = [
         {
             **entry.columns(),
