@@ -12,7 +12,6 @@ MODULES = sorted(path for path in (ROOT / "compass").rglob("*.py") if path.name 
 MIGRATIONS = sorted((ROOT / "compass/postgres/migrations").glob("*.sql"))
 
 TESTED_ELSEWHERE = {
-    "compass/ids.py": "types without behaviour; mypy is their test",
     "compass/reads/plan.py": "declarations; tests/reads/test_compile.py compiles each of them",
     "compass/demo/orders/": "a service of its own, tested as a process: tests/demo/test_orders_process.py",
     "compass/cli/server_start.py": "a plane as a process: tests/e2e",

@@ -10,6 +10,7 @@ from compass.cli.completion import Application
 from compass.cli.confirm import Yes, confirm
 from compass.cli.definition import checked
 from compass.cli.failures import CommandFailed, Exit
+from compass.cli.find import by_id, the_one
 from compass.cli.output import Column, Format, Output, done, show
 from compass.cli.secret_input import read_text
 from compass.cli.speaking import HERE, DryRun, Json, Speaking, Where, given, speaking
@@ -77,7 +78,7 @@ def approve(
     Parameters
     ----------
     request
-        The id of the request, or the beginning of it.
+        The id of the request, or its beginning or end.
     file
         YAML or JSON with the members of the API's `AuthInput`: `credential: {basic: {username: …, password: …}}`.
     """
@@ -106,7 +107,7 @@ def reject(
     Parameters
     ----------
     request
-        The id of the request, or the beginning of it.
+        The id of the request, or its beginning or end.
     reason
         A word for programs.
     message
@@ -139,7 +140,7 @@ def rotate(
     Parameters
     ----------
     request
-        The id of the request, or the beginning of it.
+        The id of the request, or its beginning or end.
     file
         YAML or JSON with the members of the API's `AuthInput`: `credential: {basic: {username: …, password: …}}`.
     """
@@ -169,7 +170,7 @@ def revoke(request: str, *, yes: Yes = False, dry_run: DryRun = False, where: Wh
     Parameters
     ----------
     request
-        The id of the request, or the beginning of it.
+        The id of the request, or its beginning or end.
     """
     with speaking(where, dry_run=dry_run) as plane:
         found = _one(plane, request)
@@ -203,10 +204,5 @@ def _read(file: Path) -> Json:
     return auth
 
 
-def _one(plane: Speaking, beginning: str) -> Json:
-    found = [each for each in _all(plane) if each["id"].startswith(beginning.rstrip("…"))]
-    if len(found) == 1:
-        return found[0]
-    problem = f"{len(found)} requests begin with" if found else "there is no request"
-    code = Exit.CONFLICT if found else Exit.NOT_FOUND
-    raise CommandFailed(f"{problem} {beginning!r}", exit_code=code, hint="compass access list shows what there is")
+def _one(plane: Speaking, part: str) -> Json:
+    return the_one(by_id(_all(plane), part), part, "request", listing="compass access list")

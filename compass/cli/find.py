@@ -87,6 +87,24 @@ def meant(name: str, known: Iterable[str]) -> str | None:
     return f"did you mean {' or '.join(close)}?" if close else None
 
 
+def by_id(every: Iterable[Json], text: str) -> list[Json]:
+    """Those whose id begins or ends with the text, which may have been cut to fit a terminal.
+
+    The end tells more: ids made within the same minute begin alike.
+    """
+    part = text.strip("…")
+    return [each for each in every if each["id"].startswith(part) or each["id"].endswith(part)]
+
+
+def the_one(found: Sequence[Json], text: str, word: str, *, listing: str) -> Json:
+    """What `by_id` found, when it is one. Raises CommandFailed."""
+    if len(found) == 1:
+        return found[0]
+    problem = f"{len(found)} {word}s begin or end with" if found else f"there is no {word}"
+    code = Exit.CONFLICT if found else Exit.NOT_FOUND
+    raise CommandFailed(f"{problem} {text!r}", exit_code=code, hint=f"{listing} shows what there is")
+
+
 def _only(found: Sequence[Json], kind: Kind, name: str) -> Json:
     if len(found) == 1:
         return found[0]

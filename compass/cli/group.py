@@ -11,6 +11,7 @@ from compass.cli import find
 from compass.cli.completion import Application, Group, Runtime
 from compass.cli.confirm import Yes, confirm
 from compass.cli.failures import CommandFailed, Exit, exit_of
+from compass.cli.find import by_id, the_one
 from compass.cli.output import Column, Format, Output, detail, done, printable, say, show, show_made
 from compass.cli.speaking import HERE, DryRun, Json, Limit, Speaking, Where, given, speaking
 from compass.cli.waiting import FIVE_MINUTES, Progress, Timeout, Wait, until
@@ -283,7 +284,7 @@ def resync(
     name
         The group's name or id.
     pair
-        Only the target of this pair; its id, or the beginning of it, from `compass group pairs -o wide`.
+        Only the target of this pair; its id, or its beginning or end, from `compass group pairs -o wide`.
     reset
         Tell everybody anew, where the group's template supports that.
     """
@@ -475,15 +476,9 @@ def participant(pair: Json) -> str:
     return str(entity.get("name") or pair["source"])
 
 
-def _pair(plane: Speaking, group: Json, beginning: str) -> Json:
+def _pair(plane: Speaking, group: Json, part: str) -> Json:
     every = plane.all("GroupPairs", {"id": group["id"]}, inside="formationAssignments")
-    found = [pair for pair in every if pair["id"].startswith(beginning.rstrip("…"))]
-    if len(found) == 1:
-        return found[0]
-    problem = f"{len(found)} pairs begin with" if found else "there is no pair"
-    code = Exit.CONFLICT if found else Exit.NOT_FOUND
-    hint = f"compass group pairs {group['name']} -o wide"
-    raise CommandFailed(f"{problem} {beginning!r}", exit_code=code, hint=hint)
+    return the_one(by_id(every, part), part, "pair", listing=f"compass group pairs {group['name']} -o wide")
 
 
 def _members(

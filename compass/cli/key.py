@@ -8,6 +8,7 @@ from compass.cli import find
 from compass.cli.completion import Application, Integration, Runtime
 from compass.cli.confirm import Yes, confirm
 from compass.cli.failures import CommandFailed, Exit
+from compass.cli.find import by_id, the_one
 from compass.cli.output import Column, Format, Output, detail, done, say, show
 from compass.cli.speaking import HERE, DryRun, Json, Speaking, Where, speaking
 from compass.cli.token import state, ways
@@ -130,7 +131,7 @@ def rotate(
     Parameters
     ----------
     client_id
-        As `compass key list` has it, or the beginning of it.
+        As `compass key list` has it, or its beginning or end.
     """
     with speaking(where, dry_run=dry_run) as plane:
         old = _one(plane, client_id)
@@ -157,7 +158,7 @@ def delete(client_id: str, *, yes: Yes = False, dry_run: DryRun = False, where: 
     Parameters
     ----------
     client_id
-        As `compass key list` has it, or the beginning of it.
+        As `compass key list` has it, or its beginning or end.
     """
     with speaking(where, dry_run=dry_run) as plane:
         found = _one(plane, client_id)
@@ -198,10 +199,5 @@ def _keys(plane: Speaking, application: str | None, runtime: str | None, integra
     return found
 
 
-def _one(plane: Speaking, beginning: str) -> Json:
-    found = [each for each in _keys(plane, None, None, None) if each["id"].startswith(beginning.rstrip("…"))]
-    if len(found) == 1:
-        return found[0]
-    problem = f"{len(found)} client ids begin with" if found else "there is no client id"
-    code = Exit.CONFLICT if found else Exit.NOT_FOUND
-    raise CommandFailed(f"{problem} {beginning!r}", exit_code=code, hint="compass key list")
+def _one(plane: Speaking, part: str) -> Json:
+    return the_one(by_id(_keys(plane, None, None, None), part), part, "client id", listing="compass key list")

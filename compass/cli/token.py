@@ -8,6 +8,7 @@ from compass.cli import find
 from compass.cli.completion import Application, Runtime
 from compass.cli.confirm import Yes, confirm
 from compass.cli.failures import CommandFailed, Exit
+from compass.cli.find import by_id, the_one
 from compass.cli.output import Column, Format, Output, detail, done, emit, say, show
 from compass.cli.speaking import HERE, DryRun, Json, Speaking, Where, speaking
 
@@ -125,19 +126,15 @@ def revoke(identity: str, *, yes: Yes = False, dry_run: DryRun = False, where: W
     Parameters
     ----------
     identity
-        The id as `compass token list` has it, or the beginning of it.
+        The id as `compass token list` has it, or its beginning or end.
     """
     with speaking(where, dry_run=dry_run) as plane:
-        found = [each for each in ways(plane, None, None) if each["id"].startswith(identity.rstrip("…"))]
-        if len(found) != 1:
-            problem = f"{len(found)} begin with" if found else "there is no"
-            code = Exit.CONFLICT if found else Exit.NOT_FOUND
-            raise CommandFailed(f"{problem} {identity!r}", exit_code=code, hint="compass token list")
+        way = the_one(by_id(ways(plane, None, None), identity), identity, "way in", listing="compass token list")
         if not dry_run:
-            confirm(f"Cut off {found[0]['of']} as {found[0]['id']}", ["its token and certificates are void"], yes=yes)
-        kind = "Application" if found[0]["of"].startswith("application ") else "Runtime"
-        plane.change(f"Delete{kind}Auth", {"id": found[0]["id"]})
-    done(f"{found[0]['of']} is not known as {found[0]['id']} any more")
+            confirm(f"Cut off {way['of']} as {way['id']}", ["its token and certificates are void"], yes=yes)
+        kind = "Application" if way["of"].startswith("application ") else "Runtime"
+        plane.change(f"Delete{kind}Auth", {"id": way["id"]})
+    done(f"{way['of']} is not known as {way['id']} any more")
 
 
 def ways(plane: Speaking, application: str | None, runtime: str | None) -> list[Json]:

@@ -12,6 +12,7 @@ from compass.cli import find
 from compass.cli.completion import Application, Runtime, Template
 from compass.cli.confirm import Yes, confirm
 from compass.cli.failures import CommandFailed, Exit
+from compass.cli.find import by_id, the_one
 from compass.cli.output import Column, Format, Output, detail, done, emit, say, show, show_made
 from compass.cli.secret_input import read_text
 from compass.cli.speaking import HERE, DryRun, Json, Limit, Speaking, Where, given, speaking
@@ -134,7 +135,7 @@ def get(webhook: str, *, output: Output = Format.TABLE, where: Where = HERE) -> 
     Parameters
     ----------
     webhook
-        The webhook's id, or the beginning of it.
+        The webhook's id, or its beginning or end.
     """
     with speaking(where) as plane:
         detail(_one(plane, webhook), output, _DETAILS)
@@ -219,7 +220,7 @@ def edit(
     Parameters
     ----------
     webhook
-        The webhook's id, or the beginning of it.
+        The webhook's id, or its beginning or end.
     url
         Where it is told.
     mode
@@ -250,7 +251,7 @@ def delete(webhook: str, *, yes: Yes = False, dry_run: DryRun = False, where: Wh
     Parameters
     ----------
     webhook
-        The webhook's id, or the beginning of it.
+        The webhook's id, or its beginning or end.
     """
     with speaking(where, dry_run=dry_run) as plane:
         found = _one(plane, webhook)
@@ -286,7 +287,7 @@ def deliveries(
     Parameters
     ----------
     webhook
-        The id of a webhook, or the beginning of it; all webhooks unless given.
+        The id of a webhook, or its beginning or end; all webhooks unless given.
     state
         Only those that stand there.
     type_
@@ -331,7 +332,7 @@ def try_webhook(
     Parameters
     ----------
     webhook
-        The webhook's id, its type, or the beginning of either.
+        The webhook's id, its type, or the beginning of either, or the end of the id.
     """
     with speaking(where, dry_run=dry_run) as plane:
         found = _one(plane, webhook)
@@ -487,7 +488,7 @@ def recover(webhook: str, *, since: str = "2d", dry_run: DryRun = False, where: 
     Parameters
     ----------
     webhook
-        The webhook's id, or the beginning of it.
+        The webhook's id, or its beginning or end.
     since
         A time in RFC 3339, or how long ago: 30m, 6h, 2d.
     """
@@ -527,15 +528,10 @@ def _got(plane: Speaking, document: str, kind: find.Kind, name: str) -> Json:
     return found
 
 
-def _one(plane: Speaking, beginning: str) -> Json:
+def _one(plane: Speaking, part: str) -> Json:
     every = _all(plane)
-    found = [each for each in every if each["id"].startswith(beginning.rstrip("…"))]
-    found = found or [each for each in every if _is_called(each["type"], beginning)]
-    if len(found) == 1:
-        return found[0]
-    problem = f"{len(found)} webhooks begin with" if found else "there is no webhook"
-    code = Exit.CONFLICT if found else Exit.NOT_FOUND
-    raise CommandFailed(f"{problem} {beginning!r}", exit_code=code, hint="compass webhook list shows what there is")
+    found = by_id(every, part) or [each for each in every if _is_called(each["type"], part)]
+    return the_one(found, part, "webhook", listing="compass webhook list")
 
 
 def _is_called(type_: str, text: str) -> bool:

@@ -3,7 +3,7 @@
 import pytest
 
 from compass.cli.failures import CommandFailed, Exit
-from compass.cli.find import APPLICATION, TENANT, _named, is_id, meant, pick
+from compass.cli.find import APPLICATION, TENANT, _named, by_id, is_id, meant, pick, the_one
 
 ROWS = [{"id": "1", "name": "Shop"}, {"id": "2", "name": "crm"}, {"id": "3", "name": "crm"}]
 
@@ -43,3 +43,17 @@ def test_ids_are_told_from_names() -> None:
 )
 def test_names_are_looked_for_as_the_plane_normalizes_them(name: str, normal: str) -> None:
     assert _named(name) == [{"key": "name", "query": f'"{normal}"'}]
+
+
+def test_ids_are_known_by_their_beginning_and_by_their_end() -> None:
+    one, other = ({"id": f"01a20b48-0000-7000-8000-00000000000{n}"} for n in (1, 2))
+    assert by_id([one, other], "01a20b48…") == [one, other]
+    assert by_id([one, other], "…0002") == [other]
+    assert by_id([one, other], "3") == []
+    assert the_one([other], "0002", "thing", listing="compass thing list") == other
+    with pytest.raises(CommandFailed, match="2 things begin or end with '01a2'") as several:
+        the_one([one, other], "01a2", "thing", listing="compass thing list")
+    assert several.value.exit_code == Exit.CONFLICT
+    with pytest.raises(CommandFailed, match="there is no thing '3'") as none:
+        the_one([], "3", "thing", listing="compass thing list")
+    assert none.value.exit_code == Exit.NOT_FOUND

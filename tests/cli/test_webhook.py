@@ -25,7 +25,7 @@ def test_a_webhook_is_added_edited_and_deleted(cli: Cli, home: Path) -> None:
     assert rows[made["id"]]["owner"] == "application crm"
     assert cli("webhook", "list", "--app", "crm", "-o", "name").out.split() == [*rows]
 
-    assert cli("webhook", "edit", made["id"][:8], "--url", "https://c.example").code == 0
+    assert cli("webhook", "edit", made["id"][-8:], "--url", "https://c.example").code == 0
     shown = cli("webhook", "get", made["id"], "-o", "json").json
     assert (shown["url"], shown["type"]) == ("https://c.example", "CONFIGURATION_CHANGED")
 
@@ -59,7 +59,7 @@ def test_a_test_says_what_became_of_it_and_the_notification_is_shown(cli: Cli) -
     webhook = cli("webhook", "create", "https://127.0.0.1:1/hook?token=s3cr3t", "--app", "crm").out.strip()
 
     waited = cli("webhook", "test", "config-changed", "--wait", "--timeout", "60s", "-o", "json")
-    again = cli("webhook", "test", webhook[:8])
+    again = cli("webhook", "test", webhook[-8:])
 
     assert waited.code == 1
     assert "the webhook did not take it: The URL cannot be used" in waited.err
