@@ -9,7 +9,7 @@ from compass.cli import find, labels
 from compass.cli import standing as columns
 from compass.cli.completion import Application, Groups, Template
 from compass.cli.confirm import Yes, confirm
-from compass.cli.connect import APPLICATION_SIDE, DEFAULT_TIMEOUT, HowShown, WaitFor, connect, goal
+from compass.cli.connect import APPLICATION_SIDE, DEFAULT_TIMEOUT, HowShown, ValidFor, WaitFor, connect, goal
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.group import join
 from compass.cli.labels import NewLabels, Selector
@@ -340,6 +340,7 @@ def label(name: Application, *changes: str, dry_run: DryRun = False, where: Wher
 def connect_application(
     name: Application,
     *,
+    valid_for: ValidFor = None,
     wait: Wait = False,
     wait_for: WaitFor = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
@@ -353,6 +354,7 @@ def connect_application(
 
         compass app connect shop-crm
         compass app connect shop-crm --wait --timeout 10m
+        compass app connect shop-crm --valid-for 90s
         compass app connect shop-crm --show curl
         compass app connect shop-crm --show kubernetes | sh
 
@@ -374,6 +376,7 @@ def connect_application(
             APPLICATION_SIDE,
             found,
             how=show,
+            life=valid_for,
             wait=goal(wait=wait, wait_for=wait_for),
             timeout=timeout,
             output=output,

@@ -47,6 +47,18 @@ HowShown = Annotated[
 """The flag of the commands that hand out a token."""
 
 
+ValidFor = Annotated[
+    timedelta | None,
+    Parameter(name="--valid-for", help="How long the token is good for: 90s, 10m. Unless given, as long as may be."),
+]
+"""The flag of the commands that make a token."""
+
+
+def seconds_of(life: timedelta | None) -> int | None:
+    """What the plane is asked for; a part of a second is none."""
+    return None if life is None else int(life.total_seconds())
+
+
 def goal(*, wait: bool, wait_for: Condition | None) -> Condition | None:
     """What the two flags ask for; None when nothing is waited for."""
     return wait_for or (Condition.CONNECTED if wait else None)
@@ -81,12 +93,14 @@ def connect(
     found: Json,
     *,
     how: Show,
+    life: timedelta | None,
     wait: Condition | None,
     timeout: timedelta,
     output: Format | JsonPath,
 ) -> None:
     """Make a token, print what the other side runs, and with `wait` watch until it has come so far.
 
+    `life` is how long the token is good for; None is as long as the plane allows.
     Raises CommandFailed when that takes too long, and for an agent of an application.
     """
     if how is Show.AGENT and side is APPLICATION_SIDE:
@@ -94,7 +108,7 @@ def connect(
         raise CommandFailed("an agent is a runtime's; applications pair without one", exit_code=Exit.USAGE, hint=hint)
     identity, name = found["id"], found["name"]
     before = {auth["id"] for auth in _object(plane, side, identity)["auths"] or []}
-    token = plane.ask(side.request, {"id": identity})
+    token = plane.ask(side.request, {"id": identity, "seconds": seconds_of(life)})
     anchor = plane.context.anchor_file.read_text(encoding="utf-8")
     command = recipe(Offer(name, token["connectorURL"], token["token"], plane.context.ca_pin, anchor), how)
     if output is Format.TABLE:

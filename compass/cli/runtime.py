@@ -9,7 +9,7 @@ from compass.cli import find, labels
 from compass.cli import standing as columns
 from compass.cli.completion import Groups, Runtime
 from compass.cli.confirm import Yes, confirm
-from compass.cli.connect import RUNTIME_SIDE, HowShown, WaitFor, connect, goal
+from compass.cli.connect import RUNTIME_SIDE, HowShown, ValidFor, WaitFor, connect, goal
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.group import join
 from compass.cli.labels import NewLabels, Selector
@@ -151,6 +151,7 @@ def register(
 def connect_runtime(
     name: Runtime,
     *,
+    valid_for: ValidFor = None,
     wait: Wait = False,
     wait_for: WaitFor = None,
     timeout: Timeout = FIVE_MINUTES,
@@ -181,6 +182,7 @@ def connect_runtime(
             RUNTIME_SIDE,
             found,
             how=show,
+            life=valid_for,
             wait=goal(wait=wait, wait_for=wait_for),
             timeout=timeout,
             output=output,

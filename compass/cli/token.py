@@ -7,6 +7,7 @@ from cyclopts import App
 from compass.cli import find
 from compass.cli.completion import Application, Runtime
 from compass.cli.confirm import Yes, confirm
+from compass.cli.connect import ValidFor, seconds_of
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.find import by_id, the_one
 from compass.cli.output import Column, Format, Output, detail, done, emit, say, show
@@ -79,6 +80,7 @@ def create(
     *,
     app: Application | None = None,
     runtime: Runtime | None = None,
+    valid_for: ValidFor = None,
     dry_run: DryRun = False,
     output: Output = Format.TABLE,
     where: Where = HERE,
@@ -88,7 +90,7 @@ def create(
     For example:
 
         compass token create --app shop-crm > token
-        compass token create --runtime edge-02 -o json
+        compass token create --runtime edge-02 --valid-for 10m -o json
 
     Exit codes: 0 made, 2 not exactly one owner, 4 there is no such owner.
 
@@ -102,10 +104,13 @@ def create(
     if (app is None) == (runtime is None):
         raise CommandFailed("name one owner", exit_code=Exit.USAGE, hint="--app or --runtime")
     with speaking(where, dry_run=dry_run) as plane:
+        seconds = seconds_of(valid_for)
         if app is not None:
-            made = plane.change("RequestTokenForApplication", {"id": find.id_of(plane, find.APPLICATION, app)})
+            identity = find.id_of(plane, find.APPLICATION, app)
+            made = plane.change("RequestTokenForApplication", {"id": identity, "seconds": seconds})
         else:
-            made = plane.change("RequestTokenForRuntime", {"id": find.id_of(plane, find.RUNTIME, str(runtime))})
+            identity = find.id_of(plane, find.RUNTIME, str(runtime))
+            made = plane.change("RequestTokenForRuntime", {"id": identity, "seconds": seconds})
     if output is Format.TABLE:
         emit(made["token"])
         say(f"good for one use until {made['expiresAt']}, at {made['connectorURL']}")

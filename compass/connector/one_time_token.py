@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Final
 
 from compass.commands import OnRecord
-from compass.errors import Code, CompassError, NotFound
+from compass.errors import Code, CompassError, InvalidData, NotFound
 from compass.ids import SystemAuthId, TenantId
 from compass.outbox.append import append
 from compass.outbox.events import Event
@@ -25,6 +25,9 @@ from compass.postgres.pool import Tx
 from compass.settings import TokenSettings
 
 TOKEN_BYTES: Final = 64
+SHORTEST_LIFE: Final = timedelta(seconds=30)
+"""Of a token that is asked for with a life of its own: to copy a command, start it and shake hands takes that long on a
+slow machine. What ends before is asked for again and again, and every one of them is a password on its way."""
 
 
 class Purpose(StrEnum):
@@ -44,6 +47,30 @@ class Purpose(StrEnum):
                 return settings.runtime_validity
             case Purpose.CSR:
                 return settings.csr_validity
+
+    def life_of(self, seconds: int | None, settings: TokenSettings) -> timedelta:
+        """The same for a token that is to live so many seconds. None: as long as it may. Raises LifeNotAllowed."""
+        longest = self.life(settings)
+        if seconds is None:
+            return longest
+        if not min(SHORTEST_LIFE, longest) <= timedelta(seconds=seconds) <= longest:
+            raise LifeNotAllowed(self, longest)
+        return timedelta(seconds=seconds)
+
+
+class LifeNotAllowed(InvalidData):
+    """A one-time token was to live shorter than handing it over takes, or longer than whoever runs the plane allows.
+
+    `signedIn.oneTimeTokenLives` tells how long it may.
+    """
+
+    def __init__(self, purpose: Purpose, longest: timedelta) -> None:
+        most = int(longest.total_seconds())
+        least = min(int(SHORTEST_LIFE.total_seconds()), most)
+        super().__init__(
+            reason=f"validForSeconds must be between {least} and {most}: the plane's setting "
+            f"tokens.{purpose}_validity lets no one-time token live longer"
+        )
 
 
 class TokenRefused(CompassError):

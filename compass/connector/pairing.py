@@ -9,6 +9,7 @@ Source: contract/connector-agent-provisioner.md §B.3 to §B.8; the announced ke
 
 import re
 import ssl
+from datetime import timedelta
 from typing import Any, Final
 
 from compass.access import itself
@@ -81,7 +82,7 @@ RETURNING id
 
 
 async def begin_for_application(
-    tx: Tx, tenant: TenantId, application: ApplicationId, settings: TokenSettings, *, asked_with: str | None
+    tx: Tx, tenant: TenantId, application: ApplicationId, *, life: timedelta, asked_with: str | None
 ) -> tuple[SystemAuthId, str]:
     """A new way for the application to be known, and the token it pairs with. Raises NotFound, Unauthorized.
 
@@ -91,23 +92,19 @@ async def begin_for_application(
     if system_auth is None:
         raise await application_refusal(tx, tenant, application)
     return system_auth, await one_time_token.issue(
-        tx,
-        system_auth,
-        purpose=Purpose.APPLICATION,
-        life=settings.application_validity,
-        asked_with=asked_with,
+        tx, system_auth, purpose=Purpose.APPLICATION, life=life, asked_with=asked_with
     )
 
 
 async def begin_for_runtime(
-    tx: Tx, tenant: TenantId, runtime: RuntimeId, settings: TokenSettings, *, asked_with: str | None
+    tx: Tx, tenant: TenantId, runtime: RuntimeId, *, life: timedelta, asked_with: str | None
 ) -> tuple[SystemAuthId, str]:
     """The same for a runtime."""
     system_auth = await tx.value(PAIR_RUNTIME, tenant=tenant, runtime=runtime)
     if system_auth is None:
         raise await runtime_refusal(tx, tenant, runtime)
     return system_auth, await one_time_token.issue(
-        tx, system_auth, purpose=Purpose.RUNTIME, life=settings.runtime_validity, asked_with=asked_with
+        tx, system_auth, purpose=Purpose.RUNTIME, life=life, asked_with=asked_with
     )
 
 
@@ -118,7 +115,8 @@ async def request_for_application(
     """A one-time token for an application. Raises NotFound, Unauthorized."""
     tenant = caller.in_tenant()
     itself.require(caller, application)
-    _, token = await begin_for_application(tx, tenant, application, settings, asked_with=caller.certificate or None)
+    life, asked_with = Purpose.APPLICATION.life(settings), caller.certificate or None
+    _, token = await begin_for_application(tx, tenant, application, life=life, asked_with=asked_with)
     return {"token": token}
 
 
@@ -127,7 +125,8 @@ async def request_for_runtime(tx: Tx, caller: Caller, runtime: RuntimeId, *, set
     """A one-time token for a runtime. Raises NotFound, Unauthorized."""
     tenant = caller.in_tenant()
     itself.require(caller, runtime)
-    _, token = await begin_for_runtime(tx, tenant, runtime, settings, asked_with=caller.certificate or None)
+    life, asked_with = Purpose.RUNTIME.life(settings), caller.certificate or None
+    _, token = await begin_for_runtime(tx, tenant, runtime, life=life, asked_with=asked_with)
     return {"token": token}
 
 

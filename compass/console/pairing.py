@@ -8,7 +8,10 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
+
+import segno
 
 from compass.client.recipe import Offer, Show, recipe
 from compass.console.http import Answer, named
@@ -31,6 +34,8 @@ class Kind:
     """The one that makes another in its place."""
     void: str
     """The one that takes it back."""
+    longest: str
+    """The field that tells how many seconds a token may be good for."""
 
 
 KINDS: Final[Mapping[str, Kind]] = {
@@ -40,8 +45,16 @@ KINDS: Final[Mapping[str, Kind]] = {
         "TokenForApplication",
         "AnotherTokenForApplication",
         "VoidApplicationClient",
+        "applicationSeconds",
     ),
-    "runtimes": Kind("runtime", "RuntimeName", "TokenForRuntime", "AnotherTokenForRuntime", "VoidRuntimeClient"),
+    "runtimes": Kind(
+        "runtime",
+        "RuntimeName",
+        "TokenForRuntime",
+        "AnotherTokenForRuntime",
+        "VoidRuntimeClient",
+        "runtimeSeconds",
+    ),
 }
 
 
@@ -134,22 +147,66 @@ async def begin(visit: Visit) -> Page:
     kind = _kind(visit)
     one = await _paired(visit, kind)
     found = await visit.ask("Pairings", id=visit["id"], first=5)
-    data = {"one": one, "kind": kind, "kinds": visit["kind"], "pairings": found["pairings"]}
+    data = {
+        "one": one,
+        "kind": kind,
+        "kinds": visit["kind"],
+        "pairings": found["pairings"],
+        "lives": await _lives(visit, kind),
+    }
     return Page("pair_begin.html", f"Pair {one['name']}", data, live="certificates", section=visit["kind"])
 
 
 async def make(visit: Visit) -> Answer:
     """Make a token and show it."""
     kind = _kind(visit)
-    made = (await visit.ask(kind.token, id=visit["id"]))["made"]
+    seconds = visit.form("seconds")
+    wanted = int(seconds) if seconds.isdecimal() else None
+    made = (await visit.ask(kind.token, id=visit["id"], seconds=wanted))["made"]
     newest = (await visit.ask("Pairings", id=visit["id"], first=1))["pairings"]["data"][0]
     return _ready(visit, newest["clientID"], made)
 
 
 async def again(visit: Visit) -> Answer:
-    """Make another token for the same client: the former one is worth nothing from then on."""
-    made = (await visit.ask(_kind(visit).another, id=visit["id"], client=visit["client"]))["made"]
+    """Make another token for the same client, good for as long: the former one is worth nothing from then on.
+
+    Raises Gone.
+    """
+    kind = _kind(visit)
+    former = await _pairing(visit)
+    begun, ends = instant(former["tokenIssuedAt"]), instant(former["tokenExpiresAt"])
+    longest = (await _lives(visit, kind))[-1].seconds
+    life = longest if begun is None or ends is None else round((ends - begun).total_seconds())
+    # The longest is not asked for by its number: it may be another by the time the plane is asked.
+    seconds = life if life < longest else None
+    made = (await visit.ask(kind.another, id=visit["id"], client=visit["client"], seconds=seconds))["made"]
     return _ready(visit, visit["client"], made)
+
+
+@dataclass(frozen=True)
+class Life:
+    """How long a token may be good for."""
+
+    seconds: int
+    text: str
+
+
+_OFFERED_SECONDS: Final = (60, 300, 900, 3600, 4 * 3600, 24 * 3600)
+
+
+async def _lives(visit: Visit, kind: Kind) -> list[Life]:
+    """Lives to choose from, the longest that the plane allows last."""
+    allowed = (await visit.ask("TokenLives"))["signedIn"]["oneTimeTokenLives"]
+    longest = allowed[kind.longest]
+    shorter = [each for each in _OFFERED_SECONDS if allowed["shortestSeconds"] <= each < longest]
+    return [Life(seconds, _duration(seconds)) for seconds in (*shorter, longest)]
+
+
+def _duration(seconds: int) -> str:
+    for size, word in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds // size} {word}{'s' if seconds > size else ''}"
+    return f"{seconds} seconds"
 
 
 def _ready(visit: Visit, client: str, made: Mapping[str, Any]) -> Answer:
@@ -159,25 +216,32 @@ def _ready(visit: Visit, client: str, made: Mapping[str, Any]) -> Answer:
     return visit.done("The token is ready", f"/{visit['kind']}/{visit['id']}/pair/{client}")
 
 
+async def _pairing(visit: Visit) -> Mapping[str, Any]:
+    found = (await visit.ask("Pairings", id=visit["id"], client=visit["client"], first=1))["pairings"]["data"]
+    if not found:
+        raise Gone(what="pairing")
+    one: Mapping[str, Any] = found[0]
+    return one
+
+
 async def follow(visit: Visit) -> Page:
     """One pairing, step by step. Raises Gone."""
     kind = _kind(visit)
     one = await _paired(visit, kind)
-    found = (await visit.ask("Pairings", id=visit["id"], client=visit["client"], first=1))["pairings"]["data"]
-    if not found:
-        raise Gone(what="pairing")
-    pairing = found[0]
+    pairing = await _pairing(visit)
     shown = steps(pairing)
     is_waiting = shown[1].state == "now"
     token = visit.session.fresh_token(pairing["clientID"], visit.now) if is_waiting else None
     is_over = all(step.state == "done" for step in shown) or shown[1].state == "failed"
+    ways = [] if token is None else _ways(visit, _offer(visit, one["name"], token))
     data = {
         "one": one,
         "kind": kind,
         "kinds": visit["kind"],
         "pairing": pairing,
         "steps": shown,
-        "ways": [] if token is None else _ways(visit, _offer(visit, one["name"], token)),
+        "ways": ways,
+        "qr": _qr(ways[0].command) if ways else None,
         "is_waiting": is_waiting,
         "is_connected": pairing["connected"],
     }
@@ -187,6 +251,19 @@ async def follow(visit: Visit) -> Page:
     return Page(
         "pair.html", title, data, live="applications,runtimes,certificates", poll_seconds=poll, section=visit["kind"]
     )
+
+
+@lru_cache(maxsize=64)
+def _qr(command: str) -> str:
+    """The shortest command as a QR code in SVG, for a machine with a camera and without a way to paste.
+
+    The command and not the bare token: it carries the plane's address and fingerprint, so that whoever scans it is as
+    safe as whoever copies. Kept for a while, since the page is drawn anew each second. Black on white in both themes,
+    or cameras do not find it; with the quiet zone of four modules. Source: ISO/IEC 18004 §6.3.8.
+    """
+    code = segno.make_qr(command, error="l")
+    drawn: str = code.svg_inline(scale=4, border=4, dark="#000", light="#fff", svgclass="qr", lineclass=None)
+    return drawn
 
 
 async def bundle(visit: Visit) -> Answer:

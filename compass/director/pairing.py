@@ -23,7 +23,7 @@ from compass.connector import one_time_token, pairing
 from compass.connector.one_time_token import Purpose
 from compass.connector.urls import PublicUrls
 from compass.director.system_auth import NEVER
-from compass.errors import NotFound, Refused
+from compass.errors import InvalidData, NotFound, Refused
 from compass.ids import ApplicationId, RuntimeId, SystemAuthId, TenantId
 from compass.outbound.door import Door, Request
 from compass.outbound.errors import OutboundError
@@ -40,6 +40,18 @@ _PAUSE: Final = timedelta(milliseconds=200)
 _LARGEST_ANSWER_BYTES: Final = 64 * 1024
 
 # Errors
+
+
+class AdapterDecidesLife(InvalidData):
+    """The pairing adapter of the application's integration system makes the token, and no call of it says how long one
+    is to live. Ask without `validForSeconds`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            reason="validForSeconds must not be given: the pairing adapter of the application's integration system "
+            "decides how long its tokens live"
+        )
 
 
 class PairingAdapterFailed(Refused):
@@ -123,6 +135,7 @@ async def _adapted(
     caller: Caller,
     application: ApplicationId,
     system_auth: SystemAuthId | None,
+    valid_for_seconds: int | None,
     *,
     door: Door,
     database: Database,
@@ -130,7 +143,8 @@ async def _adapted(
 ) -> _Adapted | None:
     """The token of the application's integration system, when that has a pairing adapter.
 
-    Whoever may not ask gets None, and is refused by the command itself. Raises PairingAdapterFailed.
+    Whoever may not ask gets None, and is refused by the command itself.
+    Raises AdapterDecidesLife, PairingAdapterFailed.
     """
     tenant = caller.in_tenant()
     itself.require(caller, application)
@@ -142,6 +156,8 @@ async def _adapted(
     url = adapters.get(row["system"]) if row is not None else None
     if row is None or url is None:
         return None
+    if valid_for_seconds is not None:
+        raise AdapterDecidesLife
     about = {
         "Application": orjson.Fragment(row["application"]),
         "Tenant": row["tenant"],
@@ -186,6 +202,7 @@ async def request_for_application(
     caller: Caller,
     application: ApplicationId,
     system_auth: SystemAuthId | None,
+    valid_for_seconds: int | None,
     *,
     prepared: _Adapted | None,
     urls: PublicUrls,
@@ -193,10 +210,12 @@ async def request_for_application(
 ) -> dict[str, Any]:
     """A one-time token with which the application pairs, in every shape the contract knows.
 
-    Raises NotFound (the application, or a system auth that is not its own), Unauthorized, PairingAdapterFailed.
+    Raises NotFound (the application, or a system auth that is not its own), Unauthorized, LifeNotAllowed,
+    AdapterDecidesLife, PairingAdapterFailed.
     """
     tenant = caller.in_tenant()
     itself.require(caller, application)
+    life = Purpose.APPLICATION.life_of(valid_for_seconds, settings)
     if system_auth is not None and not await tx.value(
         OWNS_APPLICATION_AUTH, tenant=tenant, system_auth=system_auth, application=application
     ):
@@ -206,17 +225,17 @@ async def request_for_application(
     if prepared is not None:
         system_auth = await _keep_none(tx, tenant, application, system_auth)
         await tx.run(NOTE_SCENARIO_GROUPS, system_auth=system_auth, groups=groups)
-        return _shown_adapted(prepared.token, groups, settings.application_validity)
+        return _shown_adapted(prepared.token, groups, life)
     if system_auth is None:
         system_auth, token = await pairing.begin_for_application(
-            tx, tenant, application, settings, asked_with=caller.certificate or None
+            tx, tenant, application, life=life, asked_with=caller.certificate or None
         )
     else:
         token = await one_time_token.issue(
             tx,
             system_auth,
             purpose=Purpose.APPLICATION,
-            life=settings.application_validity,
+            life=life,
             asked_with=caller.certificate or None,
         )
     await tx.run(NOTE_SCENARIO_GROUPS, system_auth=system_auth, groups=groups)
@@ -252,16 +271,18 @@ async def request_for_runtime(
     caller: Caller,
     runtime: RuntimeId,
     system_auth: SystemAuthId | None,
+    valid_for_seconds: int | None,
     *,
     urls: PublicUrls,
     settings: TokenSettings,
 ) -> dict[str, Any]:
-    """A one-time token with which the runtime's agent pairs. Raises NotFound, Unauthorized."""
+    """A one-time token with which the runtime's agent pairs. Raises NotFound, Unauthorized, LifeNotAllowed."""
     tenant = caller.in_tenant()
     itself.require(caller, runtime)
+    life = Purpose.RUNTIME.life_of(valid_for_seconds, settings)
     if system_auth is None:
         system_auth, token = await pairing.begin_for_runtime(
-            tx, tenant, runtime, settings, asked_with=caller.certificate or None
+            tx, tenant, runtime, life=life, asked_with=caller.certificate or None
         )
     else:
         if not await tx.value(OWNS_RUNTIME_AUTH, tenant=tenant, system_auth=system_auth, runtime=runtime):
@@ -271,7 +292,7 @@ async def request_for_runtime(
             tx,
             system_auth,
             purpose=Purpose.RUNTIME,
-            life=settings.runtime_validity,
+            life=life,
             asked_with=caller.certificate or None,
         )
     return await _shown(tx, system_auth, token, "Runtime", urls, _groups(caller))

@@ -17,7 +17,6 @@ from compass.access.caller import Caller
 from compass.access.tenancy import Reach, application_refusal, runtime_refusal
 from compass.access.tokens import digest
 from compass.commands import command
-from compass.connector.one_time_token import Purpose
 from compass.connector.urls import PublicUrls
 from compass.director import auth
 from compass.director.auth import NewAuth
@@ -27,7 +26,6 @@ from compass.outbox.append import append
 from compass.outbox.events import Event
 from compass.postgres.pool import Tx
 from compass.reads.plan import Filling, Hole, Interface, One, Query, Read
-from compass.settings import TokenSettings
 from compass.vault import Vault
 
 NEVER: Final = "0001-01-01T00:00:00Z"
@@ -195,7 +193,7 @@ DELETE FROM system_auth WHERE id = %(system_auth)s AND integration_system_id IS 
 """
 BY_TOKEN = """
 -- system_auth.by_token
-SELECT system_auth_id, purpose, used_at, clock_timestamp() >= expires_at AS expired
+SELECT system_auth_id, used_at, expires_at - created_at AS validity, clock_timestamp() >= expires_at AS expired
 FROM one_time_token WHERE digest = %(digest)s AND replaced_at IS NULL
 """
 UPDATE = """
@@ -325,7 +323,7 @@ async def _deleted(tx: Tx, tenant: TenantId | None, system_auth: SystemAuthId, c
 
 
 @command("systemAuthByToken", scope="ory_internal", reach=Reach.PLANE)
-async def by_token(tx: Tx, _caller: Caller, token: str, *, settings: TokenSettings) -> SystemAuthId:
+async def by_token(tx: Tx, _caller: Caller, token: str) -> SystemAuthId:
     """The system auth that a one-time token speaks for, without using the token.
 
     Raises NotFound for a token that is unknown or was replaced, Refused for one that was used or has expired.
@@ -336,7 +334,7 @@ async def by_token(tx: Tx, _caller: Caller, token: str, *, settings: TokenSettin
     if row["used_at"] is not None:
         raise Refused(f"One Time Token for system auth id {row['system_auth_id']} has been used")
     if row["expired"]:
-        validity = _as_go_writes_it(Purpose(row["purpose"]).life(settings))
+        validity = _as_go_writes_it(row["validity"])
         raise Refused(
             f"One Time Token with validity {validity} for system auth with ID {row['system_auth_id']} has expired"
         )

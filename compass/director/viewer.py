@@ -1,8 +1,10 @@
 """The viewer: what the plane takes the caller for. Also the health checks, of which the original never had any."""
 
 from compass.access.caller import Consumer
+from compass.connector.one_time_token import SHORTEST_LIFE, Purpose
 from compass.errors import Refused
 from compass.reads.plan import Filling, Hole, Query
+from compass.settings import TokenSettings
 
 _TYPES = {
     Consumer.APPLICATION: "APPLICATION",
@@ -20,7 +22,7 @@ def _viewer(filling: Filling, _payload: str) -> dict[str, str]:
 
 
 def _signed_in(filling: Filling, _payload: str) -> dict[str, object]:
-    caller = filling.caller
+    caller, settings = filling.caller, filling.parts[TokenSettings]
     return {
         "id": caller.consumer_id,
         "consumer": caller.consumer.value,
@@ -28,6 +30,11 @@ def _signed_in(filling: Filling, _payload: str) -> dict[str, object]:
         "tenantID": caller.external_tenant,
         "issuer": caller.issuer or None,
         "scopes": sorted(caller.scopes),
+        "oneTimeTokenLives": {
+            "shortestSeconds": int(SHORTEST_LIFE.total_seconds()),
+            "applicationSeconds": int(Purpose.APPLICATION.life(settings).total_seconds()),
+            "runtimeSeconds": int(Purpose.RUNTIME.life(settings).total_seconds()),
+        },
     }
 
 

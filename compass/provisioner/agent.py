@@ -4,7 +4,6 @@ The one-time token is taken at the last moment, when there is somebody to read i
 in its time. That the agent is paired is read in the plane's own records, never in what the agent says.
 """
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -140,8 +139,7 @@ async def _token(tx: Tx, op: Operation, made: Cluster, settings: TokenSettings) 
     life = min(settings.runtime_validity, TOKEN_LIFE)
     known = await tx.row(PAIRING, operation=op.id)
     if known is None:
-        short = replace(settings, runtime_validity=life)
-        system_auth, token = await pairing.begin_for_runtime(tx, made.tenant, made.runtime, short, asked_with=None)
+        system_auth, token = await pairing.begin_for_runtime(tx, made.tenant, made.runtime, life=life, asked_with=None)
         await tx.run(BEGIN, operation=op.id, runtime=made.runtime, system_auth=system_auth)
         return token
     if known["paired"]:

@@ -1,7 +1,9 @@
 """A token handed out, and the other side that uses it: with our command line, and with curl and openssl."""
 
+import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -127,3 +129,19 @@ def test_a_condition_that_is_none_is_a_usage_error(cli: Cli) -> None:
 
     assert cli("app", "connect", "crm", "--wait=tomorrow").code == 2
     assert cli("token", "list", "-o", "json").json == []
+
+
+@pytest.mark.parametrize(
+    ("asking", "seconds"), [("app connect crm --valid-for 90s", 90), ("token create --app crm --valid-for 1m", 60)]
+)
+def test_a_token_lives_as_long_as_is_asked_for_and_no_longer_than_it_may(cli: Cli, asking: str, seconds: int) -> None:
+    cli("app", "create", "crm")
+    before = datetime.now(UTC).replace(microsecond=0)
+
+    made = cli(*asking.split(), "-o", "json")
+
+    life = timedelta(seconds=seconds)
+    assert before + life <= datetime.fromisoformat(json.loads(made.out)["expiresAt"]) <= datetime.now(UTC) + life
+    refused = cli(*asking.split()[:-1], "1h")
+    assert refused.code == 1
+    assert "validForSeconds must be between 30 and 300" in refused.err

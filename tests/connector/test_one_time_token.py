@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from compass.connector import one_time_token
-from compass.connector.one_time_token import Holder, Purpose, TokenMisused, TokenRefused
+from compass.connector.one_time_token import Holder, LifeNotAllowed, Purpose, TokenMisused, TokenRefused
 from compass.errors import NotFound
 from compass.ids import SystemAuthId
 from compass.postgres.pool import Database, Tx
@@ -60,6 +60,49 @@ def test_every_purpose_has_its_life() -> None:
         timedelta(minutes=60),
         timedelta(minutes=5),
     ]
+
+
+@pytest.mark.parametrize(
+    ("longest", "asked", "lives"),
+    [
+        ("5m", None, 300),
+        ("5m", 300, 300),
+        ("5m", 299, 299),
+        ("5m", 30, 30),
+        ("1d", 86_400, 86_400),
+        # Shorter than what is asked for otherwise, so that is what there is.
+        ("10s", None, 10),
+        ("10s", 10, 10),
+    ],
+)
+def test_a_token_may_live_shorter_than_the_plane_allows(longest: str, asked: int | None, lives: int) -> None:
+    settings = TokenSettings(application_validity=_spans[longest])
+    assert Purpose.APPLICATION.life_of(asked, settings) == timedelta(seconds=lives)
+
+
+@pytest.mark.parametrize(
+    ("longest", "asked", "between"),
+    [
+        *(("5m", asked, "30 and 300") for asked in (301, 29, 0, -300, 2**31 - 1, -(2**31))),
+        ("10s", 9, "10 and 10"),
+        ("10s", 11, "10 and 10"),
+        ("10s", 30, "10 and 10"),
+        ("1d", 86_401, "30 and 86400"),
+    ],
+)
+def test_no_token_lives_longer_than_the_plane_allows_or_ends_while_it_is_handed_over(
+    longest: str, asked: int, between: str
+) -> None:
+    settings = TokenSettings(runtime_validity=_spans[longest])
+    with pytest.raises(LifeNotAllowed) as refused:
+        Purpose.RUNTIME.life_of(asked, settings)
+    assert refused.value.wire_text() == (
+        f"Invalid data [reason=validForSeconds must be between {between}: the plane's setting tokens.runtime_validity "
+        "lets no one-time token live longer]"
+    )
+
+
+_spans = {"10s": timedelta(seconds=10), "5m": timedelta(minutes=5), "1d": timedelta(days=1)}
 
 
 async def test_a_token_is_spent_once_and_stays_visible_as_used(tx: Tx, system_auth: SystemAuthId) -> None:

@@ -178,6 +178,19 @@ async def test_a_token_is_exchanged_for_the_next_and_all_that_a_request_needs(co
     }
 
 
+async def test_the_token_for_the_signing_request_has_its_own_life_however_short_the_first_was(
+    connector: Connector,
+) -> None:
+    token = await connector.token(life=timedelta(seconds=30))
+
+    await connector.data(connector.holding(token), CONFIGURATION)
+
+    async with connector.database.transaction() as tx:
+        state = await one_time_token.latest(tx, connector.system_auth)
+    assert state is not None
+    assert (state.purpose, state.expires_at - state.created_at) == (Purpose.CSR, timedelta(minutes=5))
+
+
 @pytest.mark.parametrize(
     "text", ["{ configuration() { token { token } } }", "query {\n result: configuration( ) { token { token } }\n}"]
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import segno
 
 from compass.agent.pair import pair
 from compass.client.graphql import Plane
@@ -195,3 +196,61 @@ async def test_nobody_else_gets_that_file(site: Site) -> None:
         assert token not in (await colleague.follow(moved)).text
     await site.post(f"{path}/void")
     assert token not in (await site.get(f"{path}/pairing.zip")).text
+
+
+@pytest.mark.parametrize(("kind", "longest"), [("applications", 300), ("runtimes", 3600)])
+async def test_a_token_lives_as_long_as_was_chosen_and_so_does_the_next(kind: str, longest: int, site: Site) -> None:
+    path, _ = await begun(site, kind)
+    wizard = path.rpartition("/")[0]
+    chosen = (await site.get(wizard)).tree.xpath("//select[@name='seconds']/option/@value")
+    assert chosen[0] == "60"
+    assert chosen[-1] == ""  # as long as may be, whatever that is then
+    assert all(int(each) < longest for each in chosen[:-1])
+
+    moved = await site.post(wizard, seconds="60")
+
+    path = moved.headers["location"].removeprefix("/console")
+    assert await life_on(site, path) == 60
+    await site.follow(await site.post(f"{path}/again"))
+    assert await life_on(site, path) == 60
+    moved = await site.post(wizard, seconds="")
+    path = moved.headers["location"].removeprefix("/console")
+    assert await life_on(site, path) == longest
+    await site.follow(await site.post(f"{path}/again"))
+    assert await life_on(site, path) == longest
+
+
+async def life_on(site: Site, path: str) -> int:
+    """For how many seconds the token of the page is good, from the beginning."""
+    query = "query($client: ID!) { result: pairings(clientID: $client) { data { tokenIssuedAt tokenExpiresAt } } }"
+    [told] = (await site.ask(query, client=path.rpartition("/")[2]))["data"]
+    begun_at, ends_at = (datetime.fromisoformat(told[name]) for name in ("tokenIssuedAt", "tokenExpiresAt"))
+    return round((ends_at - begun_at).total_seconds())
+
+
+async def test_a_life_that_is_not_allowed_makes_no_token(site: Site) -> None:
+    path, _ = await begun(site, "applications")
+    wizard = path.rpartition("/")[0]
+    before = (await site.get(wizard)).links
+
+    answer = await site.post(wizard, seconds="301")
+
+    shown = answer if answer.status != 303 else await site.follow(answer)
+    assert "validForSeconds must be between 30 and 300" in shown.words
+    assert (await site.get(wizard)).links == before
+
+
+async def test_the_command_is_a_qr_code_too_until_the_token_is_used(site: Site, tmp_path: Path) -> None:
+    path, token = await begun(site, "applications")
+    shown = await site.get(path)
+    command = shown.tree.xpath("//pre[@id='pair-command']")[0].text_content()
+    [drawn] = shown.tree.xpath("//div[@role='img']//*[local-name()='path' and @stroke]/@d")
+    code = segno.make_qr(command, error="l")
+    assert f'd="{drawn}"' in code.svg_inline(scale=4, border=4, dark="#000", light="#fff")
+    assert not shown.tree.xpath("//div[@role='img']//@style")
+
+    async with site.another() as colleague:
+        assert not (await colleague.get(path)).tree.xpath("//div[@role='img']")
+    trust, url = Trust.to(site.started.ca_pem), f"{site.origin}/connector/graphql"
+    await pair(tmp_path / "peer", connector_url=url, token=token, trust=trust)
+    assert not (await site.get(path)).tree.xpath("//div[@role='img']")

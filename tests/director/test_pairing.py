@@ -23,6 +23,7 @@ from compass.postgres.pool import Database
 from compass.settings import TokenSettings
 from compass.vault import Vault
 from tests.delivery.receiver import Behaviour, Call, Receiver, answer, receiving
+from tests.director.catalogue import counted
 from tests.director.conftest import PARTS
 
 TOKEN = "token connectorURL used expiresAt createdAt usedAt raw rawEncoded type"
@@ -32,6 +33,11 @@ REQUEST = {
     f" {{ __typename {TOKEN} legacyConnectorURL scenarioGroups }} }}",
     "runtime": "mutation ($id: ID!, $auth: ID) { result: requestOneTimeTokenForRuntime(id: $id, systemAuthID: $auth)"
     f" {{ __typename {TOKEN} }} }}",
+}
+ASK = {
+    kind: f"mutation ($id: ID!, $auth: ID, $seconds: Int) {{ result: requestOneTimeTokenFor{kind.capitalize()}"
+    "(id: $id, systemAuthID: $auth, validForSeconds: $seconds) { token expiresAt createdAt raw } }"
+    for kind in ("application", "runtime")
 }
 REGISTER = {
     "application": 'mutation ($labels: Labels, $name: String = "orders") { '
@@ -52,6 +58,10 @@ async def register(director: Any, kind: str, labels: Any = None, **more: Any) ->
 
 async def request(director: Any, kind: str, id_: str, auth: str | None = None, **more: Any) -> Any:
     return (await director.data(REQUEST[kind], id=id_, auth=auth, **more))["result"]
+
+
+async def asked(director: Any, kind: str, id_: str, seconds: int | None, auth: str | None = None) -> Any:
+    return (await director.data(ASK[kind], id=id_, auth=auth, seconds=seconds))["result"]
 
 
 async def auths(director: Any, kind: str, id_: str) -> list[str]:
@@ -94,6 +104,78 @@ async def test_a_token_is_answered_in_every_shape_of_the_contract(
         assert shown["legacyConnectorURL"] == (
             f"https://plane.test:8443/v1/applications/signingRequests/info?token={token}"
         )
+
+
+@BOTH
+async def test_a_token_lives_as_long_as_was_asked_for(director: Any, kind: str) -> None:
+    id_ = await register(director, kind)
+    longest = {"application": 300, "runtime": 3600}[kind]
+
+    made = [await asked(director, kind, id_, seconds) for seconds in (30, 90, longest, None)]
+    [_, _, _, auth] = await auths(director, kind, id_)
+    again = await asked(director, kind, id_, 45, auth)
+
+    lives = [datetime.fromisoformat(one["expiresAt"]) - datetime.fromisoformat(one["createdAt"]) for one in made]
+    assert lives == [timedelta(seconds=seconds) for seconds in (30, 90, longest, longest)]
+    raw = orjson.loads(again["raw"])
+    assert datetime.fromisoformat(raw["expiresAt"]) - datetime.fromisoformat(raw["createdAt"]) == timedelta(seconds=45)
+    async with director.database.transaction() as tx:
+        state = await one_time_token.latest(tx, SystemAuthId(auth))
+    assert state is not None
+    assert state.expires_at - state.created_at == timedelta(seconds=45)
+
+
+@BOTH
+async def test_a_longer_or_shorter_life_than_is_allowed_is_refused_before_anything_is_written(
+    director: Any, kind: str
+) -> None:
+    id_ = await register(director, kind)
+    await request(director, kind, id_)
+    [auth] = await auths(director, kind, id_)
+    longest = {"application": 300, "runtime": 3600}[kind]
+
+    # `refusal` fails the test when anything was changed or announced.
+    errors = [
+        await director.refusal(ASK[kind], id=id_, auth=known, seconds=seconds)
+        for known in (None, auth)
+        for seconds in (longest + 1, 29, 0, -1)
+    ]
+
+    sentence = (
+        f"Invalid data [reason=validForSeconds must be between 30 and {longest}: the plane's setting "
+        f"tokens.{kind}_validity lets no one-time token live longer]"
+    )
+    assert {error["message"] for error in errors} == {sentence}
+    assert {error["extensions"]["error_code"] for error in errors} == {22}
+
+
+@BOTH
+async def test_how_long_a_token_may_live_is_what_the_plane_is_set_to(director: Any, kind: str) -> None:
+    id_ = await register(director, kind)
+    two_hours = timedelta(hours=2)
+    chosen = {
+        "application": TokenSettings(application_validity=two_hours),
+        "runtime": TokenSettings(runtime_validity=two_hours),
+    }
+    other = director.lent({TokenSettings: chosen[kind]})
+
+    shown = await asked(other, kind, id_, 7200)
+    error = await other.refusal(ASK[kind], id=id_, seconds=7201)
+
+    assert datetime.fromisoformat(shown["expiresAt"]) - datetime.fromisoformat(shown["createdAt"]) == timedelta(hours=2)
+    assert "between 30 and 7200" in error["message"]
+
+
+@BOTH
+async def test_a_life_of_its_own_costs_no_statement(director: Any, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    id_ = await register(director, kind)
+
+    with counted(monkeypatch) as usual:
+        await request(director, kind, id_)
+    with counted(monkeypatch) as short:
+        await asked(director, kind, id_, 60)
+
+    assert len(short) == len(usual)
 
 
 @BOTH
@@ -367,6 +449,25 @@ async def test_an_adapters_token_is_no_token_of_the_plane(adapted: tuple[Any, st
     assert orjson.loads(adapter.calls[-1].body)["ScenarioGroups"] == []
     async with director.database.transaction() as tx:
         assert await tx.value("SELECT count(*) FROM one_time_token WHERE replaced_at IS NULL") == 0
+
+
+async def test_how_long_an_adapters_token_lives_is_not_for_the_caller_to_say(
+    adapted: tuple[Any, str, Receiver],
+) -> None:
+    director, system, adapter = adapted
+    adapter.behaviour = answering(answer(200, b'{"token": "from-the-adapter"}'))
+    id_ = await managed(director, system)
+
+    error = await director.refusal(ASK["application"], id=id_, seconds=60)
+
+    assert error["message"] == (
+        "Invalid data [reason=validForSeconds must not be given: the pairing adapter of the application's integration "
+        "system decides how long its tokens live]"
+    )
+    assert adapter.calls == []
+    foreign = await director.refusal(ASK["application"], id=id_, seconds=60, caller=director.other)
+    assert foreign["message"] == "Object not found [object=application]"
+    assert (await asked(director, "application", id_, None))["token"] == "from-the-adapter"
 
 
 @pytest.mark.parametrize("by_adapter", [True, False])

@@ -295,7 +295,8 @@ def internal(director: Any) -> Any:
 
 async def token_for(director: Any, kind: str, id_: str, **more: Any) -> str:
     field = f"requestOneTimeTokenFor{KINDS[kind][0]}"
-    document = f"mutation ($id: ID!, $a: ID) {{ r: {field}(id: $id, systemAuthID: $a) {{ token }} }}"
+    given = "id: $id, systemAuthID: $a, validForSeconds: $s"
+    document = f"mutation ($id: ID!, $a: ID, $s: Int) {{ r: {field}({given}) {{ token }} }}"
     return str((await director.data(document, id=id_, **more))["r"]["token"])
 
 
@@ -315,14 +316,22 @@ async def test_a_token_leads_to_its_system_auth_without_being_used(director: Any
         assert error["extensions"] == {"error": "NotFound", "error_code": 20}
 
 
-@pytest.mark.parametrize(("kind", "validity"), [("application", "5m0s"), ("runtime", "1h0m0s")])
-async def test_a_used_and_an_expired_token_are_refused_by_name(director: Any, kind: str, validity: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "asked", "validity"),
+    [("application", None, "5m0s"), ("runtime", None, "1h0m0s"), ("application", 45, "45s"), ("runtime", 90, "1m30s")],
+)
+async def test_a_used_and_an_expired_token_are_refused_by_name(
+    director: Any, kind: str, asked: int | None, validity: str
+) -> None:
     id_ = await register(director, kind)
-    token = await token_for(director, kind, id_)
+    token = await token_for(director, kind, id_, s=asked)
     auth = (await director.data(BY_TOKEN, token=token, caller=internal(director)))["result"]["id"]
 
     async with director.database.transaction() as tx:
-        await tx.run("UPDATE one_time_token SET expires_at = clock_timestamp()")
+        await tx.run(
+            "UPDATE one_time_token SET (created_at, expires_at) = (created_at - hour, expires_at - hour) "
+            "FROM (SELECT interval '1 hour' AS hour) AS one"
+        )
     error = await director.refusal(BY_TOKEN, token=token, caller=internal(director))
     sentence = f"One Time Token with validity {validity} for system auth with ID {auth} has expired"
     assert error["message"].endswith(f"reason: {sentence}]")

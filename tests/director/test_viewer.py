@@ -1,11 +1,13 @@
 """Who the plane takes the caller for."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from compass.access.caller import Consumer
+from compass.settings import TokenSettings
 
 
 @pytest.mark.parametrize(
@@ -67,4 +69,24 @@ async def test_whoever_asks_learns_what_it_may_do(director: Any) -> None:
         "tenantID": None,
         "issuer": None,
         "scopes": ["a:read", "b:read"],
+    }
+
+
+async def test_whoever_asks_learns_how_long_one_time_tokens_may_live(director: Any) -> None:
+    text = "{ signedIn { oneTimeTokenLives { shortestSeconds applicationSeconds runtimeSeconds } } }"
+    nobody = replace(director.caller, scopes=frozenset(), tenant=None, external_tenant=None)
+    chosen = TokenSettings(application_validity=timedelta(minutes=2), runtime_validity=timedelta(hours=8))
+
+    usual = await director.data(text, caller=nobody)
+    other = await director.lent({TokenSettings: chosen}).data(text)
+
+    assert usual["signedIn"]["oneTimeTokenLives"] == {
+        "shortestSeconds": 30,
+        "applicationSeconds": 300,
+        "runtimeSeconds": 3600,
+    }
+    assert other["signedIn"]["oneTimeTokenLives"] == {
+        "shortestSeconds": 30,
+        "applicationSeconds": 120,
+        "runtimeSeconds": 28_800,
     }

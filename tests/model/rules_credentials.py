@@ -1,5 +1,6 @@
 """Rules for the ways in which applications, runtimes and integration systems are known, and for deliveries."""
 
+from datetime import datetime, timedelta
 from typing import Any, Final
 from unittest.mock import ANY
 
@@ -26,6 +27,11 @@ _MADE: Final = (
     "__typename ... on OAuthCredentialData { clientId clientSecret url } } }"
 )
 _WORDS: Final = {"APPLICATION": "Application", "RUNTIME": "Runtime"}
+_LONGEST_SECONDS: Final = {"APPLICATION": 300, "RUNTIME": 3600}
+
+
+def _life(token: Json) -> timedelta:
+    return datetime.fromisoformat(token["expiresAt"]) - datetime.fromisoformat(token["createdAt"])
 
 
 class CredentialRules(Play):
@@ -54,12 +60,21 @@ class CredentialRules(Play):
         held = None
         if self.world.auths and chance.once_in(3):
             held = chance.one_of(list(self.world.auths))
-        arguments = {"id": subject, **({} if held is None else {"systemAuthID": held})}
-        word = _WORDS[kind]
+        arguments: Json = {"id": subject, **({} if held is None else {"systemAuthID": held})}
+        word, longest = _WORDS[kind], _LONGEST_SECONDS[kind]
+        seconds = None
+        if chance.once_in(2):
+            seconds = chance.one_of([0, 29, 30, 31, longest - 1, longest, longest + 1])
+            arguments["validForSeconds"] = seconds
 
         def expected() -> Any:
             tenant = who.in_tenant()
             who.only_itself(subject)
+            if seconds is not None and not 30 <= seconds <= longest:
+                raise invalid(
+                    f"validForSeconds must be between 30 and {longest}: the plane's setting "
+                    f"tokens.{kind.lower()}_validity lets no one-time token live longer"
+                )
             if held is None:
                 self._require_owned(tenant, kind, thing)
             elif self.world.auths[held].owner != subject or not self.world.owns(tenant, thing):
@@ -72,6 +87,7 @@ class CredentialRules(Play):
                 known.token = "fresh"
                 self.world.tokens = {text: one for text, one in self.world.tokens.items() if one != known.id}
                 self.world.tokens[answer["token"]] = known.id
+                assert _life(answer) == timedelta(seconds=longest if seconds is None else seconds)
                 return {
                     **dict.fromkeys(("token", "connectorURL", "expiresAt", "createdAt", "raw", "rawEncoded"), ANY),
                     "usedAt": "0001-01-01T00:00:00Z",
