@@ -1,6 +1,7 @@
 """`compass app`: applications."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -144,7 +145,7 @@ def create(
         made: Json = plane.change("RegisterApplication", {"in": new})
         done(f"application {name} created")
         join(plane, group, made["id"], "APPLICATION")
-    show_made(made, output, COLUMNS, next_command=f"compass app connect {name}")
+    show_made(made, output, COLUMNS, next_command=f"compass app connect {quote(name)}")
 
 
 @app.command(name="from-template")
@@ -183,7 +184,7 @@ def from_template(
         new = given(id=found["id"], templateName=found["name"], labels=labels.new(label)) | {"values": values}
         made: Json = plane.change("RegisterApplicationFromTemplate", {"in": new})
     done(f"application {made['name']} created")
-    show_made(made, output, COLUMNS, next_command=f"compass app connect {made['name']}")
+    show_made(made, output, COLUMNS, next_command=f"compass app connect {quote(made['name'])}")
 
 
 @app.command
@@ -302,7 +303,7 @@ def unpair(name: Application, *, yes: Yes = False, dry_run: DryRun = False, wher
         if not dry_run:
             confirm(f"Unpair application {name}", ["its certificates, tokens and secrets end at once"], yes=yes)
         plane.change("UnpairApplication", {"id": identity})
-    done(f"application {name} unpaired; compass app connect {name} pairs it anew")
+    done(f"application {name} unpaired; compass app connect {quote(name)} pairs it anew")
 
 
 @app.command

@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 
 from compass.cli import plane_database
 from compass.cli.failures import CommandFailed, Exit
-from compass.cli.output import Format, say, show
+from compass.cli.output import Format, Output, say, show
 from compass.cli.start import NO_FLAGS, PlaneFlags
 from compass.settings import Settings
 
@@ -70,7 +70,7 @@ def rotate(
 
 
 @app.command
-def status(*, flags: PlaneFlags = NO_FLAGS, output: Annotated[Format, Parameter(alias="-o")] = Format.TABLE) -> int:
+def status(*, flags: PlaneFlags = NO_FLAGS, output: Output = Format.TABLE) -> int:
     """Show the authorities of the plane, how many clients use each, and who follows a replacement.
 
     For example:
@@ -79,11 +79,6 @@ def status(*, flags: PlaneFlags = NO_FLAGS, output: Annotated[Format, Parameter(
 
     Exit codes: 0 all is well, 1 the database cannot be used, 2 a setting was refused, 3 less than a fifth of the
     authority's life is left, or a replica is behind.
-
-    Parameters
-    ----------
-    output
-        table, json, yaml or name.
     """
     now = asyncio.run(_status(flags.settings()))
     show(

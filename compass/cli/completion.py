@@ -58,10 +58,26 @@ def names(document: str) -> Callable[[Any], Iterable[str]]:
     return candidates
 
 
+def _contexts(context: Any) -> list[str]:
+    from compass.cli.context import known
+
+    return [name for name in known() if name.startswith(context.incomplete)]
+
+
+def _codes(context: Any) -> list[str]:
+    from compass.errors import Code
+
+    return [str(one.value) for one in Code if str(one.value).startswith(context.incomplete)]
+
+
+ContextName = Annotated[str, Parameter(completer=_contexts)]
+CodeName = Annotated[str, Parameter(completer=_codes)]
 Application = Annotated[str, Parameter(completer=names("ApplicationNames"))]
 Owner = Annotated[Application, Parameter(name="--app", help="The application's name or id.")]
 """The application of the object that a command is about."""
+Applications = Annotated[tuple[str, ...], Parameter(completer=names("ApplicationNames"))]
 Runtime = Annotated[str, Parameter(completer=names("RuntimeNames"))]
+Runtimes = Annotated[tuple[str, ...], Parameter(completer=names("RuntimeNames"))]
 Group = Annotated[str, Parameter(completer=names("Groups"))]
 Groups = Annotated[tuple[str, ...], Parameter(name="--group", completer=names("Groups"))]
 """The groups that something joins."""

@@ -13,6 +13,7 @@ from typing import Final
 
 from cyclopts import App
 
+from compass.cli.completion import ContextName
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.output import Format, Output, say, show
 
@@ -39,6 +40,14 @@ class Context:
     def secret_file(self) -> Path:
         """Where the client secret is kept."""
         return folder() / f"{self.name}.secret"
+
+    @property
+    def login(self) -> str:
+        """The command that signs in again."""
+        tenant = f" --tenant {self.tenant}" if self.tenant else ""
+        return (
+            f"compass login {self.url} --ca-pin {self.ca_pin} --client-id {self.client_id}{tenant} --name {self.name}"
+        )
 
     @property
     def anchor_file(self) -> Path:
@@ -80,6 +89,11 @@ def chosen(name: str | None = None) -> Context:
     return contexts[wanted]
 
 
+def known() -> list[str]:
+    """The names of all contexts. Raises CommandFailed."""
+    return list(_read()[1])
+
+
 def find(name: str) -> Context | None:
     """The context of that name, if it is stored."""
     return _read()[1].get(name)
@@ -112,7 +126,7 @@ def list_contexts(*, output: Output = Format.TABLE) -> None:
 
 
 @app.command
-def use(name: str) -> None:
+def use(name: ContextName) -> None:
     """Make a context the current one.
 
     For example:
@@ -127,7 +141,7 @@ def use(name: str) -> None:
 
 
 @app.command
-def remove(name: str) -> None:
+def remove(name: ContextName) -> None:
     """Forget a context with its credentials. The plane is not told.
 
     For example:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
@@ -158,11 +159,21 @@ def add(
         chosen = find.pick(inside, named, bundle, field="id" if find.is_id(bundle) else "name")
         made = plane.change(f"Add{kind.document}ToBundle", {"bundle": chosen["id"], "in": whole})
     done(f"{kind.word} {new['name']} added{said}")
-    if seen_by := _runtimes(plane, owner):
-        say(f"  visible to {printable(', '.join(seen_by))}")
+    _tell_who_gets_it(plane, kind, owner, application, new["name"], is_inside=bundle is not None)
     say(f"→ {plane.context.url}/console/applications/{owner}/{kind.page}/{made['id']}")
     _fetched(made["spec"])
     return made
+
+
+def _tell_who_gets_it(plane: Speaking, kind: Kind, owner: str, application: str, name: str, *, is_inside: bool) -> None:
+    """Say which runtimes hear of a new definition. They get what is in bundles, with the credentials for them."""
+    if not is_inside:
+        say(f"  in no bundle, so agents of runtimes do not get it: {kind.command} add {quote(name)} --bundle NAME …")
+        say(f"  compass bundle create NAME --app {quote(application)} makes one")
+    elif seen_by := _runtimes(plane, owner):
+        say(f"  visible to {printable(', '.join(seen_by))}")
+    else:
+        say(f"  no runtime shares a group with it yet: compass group add GROUP --app {quote(application)}")
 
 
 def _runtimes(plane: Speaking, application: str) -> list[str]:

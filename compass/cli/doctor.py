@@ -12,14 +12,13 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
-
-from cyclopts import Parameter
 
 from compass.cli import context as contexts
 from compass.cli.failures import CommandFailed, Exit
-from compass.cli.output import Format, coloured, emit, show
+from compass.cli.jsonpath import JsonPath
+from compass.cli.output import Format, Output, coloured, emit, show
 from compass.cli.start import NO_FLAGS, PlaneFlags
 from compass.cli.version import VERSION
 from compass.errors import CompassError
@@ -57,7 +56,7 @@ def doctor(
     *,
     flags: PlaneFlags = NO_FLAGS,
     context: str | None = None,
-    output: Annotated[Format, Parameter(alias="-o")] = Format.TABLE,
+    output: Output = Format.TABLE,
 ) -> int:
     """Check what a plane and its clients need here: versions, settings, data, database, ports, names, clock, TLS.
 
@@ -74,13 +73,11 @@ def doctor(
     ----------
     context
         The context whose plane is contacted, instead of the current one.
-    output
-        table, json, yaml or name.
     """
     return report([*_here(flags.settings()), *_plane(context)], output)
 
 
-def report(found: Sequence[Check], output: Format) -> int:
+def report(found: Sequence[Check], output: Format | JsonPath) -> int:
     """Print the findings. The exit code: 3 when one of them is not ok."""
     if output is Format.TABLE:
         for each in found:
@@ -90,7 +87,7 @@ def report(found: Sequence[Check], output: Format) -> int:
             if not good:
                 emit(f"{'':<10}  {'':<12} fix: {each.fix}")
     else:
-        show([asdict(each) for each in found], output)
+        show([{**asdict(each), "state": each.state.value} for each in found], output)
     return Exit.OK if all(each.state is State.OK for each in found) else Exit.DEGRADED
 
 

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from compass.cli.completion import CodeName
 from compass.cli.failures import CommandFailed, Exit, exit_for
 from compass.cli.output import Format, Output, emit, show
 from compass.errors import Code
@@ -29,23 +30,23 @@ MEANINGS: Final = {
     ),
     Code.TENANT_REQUIRED: (
         "The operation works inside a tenant and the request named none.",
-        "Send the `Tenant` header, or set the tenant of your context: `compass graphql --tenant …`.",
+        "Say which: `--tenant` of each command, or `compass login --tenant` once; over HTTP the header `Tenant`.",
     ),
     Code.TENANT_NOT_FOUND: (
         "The tenant you named does not exist, or is not yours.",
         "Check its external id.",
     ),
     Code.UNAUTHORIZED: (
-        "The plane does not know you, or this object is not yours to touch.",
-        "Sign in again (`compass login`). A paired client must use its own certificate, and one that is not revoked.",
+        "The plane does not know you or your token, the object is not yours, or it is not the pinned plane.",
+        "Sign in again (`compass login`), pair with a new token, or ask for the pin. Certificates end when revoked.",
     ),
     Code.INVALID_OPERATION: (
         "The present state of the object forbids it.",
         "The reason in the message says what has to happen first.",
     ),
     Code.OPERATION_TIMEOUT: (
-        "The plane could not finish in time, or its database was away. Nothing was changed.",
-        "Try again in a moment; if it stays, run `compass doctor` where the plane runs.",
+        "The plane could not finish in time or its database was away, and nothing was changed; or it was not reached.",
+        "Try again in a moment; if it stays, run `compass doctor` here, and where the plane runs.",
     ),
     Code.EMPTY_DATA: (
         "Something that must not be empty was.",
@@ -78,7 +79,7 @@ MEANINGS: Final = {
 }
 
 
-def explain(code: str, *, output: Output = Format.TABLE) -> None:
+def explain(code: CodeName, *, output: Output = Format.TABLE) -> None:
     """Say what an error code means and what to do about it.
 
     For example:

@@ -67,10 +67,21 @@ def number_of(error: CompassError) -> int:
 def hint_of(error: CompassError) -> str:
     """What to do about a refusal."""
     from compass.agent.pair import TokenRefused
+    from compass.client.protocol import PlaneNotTrusted, PlaneUnreachable
 
-    if isinstance(error, TokenRefused):
-        return "whoever administers the plane makes a new one: compass app connect NAME, compass runtime connect NAME"
-    return f"compass explain {number_of(error)}"
+    match error:
+        case TokenRefused():
+            return (
+                "whoever administers the plane makes a new one: compass app connect NAME, compass runtime connect NAME"
+            )
+        case PlaneNotTrusted():
+            return "somebody may be in between, or the plane was set up anew: ask who runs it for its address and pin"
+        case PlaneUnreachable():
+            return "start it (compass up), or check address, port, firewall and proxy; compass doctor looks at each"
+        case _ if number_of(error) == Code.TENANT_REQUIRED:
+            return "--tenant says which, compass tenant list shows them; compass login --tenant keeps one"
+        case _:
+            return f"compass explain {number_of(error)}"
 
 
 def exit_of(error: CompassError) -> Exit:

@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
+from shlex import quote
 from typing import Any
 
 from cyclopts import App
 
 from compass.cli import find
-from compass.cli.completion import Application, Group, Runtime
+from compass.cli.completion import Applications, Group, Runtimes
 from compass.cli.confirm import Yes, confirm
 from compass.cli.failures import CommandFailed, Exit, exit_of
 from compass.cli.find import by_id, the_one
@@ -177,8 +178,8 @@ def delete(name: Group, *, yes: Yes = False, dry_run: DryRun = False, where: Whe
 def add(
     name: Group,
     *,
-    app: tuple[Application, ...] = (),
-    runtime: tuple[Runtime, ...] = (),
+    app: Applications = (),
+    runtime: Runtimes = (),
     tenant_member: tuple[str, ...] = (),
     wait: Wait = False,
     timeout: Timeout = FIVE_MINUTES,
@@ -209,9 +210,9 @@ def add(
     with speaking(where, dry_run=dry_run) as plane:
         found = find.one(plane, find.GROUP, name)
         for kind, members in _members(plane, app, runtime, tenant_member):
-            for member in members:
+            for member, called in members:
                 plane.change("AssignToGroup", {"object": member, "type": kind, "name": found["name"]})
-                done(f"{kind.lower()} {member} is in group {found['name']}")
+                done(f"{kind.lower()} {called} is in group {found['name']}")
         if wait:
             told(plane, found["name"], timeout)
 
@@ -220,8 +221,8 @@ def add(
 def remove(
     name: Group,
     *,
-    app: tuple[Application, ...] = (),
-    runtime: tuple[Runtime, ...] = (),
+    app: Applications = (),
+    runtime: Runtimes = (),
     tenant_member: tuple[str, ...] = (),
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -250,12 +251,13 @@ def remove(
         found = find.one(plane, find.GROUP, name)
         leaving = _members(plane, app, runtime, tenant_member)
         if not dry_run:
-            count = sum(len(members) for _, members in leaving)
-            confirm(f"Take {count} out of group {found['name']}", ["the others stop seeing them at once"], yes=yes)
+            who = [f"{kind.lower()} {called}" for kind, members in leaving for _, called in members]
+            question = f"Take {', '.join(who)} out of group {found['name']}"
+            confirm(question, ["the others stop seeing them at once"], yes=yes)
         for kind, members in leaving:
-            for member in members:
+            for member, called in members:
                 plane.change("UnassignFromGroup", {"object": member, "type": kind, "name": found["name"]})
-                done(f"{kind.lower()} {member} is not in group {found['name']}")
+                done(f"{kind.lower()} {called} is not in group {found['name']}")
 
 
 @app.command
@@ -478,16 +480,17 @@ def participant(pair: Json) -> str:
 
 def _pair(plane: Speaking, group: Json, part: str) -> Json:
     every = plane.all("GroupPairs", {"id": group["id"]}, inside="formationAssignments")
-    return the_one(by_id(every, part), part, "pair", listing=f"compass group pairs {group['name']} -o wide")
+    return the_one(by_id(every, part), part, "pair", listing=f"compass group pairs {quote(group['name'])} -o wide")
 
 
 def _members(
     plane: Speaking, applications: Iterable[str], runtimes: Iterable[str], tenants: Iterable[str]
-) -> list[tuple[str, list[str]]]:
+) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Of each type, the id of everybody who was named, and what they were called."""
     found = [
-        ("APPLICATION", [find.id_of(plane, find.APPLICATION, name) for name in applications]),
-        ("RUNTIME", [find.id_of(plane, find.RUNTIME, name) for name in runtimes]),
-        ("TENANT", list(tenants)),
+        ("APPLICATION", [(find.id_of(plane, find.APPLICATION, name), name) for name in applications]),
+        ("RUNTIME", [(find.id_of(plane, find.RUNTIME, name), name) for name in runtimes]),
+        ("TENANT", [(name, name) for name in tenants]),
     ]
     if not any(members for _, members in found):
         raise CommandFailed("nobody was named", exit_code=Exit.USAGE, hint="--app NAME, --runtime NAME")
@@ -503,8 +506,8 @@ def told(plane: Speaking, name: str, timeout: timedelta) -> None:
         shown.note = condition
         if condition == "ERROR":
             said = "; ".join(each["message"] for each in group["status"]["errors"] or [])
-            raise CommandFailed(f"group {name} has failed: {said}", hint=f"compass group pairs {name}")
+            raise CommandFailed(f"group {name} has failed: {said}", hint=f"compass group pairs {quote(name)}")
         return bool(condition == "READY")
 
-    until(f"group {name}", look, timeout=timeout, hint=f"compass group pairs {name}")
+    until(f"group {name}", look, timeout=timeout, hint=f"compass group pairs {quote(name)}")
     done(f"group {name} is ready")

@@ -1,5 +1,7 @@
 """`compass integration`: programs that manage applications or runtimes."""
 
+from shlex import quote
+
 from cyclopts import App
 
 from compass.cli import find
@@ -79,7 +81,7 @@ def create(
     with speaking(where, dry_run=dry_run) as plane:
         made = plane.change("RegisterIntegrationSystem", {"in": given(name=name, description=description)})
     done(f"integration system {name} added")
-    show_made(made, output, COLUMNS, next_command=f"compass integration credentials {name}")
+    show_made(made, output, COLUMNS, next_command=f"compass integration credentials {quote(name)}")
 
 
 @app.command

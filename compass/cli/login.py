@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from compass.cli.context import Context, keep
 from compass.cli.output import say
-from compass.cli.secret_input import over_tls
+from compass.cli.secret_input import over_tls, whole_pin
 from compass.cli.secret_input import secret as read_secret
 
 
@@ -56,6 +56,6 @@ async def _login(context: Context, secret: str) -> None:
     from compass.cli.sign_in import bearer
     from compass.client.graphql import fetch_anchor
 
-    trust = await fetch_anchor(context.url, context.ca_pin)
+    trust = await fetch_anchor(context.url, whole_pin(context.ca_pin))
     bearer(context.url, trust, client_id=context.client_id, secret=secret)
     keep(context, secret=secret, anchor=trust.anchors or "")

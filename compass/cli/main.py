@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from datetime import timedelta
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter
 
 from compass.cli.failures import CommandFailed, Exit, Rehearsed, exit_of, hint_of, number_of
 from compass.cli.output import Colour, choose_colour, coloured, printable, say
@@ -104,7 +104,7 @@ def run(arguments: Sequence[str]) -> int:
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError as wrong:
-        return _report("error", _first_paragraph(str(wrong)), "compass --help lists the commands", Exit.USAGE)
+        return _report("error", _wrong(wrong), _help_of(wrong), Exit.USAGE)
     except CommandFailed as failed:
         return _report("error", str(failed), failed.hint, failed.exit_code)
     except CompassError as refused:
@@ -160,6 +160,21 @@ def _report(label: str, message: str, hint: str | None, exit_code: Exit) -> int:
     if hint is not None:
         say(f"hint: {printable(hint)}")
     return exit_code
+
+
+def _wrong(error: CycloptsError) -> str:
+    """What is wrong with how a command was typed."""
+    missing = error.argument if isinstance(error, MissingArgumentError) else None
+    if missing is not None and not missing.tokens and not set(missing.names) & set(error.root_input_tokens or ()):
+        name = missing.name if missing.index is None else missing.name.lstrip("-").upper()
+        return f"{' '.join(['compass', *(error.command_chain or ())])} needs {name}"
+    return _first_paragraph(str(error))
+
+
+def _help_of(error: CycloptsError) -> str:
+    """The help that says how it is typed: of the command, as far as there is one of that name."""
+    words = " ".join(["compass", *(error.command_chain or ())])
+    return f"{words} --help says how" if error.command_chain else "compass --help lists the commands"
 
 
 def _first_paragraph(text: str) -> str:

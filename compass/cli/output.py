@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -120,7 +121,7 @@ def show_made(
         return
     emit(made["id"])
     if next_command is not None:
-        say(f"→ {next_command}")
+        say(f"→ {printable(next_command)}")
 
 
 def _document(document: Any, how: Format | JsonPath) -> None:
@@ -142,10 +143,33 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, most
         return
     titles = [column.title.upper() for column in columns]
     lines = [titles, *([_text(column.of(row)) for column in columns] for row in rows)]
-    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    widths = [max(map(_cells, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        emit(text if most is None or len(text) <= most else f"{text[: most - 1]}…")
+        padded = (cell + " " * (width - _cells(cell)) for cell, width in zip(line, widths, strict=True))
+        text = "  ".join(padded).rstrip()
+        emit(text if most is None or _cells(text) <= most else f"{_beginning(text, most - 1)}…")
+
+
+def _cells(text: str) -> int:
+    """How many places of a terminal the text takes: an emoji and a Chinese letter take two, an accent none."""
+    if text.isascii():
+        return len(text)
+    import unicodedata
+
+    return sum(
+        0 if unicodedata.category(letter) in {"Mn", "Me"} else 1 + (unicodedata.east_asian_width(letter) in {"W", "F"})
+        for letter in text
+    )
+
+
+def _beginning(text: str, most: int) -> str:
+    """As much of the text as has that many places."""
+    taken = 0
+    for number, letter in enumerate(text):
+        taken += _cells(letter)
+        if taken > most:
+            return text[:number]
+    return text
 
 
 def _plain(value: object) -> str:
@@ -181,14 +205,20 @@ def as_yaml(document: Any) -> str:
     return str(yaml.dump(document, Dumper=block_dumper(), sort_keys=False, allow_unicode=True)).rstrip()
 
 
+def count(number: int, what: str) -> str:
+    """A number of things: `1 API`, `2 APIs`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def emit(line: str) -> None:
     """One line of data."""
     sys.stdout.write(line + "\n")
 
 
 def say(line: str = "") -> None:
-    """One line for the person in front of the terminal."""
-    sys.stderr.write(line + "\n")
+    """One line for the person in front of the terminal. Nothing in it steers the terminal, but our own colours."""
+    pieces = _OUR_COLOURS.split(line)
+    sys.stderr.write("".join(piece if number % 2 else printable(piece) for number, piece in enumerate(pieces)) + "\n")
     sys.stderr.flush()
 
 
@@ -198,6 +228,7 @@ def done(line: str) -> None:
 
 
 _COLOURS: Final = {"red": 31, "green": 32, "yellow": 33}
+_OUR_COLOURS: Final = re.compile(r"(\x1b\[(?:0|31|32|33)m)")
 
 
 class Colour(StrEnum):
@@ -217,9 +248,14 @@ def choose_colour(colour: Colour) -> None:
     _chosen = colour
 
 
+def is_living(stream: TextIO) -> bool:
+    """Whether the stream is a terminal on which a line can be written over."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def coloured(text: str, colour: str, stream: TextIO) -> str:
     """`text` in `red`, `yellow` or `green`, when `stream` is a terminal that wants colours, or `--color` says so."""
-    wanted = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    wanted = is_living(stream) and not os.environ.get("NO_COLOR")
     if _chosen is Colour.NEVER or (_chosen is Colour.AUTO and not wanted):
         return text
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"

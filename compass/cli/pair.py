@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.output import done, emit, say
-from compass.cli.secret_input import over_tls, secret
+from compass.cli.secret_input import over_tls, secret, whole_pin
 
 if TYPE_CHECKING:
     from compass.agent.pair import Connection
@@ -113,7 +113,7 @@ async def pinned(connector_url: str, pin: str) -> "Trust":
 
     from compass.client.graphql import fetch_anchor
 
-    base = urlsplit(connector_url)
+    base, pin = urlsplit(connector_url), whole_pin(pin)
     return await fetch_anchor(f"{base.scheme}://{base.netloc}", pin)
 
 

@@ -4,6 +4,7 @@ And where they may be sent: over TLS only.
 """
 
 import os
+import re
 import sys
 from getpass import getpass
 from pathlib import Path
@@ -44,13 +45,24 @@ def read_text(path: Path) -> str:
         return sys.stdin.read()
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise CommandFailed(f"{path} cannot be read: {problem}") from None
+    except OSError as problem:
+        raise CommandFailed(f"{path} cannot be read: {problem.strerror or problem}") from None
+    except UnicodeDecodeError:
+        raise CommandFailed(f"{path} cannot be read: it is not text in UTF-8") from None
+
+
+def whole_pin(pin: str) -> str:
+    """The fingerprint, if it can be one. Raises CommandFailed: half of a pin was cut off on its way here."""
+    if re.fullmatch(r"[0-9a-f]{64}", pin.lower().removeprefix("sha256:").replace(":", "")) is None:
+        message = f"--ca-pin {pin!r} is no fingerprint, which is sha256: and 64 digits; nothing was sent"
+        raise CommandFailed(message, exit_code=Exit.USAGE, hint="it comes with the token; compass up prints it, too")
+    return pin
 
 
 def over_tls(url: str) -> str:
     """The address, if what is sent there is encrypted. Raises CommandFailed."""
     if not url.startswith("https://"):
         message = f"{url} is not an https:// address; a secret would be readable on its way"
-        raise CommandFailed(message, exit_code=Exit.USAGE)
+        hint = None if "://" in url else f"https://{url}"
+        raise CommandFailed(message, exit_code=Exit.USAGE, hint=hint)
     return url

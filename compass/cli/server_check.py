@@ -7,14 +7,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPSConnection
-from typing import TYPE_CHECKING, Annotated, Final
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Final
 
 from compass.cli import doctor, plane_database
 from compass.cli.doctor import Check, State, report
 from compass.cli.failures import CommandFailed
-from compass.cli.output import Format
+from compass.cli.output import Format, Output
 from compass.cli.start import NO_FLAGS, PlaneFlags
 from compass.cli.version import VERSION
 from compass.errors import CompassError
@@ -39,7 +37,7 @@ class Found:
     """The plane's authorities, as PEM: who shows a certificate of one of them is this plane."""
 
 
-def check(*, flags: PlaneFlags = NO_FLAGS, output: Annotated[Format, Parameter(alias="-o")] = Format.TABLE) -> int:
+def check(*, flags: PlaneFlags = NO_FLAGS, output: Output = Format.TABLE) -> int:
     """Check everything that would keep this release from starting as the plane with these settings. Changes nothing.
 
     For example:
@@ -52,11 +50,6 @@ def check(*, flags: PlaneFlags = NO_FLAGS, output: Annotated[Format, Parameter(a
     problem. `compass config check` looks at the settings alone, `compass doctor` at what clients need too.
 
     Exit codes: 0 it would start, 2 a setting was refused, 3 it would not (each finding has its fix).
-
-    Parameters
-    ----------
-    output
-        table, json, yaml or name.
     """
     settings = flags.settings()
     return report(list(_checks(settings)), output)

@@ -13,7 +13,7 @@ from compass.cli.context import Context
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.secret_input import over_tls, read_text
 from compass.client.blocking import BlockingPlane
-from compass.client.protocol import Bearer, PlaneNotTrusted, PlaneUnreachable, Trust
+from compass.client.protocol import Bearer, PlaneNotTrusted, PlaneUnreachable, Trust, why_unreachable
 
 _TIMEOUT: Final = timedelta(seconds=30)
 _MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -32,6 +32,9 @@ def plane_of(context: Context, *, tenant: str | None = None, timeout: timedelta 
     Raises CommandFailed when the credentials are refused, PlaneUnreachable, PlaneNotTrusted.
     """
     trust, url = trust_of(context), over_tls(context.url)
+    if not (os.environ.get("COMPASS_TOKEN") or context.secret_file.exists()):
+        message = f"context {context.name} is signed out"
+        raise CommandFailed(message, exit_code=Exit.NOT_ALLOWED, hint=context.login)
     token = os.environ.get("COMPASS_TOKEN") or bearer(
         url, trust, client_id=context.client_id, secret=read_text(context.secret_file).strip(), timeout=timeout
     )
@@ -54,7 +57,9 @@ def bearer(url: str, trust: Trust, *, client_id: str, secret: str, timeout: time
         body = answer.read(_MAX_ANSWER_BYTES)
     except ssl.SSLCertVerificationError as problem:
         raise PlaneNotTrusted(url=address, why=problem.verify_message) from None
-    except (OSError, http.client.HTTPException) as problem:
+    except OSError as problem:
+        raise PlaneUnreachable(url=address, why=why_unreachable(problem)) from None
+    except http.client.HTTPException as problem:
         raise PlaneUnreachable(url=address, why=str(problem) or type(problem).__name__) from None
     finally:
         connection.close()

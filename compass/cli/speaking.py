@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from compass.cli.context import Context, chosen
 from compass.cli.failures import Rehearsed
-from compass.cli.output import printable, say
+from compass.cli.output import is_living, printable, say
 
 if TYPE_CHECKING:
     from compass.client.blocking import BlockingPlane
@@ -94,7 +94,7 @@ class Speaking:
         """
         found: list[Json] = []
         after: str | None = None
-        counted = sys.stderr.isatty()
+        counted = is_living(sys.stderr)
         while True:
             first = PAGE_SIZE if limit is None else min(PAGE_SIZE, limit - len(found))
             page = self.ask(name, {**(variables or {}), "first": first, "after": after})

@@ -8,7 +8,7 @@ from typing import Any
 
 from compass.cli import speaking as speech
 from compass.cli.failures import CommandFailed, Exit
-from compass.cli.output import Column, Format, Output, coloured, detail, emit, printable, say
+from compass.cli.output import Column, Format, Output, coloured, detail, emit, is_living, printable, say
 from compass.cli.speaking import HERE, Json, Speaking, Where
 from compass.client import standing
 
@@ -164,8 +164,8 @@ def _watch(where: Where, output: Any) -> None:
             now = str(problem)
         # How long something has lasted is different each time, and no news.
         news = _essence(now)
-        if news != before or sys.stdout.isatty():
-            if sys.stdout.isatty():
+        if news != before or is_living(sys.stdout):
+            if is_living(sys.stdout):
                 sys.stdout.write("\x1b[H\x1b[2J")
             if isinstance(now, dict):
                 _show(now, output)

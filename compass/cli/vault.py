@@ -2,13 +2,13 @@
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from compass.cli import plane_database
 from compass.cli.failures import Exit
-from compass.cli.output import Format, say, show
+from compass.cli.output import Format, Output, say, show
 from compass.cli.start import NO_FLAGS, PlaneFlags
 from compass.settings import Settings
 
@@ -50,16 +50,11 @@ def retire(*, flags: PlaneFlags = NO_FLAGS) -> None:
 
 
 @app.command
-def status(*, flags: PlaneFlags = NO_FLAGS, output: Annotated[Format, Parameter(alias="-o")] = Format.TABLE) -> int:
+def status(*, flags: PlaneFlags = NO_FLAGS, output: Output = Format.TABLE) -> int:
     """Show the keys of the vault, how many secrets each seals, and which replicas have them.
 
     Exit codes: 0 all is well, 1 the database cannot be used, 2 a setting was refused, 3 a rotation is not finished, a
     replica is behind, or secrets are sealed under a key that is not there.
-
-    Parameters
-    ----------
-    output
-        table, json, yaml or name.
     """
     now = asyncio.run(_status(flags.settings()))
     show(

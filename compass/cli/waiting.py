@@ -10,7 +10,7 @@ from typing import Annotated, Final, TypeVar
 from cyclopts import Parameter
 
 from compass.cli.failures import CommandFailed, Exit
-from compass.cli.output import coloured, printable, say
+from compass.cli.output import coloured, is_living, printable, say
 
 Wait = Annotated[bool, Parameter(name="--wait", help="Wait for it, and say how far it is on stderr.")]
 Timeout = Annotated[timedelta, Parameter(name="--timeout", help="How long to wait, such as 30s or 5m.")]
@@ -31,12 +31,12 @@ class Progress:
         self._what = what
         self._ends_at = time.monotonic() + timeout.total_seconds()
         self._told: set[str] = set()
-        self._alive = sys.stderr.isatty()
+        self._alive = is_living(sys.stderr)
         self._frame = 0
         self.note = ""
         """Beside what is waited for, on a terminal."""
         if not self._alive:
-            say(f"waiting for {printable(what)}, at most {timeout.total_seconds():.0f} s")
+            say(f"waiting for {printable(what)}, at most {timeout.total_seconds():g} s")
 
     def step(self, text: str) -> None:
         """Say once that this has happened."""
@@ -89,7 +89,7 @@ class _Line:
     """How far something is, for whoever waits: a line that is written over, or one now and then."""
 
     def __init__(self) -> None:
-        self._alive = sys.stderr.isatty()
+        self._alive = is_living(sys.stderr)
         self._tell_at = time.monotonic() + _SILENT_SECONDS
         self._drawn = False
 
@@ -149,7 +149,7 @@ def until(what: str, look: Callable[[Progress], bool], *, timeout: timedelta, hi
     with progress(what, timeout=timeout) as shown:
         while not look(shown):
             if shown.is_over:
-                message = f"waited {timeout.total_seconds():.0f} s for {what} in vain"
+                message = f"waited {timeout.total_seconds():g} s for {what} in vain"
                 raise CommandFailed(message, exit_code=Exit.WAITED_TOO_LONG, hint=hint)
             for _ in range(3):
                 shown.draw()

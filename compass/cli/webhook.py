@@ -344,7 +344,10 @@ def try_webhook(
         tested = _called(plane, made["id"], timeout)
     show([tested], output, _TESTED)
     if tested["state"] != State.DELIVERED.name:
-        hint = f"compass webhook delivery {tested['id']} shows what was sent and answered"
+        hint = (
+            f"compass webhook delivery {tested['id']} shows what was sent and answered; when it is put right, compass"
+            f" webhook resend {tested['id']} tries it, compass webhook recover {found['id']} all that were given up"
+        )
         raise CommandFailed(f"the webhook did not take it: {tested['error']}", hint=hint)
 
 

@@ -51,4 +51,4 @@ def logout(*, context: str | None = None) -> None:
         raise CommandFailed(f"context {chosen.name} is signed out already", hint="compass context list")
     chosen.secret_file.unlink()
     say(f"signed out of {chosen.url}")
-    say(f"→ compass login {chosen.url} --ca-pin {chosen.ca_pin} --client-id {chosen.client_id} --name {chosen.name}")
+    say(f"→ {chosen.login}")

@@ -27,6 +27,7 @@ from compass.client.protocol import (
     Trust,
     data_of,
     document,
+    why_unreachable,
 )
 
 _MAX_PAUSE_SECONDS: Final = 30.0
@@ -160,6 +161,4 @@ def _pause(answer: HTTPResponse) -> float:
 
 
 def _why(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return why_unreachable(error) if isinstance(error, OSError) else str(error) or type(error).__name__

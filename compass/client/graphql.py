@@ -36,6 +36,7 @@ from compass.client.protocol import (
     Trust,
     data_of,
     document,
+    why_unreachable,
 )
 from compass.client.trusted import MOST_TRUSTED_BYTES, TRUST_PATH, Trusted
 
@@ -267,5 +268,5 @@ def _why(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return str(getattr(error.certificate_error, "verify_message", "") or error.certificate_error)
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or type(error.os_error).__name__
+        return why_unreachable(error.os_error)
     return str(error) or type(error).__name__

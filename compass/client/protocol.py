@@ -5,6 +5,7 @@ Without a line of networking, so that a command may use it that has no time to l
 
 import hmac
 import json
+import os
 import re
 import ssl
 from dataclasses import dataclass, field
@@ -216,6 +217,17 @@ class Trust:
                 why = error.strerror or "unreadable"
                 raise CertificateUnusable(file=str(certificate.chain), why=why) from error
         return context
+
+
+def why_unreachable(error: OSError) -> str:
+    """Why a connection failed, in the operating system's words; a library's repeat the address and its own state."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return f"TLS failed, {error.reason.replace('_', ' ').lower()}"
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error) or type(error).__name__
 
 
 def _fingerprint(pem: str) -> str:

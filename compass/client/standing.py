@@ -34,6 +34,10 @@ _ITS_SIDE: Final = (
     "DNS: the plane's name leads to the plane",
     "the port: the plane's mTLS port, 8444 unless it was changed, is reached from there",
 )
+_ITS_WEBHOOK: Final = (
+    "its receiver: that it runs, and answers at the address of the webhook",
+    "what was sent and answered: compass webhook deliveries; compass webhook resend tries one again",
+)
 _ITS_CERTIFICATE: Final = "the certificate: {certificate}"
 _THE_REST: Final = "compass doctor, on its machine, names the one that fails and what to do"
 _PAIR_ANEW: Final = "a new one-time token pairs it anew"
@@ -119,6 +123,8 @@ def _check(connection: Mapping[str, Any], name: str, state: str) -> tuple[str, .
         case "heartbeat", _:
             its = _ITS_CERTIFICATE.format(certificate=certificate["reason"] or word(certificate["state"]))
             return (*_ITS_SIDE, its, _THE_REST)
+        case "inSync", _ if connection.get("heartbeat") is None:
+            return _ITS_WEBHOOK  # an application, which has no agent
         case "inSync", _:
             return ("what it says itself: compass agent status, or its log", _THE_REST)
         case "paired", _:

@@ -120,8 +120,13 @@ def test_whoever_adds_an_api_is_told_which_runtimes_see_it(cli: Cli) -> None:
     cli("group", "create", "retail")
     cli("group", "add", "retail", "--app", "shop", "--runtime", "edge-01")
 
-    added = cli("api", "add", "orders", "--app", "shop", "--url", "https://shop.example")
+    cli("bundle", "create", "all", "--app", "shop")
 
+    beside = cli("api", "add", "inner", "--app", "shop", "--url", "https://shop.example")
+    added = cli("api", "add", "orders", "--app", "shop", "--bundle", "all", "--url", "https://shop.example")
+
+    assert "in no bundle, so agents of runtimes do not get it" in beside.err
+    assert "visible to" not in beside.err
     *said, page = added.err.splitlines()
     assert said == ["✓ API orders added", "  visible to edge-01"]
     assert re.fullmatch(rf"→ https://localhost:\d+/console/applications/[0-9a-f-]{{36}}/apis/{added.out.strip()}", page)

@@ -50,8 +50,11 @@ def test_a_refused_token_has_its_own_exit_code(plane: Answering, token_file: str
     assert not (home / "compass/client.crt").exists()
 
 
+PIN = "sha256:" + "0" * 64
+
+
 def test_an_unreachable_plane_has_its_own_exit_code(token_file: str) -> None:
-    assert run(["pair", "--server", "https://127.0.0.1:1", "--ca-pin", "sha256:00", "--token-file", token_file]) == 8
+    assert run(["pair", "--server", "https://127.0.0.1:1", "--ca-pin", PIN, "--token-file", token_file]) == 8
 
 
 def test_the_token_may_come_from_standard_input(plane: Answering, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,5 +20,5 @@ def test_it_says_who_one_is_and_where_and_a_signed_out_context_stays_known(cli: 
 
     assert not local.secret_file.exists()
     assert context.chosen() == local
-    assert cli("whoami").code == 1
+    assert cli("whoami").code == 7
     assert cli("logout").code == 1
