@@ -45,6 +45,15 @@ def test_flags_that_name_objects_are_completed_with_their_names_too(cli: Cli, te
     assert cli("__complete", "app", "create", "x", "--group", "re").out.split()[1:] == ["retail"]
     assert cli("__complete", "key", "create", "--app", "sh").out.split()[1:] == ["shop-crm"]
     assert cli("__complete", "key", "create", "--runtime", "ed").out.split()[1:] == ["edge-01"]
+    assert cli("__complete", "group", "add", "retail", "--app", "sh").out.split()[1:] == ["shop-crm"]
+    assert cli("__complete", "group", "remove", "retail", "--runtime", "ed").out.split()[1:] == ["edge-01"]
+
+
+@pytest.mark.usefixtures("tenant")
+def test_contexts_and_codes_are_completed(cli: Cli) -> None:
+    known = sorted(cli("context", "list", "-o", "name").out.split())
+    assert sorted(cli("__complete", "context", "use", "").out.split()[1:]) == known != []
+    assert cli("__complete", "explain", "2").out.split()[1:] == [str(code) for code in range(20, 30)]
 
 
 def test_a_plane_that_does_not_answer_suggests_nothing_and_says_nothing(cli: Cli, plane: Answering) -> None:

@@ -97,6 +97,23 @@ def test_an_unknown_option_is_a_usage_error(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err.startswith("error: Unknown option: --outptu. Did you mean --output?\n")
 
 
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["app", "create"], "error: compass app create needs NAME\nhint: compass app create --help says how\n"),
+        (
+            ["token", "revoke"],
+            "error: compass token revoke needs IDENTITY\nhint: compass token revoke --help says how\n",
+        ),
+    ],
+)
+def test_what_is_missing_is_named_with_the_help_of_the_command(
+    typed: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(typed) == 2
+    assert capsys.readouterr().err == told
+
+
 def test_a_rehearsal_at_the_plane_is_refused_because_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["app", "create", "x", "--dry-run=server"]) == 2
 

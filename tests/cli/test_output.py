@@ -1,11 +1,12 @@
 """What is printed is data that another program can read."""
 
 import io
+import os
 
 import pytest
 
 from compass.cli.jsonpath import JsonPath
-from compass.cli.output import Column, Format, coloured, detail, form, show, show_made
+from compass.cli.output import Column, Format, coloured, detail, form, is_living, say, show, show_made
 
 
 class Terminal(io.StringIO):
@@ -100,3 +101,38 @@ def test_of_what_was_made_people_get_the_id_and_the_next_command_and_programs_wh
     assert capsys.readouterr() == ("1\n", "")
     show_made(made, Format.NAME, columns, next_command="compass app connect shop")
     assert capsys.readouterr() == ("shop\n", "")
+
+
+def test_wide_letters_keep_the_columns_and_are_cut_at_the_edge(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"name": "買い物", "note": "x"}, {"name": "cafe\u0301", "note": "y"}, {"name": "🛒 shop", "note": "z"}]
+
+    show(rows, Format.TABLE)
+
+    # Two places for each of the first row's letters and for the cart, none for the accent.
+    assert capsys.readouterr().out.splitlines() == ["NAME     NOTE", "買い物   x", "cafe\u0301     y", "🛒 shop  z"]
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_: os.terminal_size((6, 24)))
+    show(rows, Format.TABLE)
+    assert terminal.getvalue().splitlines() == ["NAME …", "買い…", "cafe\u0301 …", "🛒 sh…"]
+
+
+def test_what_is_said_does_not_steer_the_terminal_but_for_our_colours(capsys: pytest.CaptureFixture[str]) -> None:
+    say("\x1b[32m✓\x1b[0m shop\x1b[2J\x1b]0;title\x07 is there")
+
+    assert capsys.readouterr().err == "\x1b[32m✓\x1b[0m shop [2J ]0;title  is there\n"
+
+
+def test_the_next_command_is_one_whatever_the_name(capsys: pytest.CaptureFixture[str]) -> None:
+    show_made({"id": "7", "name": "a"}, Format.TABLE, (), next_command="compass app connect 'a\x1b[2J'")
+
+    assert capsys.readouterr() == ("7\n", "→ compass app connect 'a [2J'\n")
+
+
+def test_a_dumb_terminal_is_not_living(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    assert (is_living(Terminal()), is_living(io.StringIO())) == (True, False)
+    monkeypatch.setenv("TERM", "dumb")
+    assert not is_living(Terminal())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from compass.cli.failures import CommandFailed, Exit
-from compass.cli.secret_input import over_tls, read_text, secret
+from compass.cli.secret_input import over_tls, read_text, secret, whole_pin
 
 
 def token(typed: str | None = None, file: Path | None = None) -> str:
@@ -60,3 +60,16 @@ def test_a_secret_is_sent_over_tls_or_not_at_all() -> None:
         with pytest.raises(CommandFailed, match="a secret would be readable on its way") as refused:
             over_tls(url)
         assert refused.value.exit_code == Exit.USAGE
+
+
+@pytest.mark.parametrize("pin", ["sha256:" + "0d" * 32, "0D" * 32, "sha256:" + ":".join(["0d"] * 32)])
+def test_a_pin_is_taken_in_each_of_its_forms(pin: str) -> None:
+    assert whole_pin(pin) == pin
+
+
+@pytest.mark.parametrize("pin", ["sha256:" + "0d" * 31, "sha256:0d7d…", "", "sha1:" + "0d" * 32])
+def test_a_pin_that_was_cut_off_is_a_usage_error_before_anything_is_sent(pin: str) -> None:
+    with pytest.raises(CommandFailed, match="nothing was sent") as refused:
+        whole_pin(pin)
+
+    assert refused.value.exit_code is Exit.USAGE
