@@ -11,7 +11,7 @@ from cyclopts import App
 
 from compass.cli.agent_folder import Folder, folder_of, pid_in
 from compass.cli.failures import CommandFailed, Exit
-from compass.cli.output import Column, Format, Output, detail, done, say
+from compass.cli.output import Column, Format, Output, count, detail, done, say
 from compass.cli.waiting import Timeout, until
 
 app = App(name="agent", help="Run the Runtime Agent, with its gateway and event endpoint.")
@@ -151,11 +151,7 @@ def _applied(folder: Path) -> list[dict[str, Any]]:
 
 
 def _delivered(one: dict[str, Any]) -> str:
-    return f"{one['name']} ({_count(one['apis'], 'API')}, {_count(one['events'], 'event')})"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return f"{one['name']} ({count(one['apis'], 'API')}, {count(one['events'], 'event')})"
 
 
 def _left(text: str | None) -> str | None:

@@ -61,7 +61,7 @@ def names(document: str) -> Callable[[Any], Iterable[str]]:
 def _contexts(context: Any) -> list[str]:
     from compass.cli.context import known
 
-    return [name for name in known() if name.startswith(context.incomplete)]
+    return [each for each in known() if each.startswith(context.incomplete)]
 
 
 def _codes(context: Any) -> list[str]:
