@@ -113,7 +113,7 @@ from compass.postgres.embedded import FolderNotWritable, running
 from compass.postgres.migrate import migrate, needed
 from compass.postgres.pool import AWAY, Database, Tx
 from compass.postgres.queue import WorkSettings
-from compass.provisioner import deprovision, provision, reconnect, status, supervision, upgrade
+from compass.provisioner import deprovision, hibernate, provision, reconnect, retry, status, supervision, upgrade
 from compass.provisioner.drivers.local import Local
 from compass.provisioner.infrastructure import Drivers
 from compass.provisioner.refusals import wire_extensions
@@ -172,11 +172,14 @@ DIRECTOR_NOUNS: Final = (
     credential_request,
     audit_record,
 )
-PROVISIONER_NOUNS: Final = (provision, deprovision, reconnect, status, upgrade)
+PROVISIONER_NOUNS: Final = (provision, deprovision, reconnect, status, upgrade, hibernate, retry)
 PROVISIONER_OPERATIONS: Final = (
     provision.PROVISION,
     deprovision.DEPROVISION,
     reconnect.RECONNECT,
+    upgrade.UPGRADE,
+    hibernate.HIBERNATE,
+    hibernate.WAKE,
     supervision.RENEWAL,
 )
 OPERATIONS: Final = (*PROVISIONER_OPERATIONS, *application.OPERATIONS)

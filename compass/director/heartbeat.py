@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 import orjson
 
 from compass.errors import InvalidData
+from compass.ids import RuntimeId
 from compass.postgres.pool import AWAY, Database, Tx
 from compass.settings import HeartbeatSettings
 
@@ -153,6 +154,37 @@ class Heartbeats:
             self._waiting = {**taken, **self._waiting}
             raise
 
+
+# Runtimes that are silent on purpose
+
+REST = """
+-- heartbeat.rest
+UPDATE heartbeat SET asleep_since = clock_timestamp() WHERE runtime_id = %(runtime)s AND asleep_since IS NULL
+"""
+RISE = """
+-- heartbeat.rise
+UPDATE heartbeat SET
+    asleep_since = NULL, missed_from = greatest(missed_from, clock_timestamp() + make_interval(secs => %(patience)s))
+WHERE runtime_id = %(runtime)s AND asleep_since IS NOT NULL
+"""
+_PATIENCE_SECONDS: Final = 30.0
+"""For the first heartbeat of an agent that was woken up."""
+
+
+async def rest(tx: Tx, runtime: RuntimeId) -> None:
+    """Do not miss the runtime's agent from now on: it was put to sleep. Safe to repeat.
+
+    Its heartbeats do not end that: one may have been on its way when the agent was stopped.
+    """
+    await tx.run(REST, runtime=runtime)
+
+
+async def rise(tx: Tx, runtime: RuntimeId) -> None:
+    """Expect the agent of a runtime that was put to sleep again. Safe to repeat."""
+    await tx.run(RISE, runtime=runtime, patience=_PATIENCE_SECONDS)
+
+
+# What is written down
 
 # Of a runtime that is known by several certificates the last word counts. One that is being unregistered is passed
 # over; whoever is not paired any more, or is no runtime, is not found. A heartbeat that was heard before the one that

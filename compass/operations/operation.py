@@ -6,7 +6,7 @@ answer was recorded, so each step must be safe to repeat; `Operation.id` togethe
 idempotency key.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -219,3 +219,47 @@ async def start(
     op = operation_from(row)
     await kind.entered(tx, op)
     return op.id
+
+
+_RETRY: Final = f"""
+-- operation.retry
+WITH operation AS (
+    UPDATE operation AS failed
+    SET state = 'PENDING', step = CASE WHEN compensating THEN %(first)s ELSE step END,
+        step_started_at = clock_timestamp(), data = data - %(forgotten)s::text[], message = %(message)s,
+        error = NULL, compensating = false, attempts = 0, failures = 0, abandoned = 0,
+        next_at = clock_timestamp(), finished_at = NULL
+    WHERE id = %(operation)s AND kind = %(kind)s AND state = 'FAILED' AND NOT EXISTS (
+        SELECT FROM operation other WHERE other.subject = failed.subject AND other.finished_at IS NULL
+    )
+    RETURNING *
+), entered AS (
+    INSERT INTO operation_step (operation_id, number, step, entered_at)
+    SELECT id, (SELECT max(number) FROM operation_step WHERE operation_id = id) + 1, step, step_started_at
+    FROM operation
+), heard AS (
+    SELECT pg_notify(%(channel)s, '')
+)
+SELECT {OPERATION_COLUMNS} FROM operation, heard
+"""
+
+
+async def retry(tx: Tx, kind: Kind, operation: OperationId, *, forgotten: Sequence[str] = ()) -> None:
+    """Take a failed operation up again when the transaction commits, at the step that failed.
+
+    One whose failure was compensated begins anew: what it had done is undone. Its journal goes on, so the cause stays
+    readable there. Of what steps have found out, `forgotten` is not kept. One statement, and the kind's `entered` hook.
+    Raises OperationInProgress when it has not failed, or another one on the same subject is unfinished.
+    """
+    row = await tx.row(
+        _RETRY,
+        operation=operation,
+        kind=kind.name,
+        first=kind.steps[0].name,
+        forgotten=list(forgotten),
+        message="will be tried again",
+        channel=CHANNEL,
+    )
+    if row is None:
+        raise OperationInProgress(operation=operation)
+    await kind.entered(tx, operation_from(row))

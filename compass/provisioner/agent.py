@@ -147,6 +147,31 @@ async def _token(tx: Tx, op: Operation, made: Cluster, settings: TokenSettings) 
     return await one_time_token.issue(tx, SystemAuthId(known["system_auth_id"]), purpose=Purpose.RUNTIME, life=life)
 
 
+SYNC_PATIENCE: Final = timedelta(minutes=5)
+"""For an agent that was started: it needs seconds. Source: ours; the original waits for an hour."""
+
+
+async def wait_until_in_sync(op: Operation, database: Database, drivers: Drivers) -> Again | None:
+    """None once the agent at work in the cluster has taken over what the plane has for it; else what to wait for."""
+    made = await database.run(lambda tx: cluster.at_work(tx, op))
+    driver = drivers.of(made.provider)
+    why = "the cluster is not ready"
+    match await driver.observe(made.runtime):
+        case Ready(agent=agent) if agent is not None and agent.is_in_sync:
+            return None
+        case Ready(agent=agent):
+            why = "it does not run" if agent is None else agent.error or f"it is {agent.state}"
+        case Creating():
+            pass
+        case Absent():
+            raise StepFailed(INTERNAL_REASON, "the cluster is gone", component=made.provider)
+        case Broken(reason):
+            raise StepFailed(INTERNAL_REASON, reason, component=made.provider)
+    if op.in_step > SYNC_PATIENCE:
+        raise StepFailed(TIMEOUT_REASON, f"the agent is not in sync: {why}", component=made.provider)
+    return Again(driver.pace)
+
+
 @step("IssueCertificate", timeout=timedelta(minutes=5))
 async def issue_certificate(op: Operation, database: Database, drivers: Drivers, authority: Authority) -> Outcome:
     """Give the event endpoint its certificate. Repeated, it gets another one; the key is nowhere else."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from compass.ids import OperationId, RuntimeId, TenantId
-from compass.operations.operation import Kind, Operation, OperationInProgress, StepFailed, start
+from compass.operations.operation import Kind, Operation, OperationInProgress, StepFailed, retry, start
 from compass.postgres.pool import Tx
 from compass.provisioner.refusals import INTERNAL_REASON, ClusterNotFound, OperationRunning
 
@@ -94,6 +94,18 @@ def _cluster(row: Any) -> Cluster:
 
 # How an operation on it begins
 
+HOLD = f"-- cluster.hold{OWN.partition('-- cluster.own')[2]}FOR UPDATE"
+FORGOTTEN: Final = ("tokens",)
+"""An operation that is taken up again has as many one-time tokens as at first."""
+
+
+async def hold(tx: Tx, tenant: TenantId, runtime: RuntimeId) -> Cluster:
+    """As `own`, and no other request begins an operation on it before this one has committed."""
+    row = await tx.row(HOLD, tenant=tenant, runtime=runtime)
+    if row is None:
+        raise ClusterNotFound(runtime=runtime)
+    return _cluster(row)
+
 
 async def operate(
     tx: Tx, kind: Kind, tenant: TenantId, runtime: RuntimeId, data: Mapping[str, Any] | None = None
@@ -101,5 +113,13 @@ async def operate(
     """Begin an operation on the tenant's cluster when the transaction commits. Raises OperationRunning."""
     try:
         return await start(tx, kind, runtime, tenant=tenant, data=data)
+    except OperationInProgress:
+        raise OperationRunning(runtime=runtime) from None
+
+
+async def operate_again(tx: Tx, kind: Kind, runtime: RuntimeId, operation: OperationId) -> None:
+    """Take a failed operation on a cluster that is held up again. Raises OperationRunning."""
+    try:
+        await retry(tx, kind, operation, forgotten=FORGOTTEN)
     except OperationInProgress:
         raise OperationRunning(runtime=runtime) from None

@@ -92,7 +92,7 @@ DEPROVISION: Final = Kind("deprovision", REMOVAL)
 async def deprovision(tx: Tx, caller: Caller, runtime: RuntimeId) -> OperationId:
     """Begin to remove a runtime. Raises ClusterNotFound, OperationRunning."""
     tenant = tenant_of(caller)
-    await cluster.own(tx, tenant, runtime)
+    await cluster.hold(tx, tenant, runtime)
     return await cluster.operate(tx, DEPROVISION, tenant, runtime)
 
 

@@ -8,7 +8,7 @@ have had its effect; what is true is asked with `observe`.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from compass.errors import Code, CompassError
 from compass.ids import RuntimeId
@@ -44,6 +44,13 @@ class AgentView:
     trouble: str | None
     """The kind of its trouble, such as `token_refused`."""
     error: str | None
+    version: str | None = None
+    """Of the release it is of."""
+
+    @property
+    def is_in_sync(self) -> bool:
+        """Whether it has taken over what the plane has for it."""
+        return self.state == "Synchronized"
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,8 @@ class Ready:
     """The host names and addresses that its event endpoint is reached by."""
     agent: AgentView | None
     """None while no agent is at work."""
+    asleep: bool = False
+    """It was put to sleep: nothing is at work in it until it is woken up."""
 
 
 Observed = Absent | Creating | Broken | Ready
@@ -118,7 +127,10 @@ class Infrastructure(Protocol):
         """Give the cluster the identity of its event endpoint, in place of an earlier one. Raises ClusterAbsent."""
 
     async def connect(self, runtime: RuntimeId, configuration: AgentConfiguration) -> None:
-        """Give the agent its configuration, in place of an earlier one, and have it read it. Raises ClusterAbsent."""
+        """Give the agent its configuration, in place of an earlier one, and have it read it: one asleep is woken up.
+
+        Raises ClusterAbsent.
+        """
 
     async def delete(self, runtime: RuntimeId) -> None:
         """Begin to remove the cluster. Also of one that never existed."""
@@ -128,6 +140,25 @@ class Infrastructure(Protocol):
 
     async def keep(self, runtime: RuntimeId) -> None:
         """Bring back what must always run and died. Does nothing where the infrastructure sees to that itself."""
+
+
+@runtime_checkable
+class Upgrading(Protocol):
+    """A driver that can replace what runs in a cluster by the release that is installed now."""
+
+    async def upgrade(self, runtime: RuntimeId, *, once: str) -> None:
+        """Begin to replace it: once for each `once`, however often that is asked for. Raises ClusterAbsent."""
+
+
+@runtime_checkable
+class Sleeping(Protocol):
+    """A driver whose clusters can be put to sleep: nothing of them runs, and nothing of them is lost."""
+
+    async def sleep(self, runtime: RuntimeId) -> None:
+        """Begin to put it to sleep. Raises ClusterAbsent."""
+
+    async def wake(self, runtime: RuntimeId) -> None:
+        """Begin to wake it up. Raises ClusterAbsent."""
 
 
 class Drivers:

@@ -59,11 +59,7 @@ def read_config(config: Mapping[str, Any]) -> Asked:
     gardener = config["clusterConfig"]["gardenerConfig"]
     kyma = config.get("kymaConfig")
     if kyma is not None:
-        components = [entry["component"] for entry in kyma["components"] if entry is not None]
-        if not components:
-            raise InputRefused(reason="Kyma components list is empty")
-        if AGENT_COMPONENT not in components:
-            raise InputRefused(reason="Kyma components list does not contain Compass Runtime Agent")
+        refuse_components(kyma)
     if gardener.get("machineImageVersion") and not gardener.get("machineImage"):
         raise InputRefused(reason="Machine Image Version passed while Machine Image is empty")
     if gardener["provider"] == "openstack" and (gardener.get("diskType") or gardener.get("volumeSizeGB") is not None):
@@ -72,8 +68,22 @@ def read_config(config: Mapping[str, Any]) -> Asked:
         raise InputRefused(reason="the name of the cluster is empty")
     wanted = {**config["runtimeInput"], "statusCondition": "PROVISIONING"}
     return Asked(
-        input_from(NewRuntime, "RuntimeInput", wanted), gardener["provider"], gardener["name"], _without_secrets(config)
+        input_from(NewRuntime, "RuntimeInput", wanted), gardener["provider"], gardener["name"], kept_of(config)
     )
+
+
+def refuse_components(kyma: Mapping[str, Any]) -> None:
+    """Refuse components without an agent. Raises InputRefused."""
+    components = [entry["component"] for entry in kyma["components"] if entry is not None]
+    if not components:
+        raise InputRefused(reason="Kyma components list is empty")
+    if AGENT_COMPONENT not in components:
+        raise InputRefused(reason="Kyma components list does not contain Compass Runtime Agent")
+
+
+def kept_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a request, in the names of the wire: all but secrets."""
+    return {key: _without_secrets(value) for key, value in config.items()}
 
 
 def _without_secrets(value: Any) -> Any:

@@ -1,13 +1,15 @@
 """`reconnectRuntimeAgent`: the agent gets a new identity; the former one ends when the new one works.
 
 For an agent whose certificate ended, was revoked or was lost. It goes the way of provisioning, where all that is there
-already is kept, so a cluster that was lost is made again. The original never did anything here.
+already is kept, so a cluster that was lost is made again, and one that is asleep wakes up. The original
+never did anything here.
 """
 
 from typing import Final
 
 from compass.access.caller import Caller
 from compass.commands import command
+from compass.director import heartbeat
 from compass.ids import OperationId, RuntimeId
 from compass.operations.operation import Done, Kind, Operation, Outcome, step
 from compass.postgres.pool import Database, Tx
@@ -30,12 +32,17 @@ async def withdraw(op: Operation, database: Database) -> Outcome:
     return Done()
 
 
-RECONNECT: Final = Kind("reconnect", (*BUILDING, withdraw), on_failure=withdraw)
+async def expected(tx: Tx, op: Operation) -> None:
+    """Its agent was started, also when the runtime was asleep, and is to be heard."""
+    await heartbeat.rise(tx, RuntimeId(op.subject))
+
+
+RECONNECT: Final = Kind("reconnect", (*BUILDING, withdraw), on_failure=withdraw, finished=expected)
 
 
 @command("reconnectRuntimeAgent", scope="provisioner:write")
 async def reconnect(tx: Tx, caller: Caller, runtime: RuntimeId) -> OperationId:
     """Begin to pair the agent anew. Raises ClusterNotFound, OperationRunning."""
     tenant = tenant_of(caller)
-    await cluster.own(tx, tenant, runtime)
+    await cluster.hold(tx, tenant, runtime)
     return await cluster.operate(tx, RECONNECT, tenant, runtime)

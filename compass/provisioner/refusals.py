@@ -65,6 +65,27 @@ class NotSupported(CompassError):
     message = "{mutation} is not supported: {why}"
 
 
+class RuntimeAsleep(CompassError):
+    """That needs a runtime that is awake. Wake it up first."""
+
+    code = Code.INVALID_OPERATION
+    message = "Runtime {runtime} is hibernated; wake it up first"
+
+
+class HibernationImpossible(CompassError):
+    """The runtime is not in a state in which it can be put to sleep."""
+
+    code = Code.INVALID_OPERATION
+    message = "cannot hibernate cluster: {why}"
+
+
+class NothingToRetry(CompassError):
+    """Only the last operation on a runtime can be taken up again, and only when it failed."""
+
+    code = Code.INVALID_OPERATION
+    message = "operation {operation} cannot be taken up again: {why}"
+
+
 def tenant_of(caller: Caller) -> TenantId:
     """The tenant the caller works in. Raises TenantHeaderEmpty, TenantNotFound."""
     if caller.tenant is None and not caller.external_tenant:

@@ -4,6 +4,7 @@ Source of names and texts: contract/connector-agent-provisioner.md §D.1, §D.2.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
 from compass.access.caller import Caller
@@ -12,7 +13,16 @@ from compass.ids import OperationId, RuntimeId, TenantId
 from compass.operations.operation import State
 from compass.postgres.pool import Database, Tx
 from compass.provisioner import cluster
-from compass.provisioner.infrastructure import Absent, Broken, Creating, Drivers, Observed, Ready
+from compass.provisioner.infrastructure import (
+    Absent,
+    Broken,
+    Creating,
+    Drivers,
+    Observed,
+    Ready,
+    Sleeping,
+    Upgrading,
+)
 from compass.provisioner.refusals import (
     COMPONENT,
     INTERNAL_REASON,
@@ -22,7 +32,16 @@ from compass.provisioner.refusals import (
     tenant_of,
 )
 
-_TYPES: Final = {"provision": "Provision", "deprovision": "Deprovision", "reconnect": "ReconnectRuntime"}
+_TYPES: Final = {
+    "provision": "Provision",
+    "deprovision": "Deprovision",
+    "reconnect": "ReconnectRuntime",
+    "upgrade": "Upgrade",
+    "hibernate": "Hibernate",
+    "wake": "Wake",
+}
+_KINDS: Final = list(_TYPES)
+"""Others are the plane's own affair, and shown to nobody."""
 _STATES: Final = {
     # A client is not told whether a worker has looked at it yet: the original has no such state on the wire either.
     State.PENDING: "InProgress",
@@ -34,6 +53,9 @@ _STARTED: Final = {
     "provision": "Provisioning started",
     "deprovision": "Deprovisioning started",
     "reconnect": "Reconnecting started",
+    "upgrade": "Upgrade started",
+    "hibernate": "Hibernation started",
+    "wake": "Waking up started",
 }
 _REASONS: Final = {"StepTimedOut": TIMEOUT_REASON, "StepUnknown": "err_provisioner_step_not_found"}
 _HEALTHY: Final = frozenset(
@@ -54,12 +76,13 @@ SELECT operation.id, operation.kind, operation.subject, operation.state, operati
             'name', step.step,
             'enteredAt', to_char(step.entered_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
             'leftAt', to_char(step.left_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
-            'error', step.error
+            'error', step.error,
+            'failed', step.error IS NOT NULL AND step.outcome IN ('FAILED', 'TIMED_OUT', 'WORKER_DIED')
         ) ORDER BY step.number), '[]')
         FROM operation_step step WHERE step.operation_id = operation.id
     ) AS steps
 FROM operation
-WHERE operation.tenant_id = %(tenant)s AND operation.kind IN ('provision', 'deprovision', 'reconnect')
+WHERE operation.tenant_id = %(tenant)s AND operation.kind = ANY(%(kinds)s)
 """
 OPERATION: Final = f"-- provisioner.operation{_OPERATION} AND operation.id = %(operation)s"
 LAST_OPERATION: Final = (
@@ -76,10 +99,16 @@ async def operation_status(tx: Tx, caller: Caller, operation: OperationId) -> di
 
 async def of_operation(tx: Tx, tenant: TenantId, operation: OperationId) -> dict[str, Any]:
     """An `OperationStatus`. Raises OperationNotFound."""
-    row = await tx.row(OPERATION, tenant=tenant, operation=operation)
+    row = await tx.row(OPERATION, tenant=tenant, operation=operation, kinds=_KINDS)
     if row is None:
         raise OperationNotFound(operation=operation)
     return _shown(row)
+
+
+async def last_operation(tx: Tx, tenant: TenantId, runtime: RuntimeId) -> dict[str, Any] | None:
+    """The latest one on a runtime; None when there was none, or it is forgotten."""
+    row = await tx.row(LAST_OPERATION, tenant=tenant, runtime=runtime, kinds=_KINDS)
+    return None if row is None else _shown(row)
 
 
 def _shown(row: Any) -> dict[str, Any]:
@@ -136,30 +165,57 @@ EXISTS (
 """
 
 
-async def look(caller: Caller, runtime: RuntimeId, *, database: Database, drivers: Drivers) -> Observed | None:
-    """What the infrastructure says, asked before any transaction opens; None when there is nobody to ask."""
+@dataclass(frozen=True)
+class Look:
+    """A look at a cluster."""
+
+    seen: Observed | None
+    """None when there is nobody to ask."""
+    can_upgrade: bool = False
+    can_sleep: bool = False
+    """What its driver can do."""
+
+
+async def look(caller: Caller, runtime: RuntimeId, *, database: Database, drivers: Drivers) -> Look:
+    """What the infrastructure says, asked before any transaction opens."""
     tenant = tenant_of(caller)
     try:
         made = await database.run(lambda tx: cluster.own(tx, tenant, runtime))
     except ClusterNotFound:
-        return None
-    return await drivers.of(made.provider).observe(made.runtime)
+        return Look(None)
+    driver = drivers.of(made.provider)
+    seen = await driver.observe(made.runtime)
+    return Look(seen, can_upgrade=isinstance(driver, Upgrading), can_sleep=isinstance(driver, Sleeping))
+
+
+def why_awake(seen: Observed | None) -> str | None:
+    """Why a cluster cannot be put to sleep; None when it can be, or is asleep."""
+    match seen:
+        case Ready():
+            return None
+        case Broken(why):
+            return why
+        case Absent() | Creating() | None:
+            return "it is not there"
 
 
 @command("runtimeStatus", scope="provisioner:read", prepare=look)
-async def runtime_status(tx: Tx, caller: Caller, runtime: RuntimeId, *, prepared: Observed | None) -> dict[str, Any]:
+async def runtime_status(tx: Tx, caller: Caller, runtime: RuntimeId, *, prepared: Look) -> dict[str, Any]:
     """The last operation on a runtime, its agent's connection and its configuration. Raises ClusterNotFound."""
     tenant = tenant_of(caller)
     made = await cluster.own(tx, tenant, runtime)
-    last = await tx.row(LAST_OPERATION, tenant=tenant, runtime=runtime)
+    last = await last_operation(tx, tenant, runtime)
     paired = await tx.row(PAIRED, runtime=runtime)
     if paired is None:
         raise AssertionError("a SELECT without FROM has one row")
     return {
-        "lastOperationStatus": last and _shown(last),
-        "runtimeConnectionStatus": connection(prepared, now=paired["now"], ever=paired["ever"]),
+        "lastOperationStatus": last,
+        "runtimeConnectionStatus": connection(prepared.seen, now=paired["now"], ever=paired["ever"]),
         "runtimeConfiguration": _configuration(made.asked),
-        "hibernationStatus": {"hibernated": False, "hibernationPossible": False},
+        "hibernationStatus": {
+            "hibernated": isinstance(prepared.seen, Ready) and prepared.seen.asleep,
+            "hibernationPossible": prepared.can_sleep and why_awake(prepared.seen) is None,
+        },
     }
 
 
@@ -173,6 +229,8 @@ def connection(seen: Observed | None, *, now: bool, ever: bool) -> dict[str, Any
             return _disconnected("the plane no longer knows the identity of the agent")
         return {"status": "Pending", "errors": []}
     match seen:
+        case Ready(asleep=True):
+            return _disconnected("it is hibernated")
         case Ready(agent=None):
             return _disconnected("the agent does not run")
         case Ready(agent=agent) if agent is not None and agent.state not in _HEALTHY:

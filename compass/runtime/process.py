@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from compass.agent.loop import CONSOLE_LABEL, EVENTS_LABEL, Agent, State, Status
+from compass.agent.loop import CONSOLE_LABEL, EVENTS_LABEL, VERSION, Agent, State, Status
 from compass.agent.reconcile import Configuration
 from compass.errors import Code, CompassError
 from compass.files import replace_private, write_private_json
@@ -190,6 +190,7 @@ class LocalRuntime:
         status = self.agent.status
         return {
             "pid": os.getpid(),
+            "version": VERSION,
             "started_at": self._started_at.isoformat(),
             "state": State.STOPPED if self._stopped else status.state,
             **self._urls,

@@ -363,14 +363,17 @@ CONNECTOR: Final[Mapping[str, Json]] = {
     "requestTokenForApplication": {"applicationID": "@application"},
     "requestTokenForRuntime": {"runtimeID": "@runtime"},
 }
+_KYMA: Final = {"version": "1", "components": [{"component": "compass-runtime-agent", "namespace": "n"}]}
 PROVISIONER: Final[Mapping[str, Json]] = {
     "runtimeStatus": {"id": "@cluster"},
     "runtimeOperationStatus": {"id": "@operation"},
     "provisionRuntime": {"config": _CLUSTER},
     "deprovisionRuntime": {"id": "@cluster"},
-    "upgradeRuntime": {"id": "@cluster", "config": {"kymaConfig": {"version": "1", "components": []}}},
+    "upgradeRuntime": {"id": "@cluster", "config": {"kymaConfig": _KYMA}},
     "upgradeShoot": {"id": "@cluster", "config": {"gardenerConfig": {}}},
     "hibernateRuntime": {"id": "@cluster"},
+    "wakeRuntime": {"id": "@cluster"},
+    "retryOperation": {"id": "@operation"},
     "rollBackUpgradeOperation": {"id": "@operation"},
     "reconnectRuntimeAgent": {"id": "@cluster"},
 }

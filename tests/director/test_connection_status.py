@@ -9,6 +9,8 @@ import pytest
 
 from compass.access.caller import Consumer
 from compass.director.change import SHOWN
+from compass.director.heartbeat import rest, rise
+from compass.ids import RuntimeId
 from compass.outbox.events import Event
 from compass.postgres.pool import Tx
 from tests.director.groups import ASSIGN, CREATE_FORMATION, REGISTER_APPLICATION, REGISTER_RUNTIME, UNASSIGN
@@ -220,6 +222,28 @@ async def test_an_agent_is_missed_and_its_trouble_is_told(director: Any) -> None
         assert re.fullmatch(heartbeat[2], reason or "")
         assert now["health"] == max(in_sync[0], heartbeat[0], key=["OK", "WAITING", "WARNING", "BAD"].index)
         await done(director, runtime, "DELETE FROM heartbeat")
+
+
+async def test_an_agent_that_was_put_to_sleep_is_not_missed_until_it_is_to_be_awake(director: Any) -> None:
+    runtime = await registered(director)
+    await done(director, runtime, CLIENT, *signed(), "DELETE FROM outbox_event", beat(seen="2 hours", looked="2 hours"))
+    assert (await connection(director, runtime))["health"] == "BAD"
+
+    async with director.database.transaction() as tx:
+        for _ in range(2):
+            await rest(tx, RuntimeId(runtime))
+    now = await connection(director, runtime)
+
+    assert now["health"] == "WAITING"
+    assert said(now["heartbeat"])[:2] == ("WAITING", "HIBERNATED")
+    assert re.fullmatch(r"hibernated for \d+ s", now["heartbeat"]["reason"])
+    assert said(now["inSync"]) == ("WAITING", "UNKNOWN", "it is hibernated; it had revision 14")
+    async with director.database.transaction() as tx:
+        for _ in range(2):
+            await rise(tx, RuntimeId(runtime))
+    assert said((await connection(director, runtime))["heartbeat"])[:2] == ("OK", "ALIVE")  # patience, for a while
+    await done(director, runtime, "UPDATE heartbeat SET missed_from = now() - interval '1 second'")
+    assert said((await connection(director, runtime))["heartbeat"])[:2] == ("BAD", "MISSING")
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ TABLE = """
 -- test
 CREATE TABLE fake_cluster (
     runtime uuid PRIMARY KEY, tokens text[] NOT NULL DEFAULT '{}', identities integer NOT NULL DEFAULT 0, trouble text,
-    told jsonb, seen integer NOT NULL DEFAULT 0
+    told jsonb, seen integer NOT NULL DEFAULT 0, asleep boolean NOT NULL DEFAULT false,
+    upgraded text[] NOT NULL DEFAULT '{}'
 );
 CREATE TABLE fake_creation (runtime uuid NOT NULL)
 """
@@ -52,6 +53,12 @@ class Lies:
     breaks: bool = False
     identify_works_and_fails: int = 0
     connect_works_and_fails: int = 0
+    upgrade_works_and_fails: int = 0
+    upgrade_fails: bool = False
+    """The new release does not run."""
+    sleep_works_and_fails: int = 0
+    stays_awake: int = 0
+    wake_works_and_fails: int = 0
     delete_works_and_fails: int = 0
     delete_does_nothing: int = 0
     kept: list[str] = field(default_factory=list)
@@ -97,7 +104,8 @@ class Cloud:
         """Counts its looks."""
         row = await self._run(
             "UPDATE fake_cluster SET seen = seen + 1 WHERE runtime = %(runtime)s"
-            " RETURNING jsonb_build_object('seen', seen, 'trouble', trouble, 'told', told IS NOT NULL)",
+            " RETURNING jsonb_build_object('seen', seen, 'trouble', trouble, 'told', told IS NOT NULL,"
+            " 'asleep', asleep)",
             runtime=runtime,
         )
         if row is None or self.lies.tells("hides"):
@@ -107,6 +115,8 @@ class Cloud:
         if row["seen"] <= self.lies.slow:
             return Creating()
         agent = AgentView("ConnectionFailed" if row["trouble"] else "Synchronized", row["trouble"], None)
+        if row["asleep"] and not self.lies.tells("stays_awake"):
+            return Ready(("localhost",), None, asleep=True)
         return Ready(("localhost",), agent if row["told"] else None)
 
     async def identify(self, runtime: RuntimeId, identity: EndpointIdentity) -> None:
@@ -129,7 +139,8 @@ class Cloud:
             "name": configuration.name,
         }
         known = await self._run(
-            "UPDATE fake_cluster SET tokens = tokens || %(token)s::text, trouble = NULL, told = %(told)s"
+            "UPDATE fake_cluster SET tokens = tokens || %(token)s::text, trouble = NULL, told = %(told)s,"
+            " asleep = false"
             " WHERE runtime = %(runtime)s RETURNING 1",
             runtime=runtime,
             token=configuration.token,
@@ -138,6 +149,30 @@ class Cloud:
         if known is None:
             raise ClusterAbsent(runtime=runtime)
         if self.lies.tells("connect_works_and_fails"):
+            raise CloudError("timeout")
+
+    async def upgrade(self, runtime: RuntimeId, *, once: str) -> None:
+        """Keeps for what it was asked."""
+        await self._run(
+            "UPDATE fake_cluster SET upgraded = upgraded || %(once)s::text, trouble = %(trouble)s"
+            " WHERE runtime = %(runtime)s AND NOT %(once)s::text = ANY(upgraded)",
+            runtime=runtime,
+            once=once,
+            trouble="it does not start" if self.lies.upgrade_fails else None,
+        )
+        if self.lies.tells("upgrade_works_and_fails"):
+            raise CloudError("timeout")
+
+    async def sleep(self, runtime: RuntimeId) -> None:
+        """Keeps all it has."""
+        await self._run("UPDATE fake_cluster SET asleep = true WHERE runtime = %(runtime)s", runtime=runtime)
+        if self.lies.tells("sleep_works_and_fails"):
+            raise CloudError("timeout")
+
+    async def wake(self, runtime: RuntimeId) -> None:
+        """Also one that is awake."""
+        await self._run("UPDATE fake_cluster SET asleep = false WHERE runtime = %(runtime)s", runtime=runtime)
+        if self.lies.tells("wake_works_and_fails"):
             raise CloudError("timeout")
 
     async def delete(self, runtime: RuntimeId) -> None:

@@ -10,7 +10,14 @@ from compass.ids import RuntimeId
 from compass.operations.worker import Worker
 from compass.postgres.pool import Database
 from compass.provisioner.drivers.local import Local
-from compass.provisioner.infrastructure import AgentConfiguration, EndpointIdentity, Infrastructure, Observed
+from compass.provisioner.infrastructure import (
+    AgentConfiguration,
+    EndpointIdentity,
+    Infrastructure,
+    Observed,
+    Sleeping,
+    Upgrading,
+)
 from tests.operations.death import Death, DyingDatabase, dying
 from tests.provisioner.cloud import Cloud, Lies
 from tests.provisioner.conftest import QUICK, made_parts
@@ -40,6 +47,18 @@ class DyingDriver:
 
     async def connect(self, runtime: RuntimeId, configuration: AgentConfiguration) -> None:
         await self._called("connect", self.driver.connect(runtime, configuration))
+
+    async def upgrade(self, runtime: RuntimeId, *, once: str) -> None:
+        assert isinstance(self.driver, Upgrading)
+        await self._called("upgrade", self.driver.upgrade(runtime, once=once))
+
+    async def sleep(self, runtime: RuntimeId) -> None:
+        assert isinstance(self.driver, Sleeping)
+        await self._called("sleep", self.driver.sleep(runtime))
+
+    async def wake(self, runtime: RuntimeId) -> None:
+        assert isinstance(self.driver, Sleeping)
+        await self._called("wake", self.driver.wake(runtime))
 
     async def delete(self, runtime: RuntimeId) -> None:
         await self._called("delete", self.driver.delete(runtime))

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,16 @@ from cryptography.x509.oid import NameOID
 
 from compass.provisioner.drivers import processes
 from tests.provisioner.conftest import DEPROVISION, OPERATION, PROVISION, RECONNECT, asked
+from tests.provisioner.test_hibernate import HIBERNATE, WAKE
+from tests.provisioner.test_upgrade import AGENT, UPGRADE
 
 ROOT = Path(__file__).parents[2]
 CONNECTION = """
 query ($id: String!) { result: runtimeStatus(id: $id) { runtimeConnectionStatus { status errors { message } } } }
 """
 RUNTIME = "query ($id: ID!) { result: runtime(id: $id) { status { condition } auths { id auth { certCommonName } } } }"
+
+BEATING = "query ($id: ID!) { result: runtime(id: $id) { connection { health heartbeat { state reason } } } }"
 
 
 @dataclass
@@ -187,6 +192,27 @@ async def test_a_runtime_is_made_survives_the_plane_is_revived_reconnected_and_r
         registered = await administrator.ask("director", RUNTIME, id=runtime)
         assert [entry["id"] for entry in registered["auths"]] == [common_name(folder)] != [name]
         assert len(pids(folder)) == 1
+        [last] = pids(folder)
+
+        begun = await administrator.ask("provisioner", UPGRADE, id=runtime, components=AGENT)
+        assert await administrator.ended(begun["id"]) == "Succeeded: Operation succeeded"
+        [upgraded] = pids(folder)
+        assert upgraded != last
+        said = json.loads((folder / "status.json").read_bytes())
+        assert (said["pid"], said["version"]) == (upgraded, version("compass-plane"))
+
+        begun = await administrator.ask("provisioner", HIBERNATE, id=runtime)
+        assert await administrator.ended(begun["id"]) == "Succeeded: Operation succeeded"
+        await asyncio.sleep(2.5)  # more than a round of supervision
+        assert pids(folder) == []
+        beating = await administrator.ask("director", BEATING, id=runtime)
+        assert beating["connection"]["heartbeat"]["state"] == "HIBERNATED"
+        assert beating["connection"]["health"] == "WAITING"
+        begun = await administrator.ask("provisioner", WAKE, id=runtime)
+        assert await administrator.ended(begun["id"]) == "Succeeded: Operation succeeded"
+        await administrator.connected(runtime)
+        beating = await administrator.ask("director", BEATING, id=runtime)
+        assert beating["connection"]["heartbeat"]["state"] == "ALIVE"
         [last] = pids(folder)
 
         operation = await administrator.ask("provisioner", DEPROVISION, id=runtime)

@@ -17,7 +17,9 @@ from compass.provisioner.supervision import Supervision
 from tests.provisioner.cloud import agents
 from tests.provisioner.conftest import DEPROVISION, NOTHING, Provisioner
 from tests.provisioner.killed_worker import PLANE, SLEEPS
+from tests.provisioner.test_hibernate import HIBERNATE, WAKE
 from tests.provisioner.test_provision import BUILT, ONE, REMOVED
+from tests.provisioner.test_upgrade import AGENT, UPGRADE, UPGRADED
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,6 +44,17 @@ COMPENSATING = [
     *[(f"{when} entering is committed", REMOVED[0]) for when in AROUND],
     *REMOVING,
 ]
+
+
+def steps_killed(call: str, steps: list[str]) -> list[tuple[str, str]]:
+    """Around the call, every entry and the end."""
+    return [
+        *[(f"{when} the call", call) for when in AROUND],
+        *[(f"{when} entering is committed", at) for at in steps[1:] for when in AROUND],
+        ("after the claim", steps[0]),
+        ("before the end is committed", "finish"),
+        ("after the commit", "finish"),
+    ]
 
 
 def names(folder: Path) -> list[str]:
@@ -134,6 +147,35 @@ async def test_a_deprovisioning_whose_worker_is_killed_leaves_nothing(
     assert await provisioner.counts() == NOTHING
     told = "SELECT count(*) AS n FROM outbox_event WHERE name = 'RuntimeUnregistered'"
     assert await provisioner.row(told) == {"n": 1}
+
+
+CHANGING = [
+    *[("upgrade", *each) for each in steps_killed("upgrade", UPGRADED)],
+    *[("hibernate", *each) for each in steps_killed("sleep", ["WaitForHibernation"])],
+    *[("wake", *each) for each in steps_killed("wake", ["WakeRuntime", "WaitForAgentToSync"])],
+]
+
+
+@pytest.mark.parametrize(("kind", "moment", "at"), CHANGING)
+async def test_a_change_whose_worker_is_killed_is_made_once(
+    provisioner: Provisioner, dsn: str, tmp_path: Path, kind: str, moment: str, at: str
+) -> None:
+    documents = {"upgrade": UPGRADE, "hibernate": HIBERNATE, "wake": WAKE}
+    async with provisioner.working():
+        runtime = await provisioner.provisioned()
+        if kind == "wake":
+            await provisioner.ended((await provisioner.result(HIBERNATE, id=runtime))["id"])
+    more = {"components": AGENT} if kind == "upgrade" else {}
+    operation = (await provisioner.result(documents[kind], id=runtime, **more))["id"]
+    async with worker_process(dsn, tmp_path, moment, at) as process:
+        await killed(process)
+    async with provisioner.working():
+        ended = await provisioner.ended(operation)
+
+    assert ended["state"] == "Succeeded", ended
+    made = await provisioner.row("SELECT asleep, upgraded FROM fake_cluster")
+    assert made == {"asleep": kind == "hibernate", "upgraded": [operation] if kind == "upgrade" else []}
+    assert await provisioner.counts() == ONE
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ async def test_a_runtime_shows_its_last_operation_its_connection_and_what_was_as
             },
             "kubeconfig": None,
         },
-        "hibernationStatus": {"hibernated": False, "hibernationPossible": False},
+        "hibernationStatus": {"hibernated": False, "hibernationPossible": True},
     }
 
 

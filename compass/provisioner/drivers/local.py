@@ -46,6 +46,10 @@ REACHED_AS: Final = ("localhost", "127.0.0.1")
 
 _OWNER: Final = "provisioner.json"
 _CONFIGURATION: Final = "configuration.json"
+_ASLEEP: Final = "asleep"
+"""There while no process is to run."""
+_UPGRADED: Final = "upgraded"
+"""Which request the process was replaced for last."""
 _RUNTIME_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _LONGEST_REST: Final = 60.0
 """Seconds between two starts of a runtime that dies at once."""
@@ -91,6 +95,18 @@ class Local:
         """Write the configuration and start the process, anew if it runs: it may be resting from earlier trouble."""
         await asyncio.to_thread(self._connect, runtime, configuration)
 
+    async def upgrade(self, runtime: RuntimeId, *, once: str) -> None:
+        """Replace the process: until then it runs the code that it was started with. Raises ClusterAbsent, OSError."""
+        await asyncio.to_thread(self._upgrade, runtime, once)
+
+    async def sleep(self, runtime: RuntimeId) -> None:
+        """End the process, and start none any more. When this returns, it is gone. Raises ClusterAbsent, OSError."""
+        await asyncio.to_thread(self._sleep, runtime)
+
+    async def wake(self, runtime: RuntimeId) -> None:
+        """Start the process again. Raises ClusterAbsent, OSError."""
+        await asyncio.to_thread(self._wake, runtime)
+
     async def delete(self, runtime: RuntimeId) -> None:
         """End the process and remove the folder. When this returns, both are gone."""
         await asyncio.to_thread(self._delete, runtime)
@@ -100,7 +116,10 @@ class Local:
         return await asyncio.to_thread(self._existing)
 
     async def keep(self, runtime: RuntimeId) -> None:
-        """Start the process of a configured runtime that has none; ever more rarely when it keeps dying."""
+        """Start the process of a configured runtime that is not asleep and has none.
+
+        Ever more rarely when it keeps dying.
+        """
         await asyncio.to_thread(self._keep, runtime)
 
     def _create(self, runtime: RuntimeId) -> None:
@@ -123,7 +142,10 @@ class Local:
 
     def _observe(self, runtime: RuntimeId) -> Observed:
         place = self._folder / runtime
-        return Ready(REACHED_AS, _agent(place)) if self._owns(place) else Absent()
+        if not self._owns(place):
+            return Absent()
+        is_asleep = (place / _ASLEEP).exists() and not processes.working_in(place)
+        return Ready(REACHED_AS, _agent(place), is_asleep)
 
     def _identify(self, runtime: RuntimeId, identity: EndpointIdentity) -> None:
         with self._opened(runtime) as place:
@@ -145,7 +167,28 @@ class Local:
             if configuration.applications_ca_pem is not None:
                 _write(place / "applications_ca.pem", configuration.applications_ca_pem.encode())
             _write(place / _CONFIGURATION, json.dumps(told, indent=2).encode())
+            _remove(place / _ASLEEP)
             self._start(place)
+
+    def _upgrade(self, runtime: RuntimeId, once: str) -> None:
+        with self._opened(runtime) as place:
+            done = place / _UPGRADED
+            if done.exists() and done.read_text(encoding="utf-8") == once:
+                return
+            processes.end(place, grace=self._grace)
+            self._start(place)
+            _write(done, once.encode())
+
+    def _sleep(self, runtime: RuntimeId) -> None:
+        with self._opened(runtime) as place:
+            _write(place / _ASLEEP, b"")  # first: what is killed between the two must not start it again
+            processes.end(place, grace=self._grace)
+
+    def _wake(self, runtime: RuntimeId) -> None:
+        with self._opened(runtime) as place:
+            _remove(place / _ASLEEP)
+            if (place / _CONFIGURATION).exists() and not processes.working_in(place):
+                self._start(place)
 
     def _delete(self, runtime: RuntimeId) -> None:
         self._starts.pop(runtime, None)
@@ -181,7 +224,9 @@ class Local:
     def _keep(self, runtime: RuntimeId) -> None:
         try:
             with self._opened(runtime) as place:
-                if not (place / _CONFIGURATION).exists() or processes.working_in(place) or not self._rested(runtime):
+                if not (place / _CONFIGURATION).exists() or (place / _ASLEEP).exists():
+                    return
+                if processes.working_in(place) or not self._rested(runtime):
                     return
                 log.warning("the process of runtime %s is gone and is started again", runtime)
                 self._start(place)
@@ -245,13 +290,20 @@ def _agent(place: Path) -> AgentView | None:
         status = json.loads((place / "status.json").read_bytes())
         if not running or status["pid"] not in running:
             return None
-        return AgentView(str(status["state"]), _text(status.get("trouble")), _text(status.get("error")))
+        trouble, error, version = (_text(status.get(name)) for name in ("trouble", "error", "version"))
+        return AgentView(str(status["state"]), trouble, error, version)
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, if it is there. Removed on the disk, too, when this returns."""
+    path.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -322,3 +322,67 @@ async def test_the_processes_of_deleted_runtimes_leave_no_zombie(
 
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def test_an_upgrade_replaces_the_process_once_for_each_request(
+    driver: Local, runtimes: Path, runtime: RuntimeId
+) -> None:
+    await connected(driver, runtime)
+    first = pids(runtimes / runtime)
+    await asyncio.gather(*(driver.upgrade(runtime, once="one") for _ in range(3)))
+    second = pids(runtimes / runtime)
+    await driver.upgrade(runtime, once="one")
+    assert pids(runtimes / runtime) == second != first
+    await driver.upgrade(runtime, once="two")
+
+    assert len(pids(runtimes / runtime)) == 1
+    assert pids(runtimes / runtime) != second
+
+
+async def test_what_sleeps_has_no_process_until_it_is_woken_up_and_keeps_its_files(
+    driver: Local, runtimes: Path, runtime: RuntimeId
+) -> None:
+    await connected(driver, runtime)
+    place = runtimes / runtime
+    kept = {name: (place / name).read_bytes() for name in names(place)}
+    for _ in range(2):
+        await driver.sleep(runtime)
+        assert await driver.observe(runtime) == Ready(("localhost", "127.0.0.1"), None, asleep=True)
+    await driver.keep(runtime)
+    await Local(runtimes, plane=PLANE, command=SLEEPS).keep(runtime)
+    assert pids(place) == []
+    assert {name: (place / name).read_bytes() for name in kept} == kept
+
+    await asyncio.gather(*(driver.wake(runtime) for _ in range(3)))
+    assert len(pids(place)) == 1
+    assert await driver.observe(runtime) == Ready(("localhost", "127.0.0.1"), None)
+
+
+async def test_one_that_is_killed_between_falling_asleep_and_its_end_is_not_started_again(
+    driver: Local, runtimes: Path, runtime: RuntimeId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await connected(driver, runtime)
+
+    def dies(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(processes, "end", dies)
+        with pytest.raises(KeyboardInterrupt):
+            driver._sleep(runtime)  # in this thread: the test ends it
+    assert (await driver.observe(runtime)) == Ready(("localhost", "127.0.0.1"), None)  # it still works
+    os.kill(pids(runtimes / runtime)[0], signal.SIGKILL)
+    await gone(runtimes / runtime)
+    await driver.keep(runtime)
+
+    assert pids(runtimes / runtime) == []
+
+
+async def test_what_is_not_there_is_neither_upgraded_nor_put_to_sleep_nor_woken_up(
+    driver: Local, runtimes: Path, runtime: RuntimeId
+) -> None:
+    for call in (driver.upgrade(runtime, once="one"), driver.sleep(runtime), driver.wake(runtime)):
+        with pytest.raises(ClusterAbsent):
+            await call
+
+    assert names(runtimes) == []
