@@ -1,7 +1,4 @@
-"""`compass runtime`: runtimes, those that the Provisioner makes and others."""
-
-from datetime import timedelta
-from typing import Any, Final
+"""`compass runtime`: runtimes, whoever made them. What the Provisioner does to its own is in provisioned.py."""
 
 from cyclopts import App
 
@@ -13,13 +10,16 @@ from compass.cli.connect import RUNTIME_SIDE, HowShown, ValidFor, WaitFor, conne
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.group import join
 from compass.cli.labels import NewLabels, Selector
-from compass.cli.output import Column, Format, Output, detail, done, emit, say, show, show_made
+from compass.cli.output import Column, Format, Output, detail, done, say, show, show_made
+from compass.cli.provisioned import provisioned
 from compass.cli.speaking import HERE, DryRun, Json, Limit, Speaking, Where, given, speaking
-from compass.cli.waiting import FIVE_MINUTES, Progress, Timeout, Wait, until
+from compass.cli.waiting import FIVE_MINUTES, Timeout, Wait
 from compass.client import standing
 from compass.client.recipe import Show
 
 app = App(name="runtime", help="Runtimes: where work runs that uses applications.")
+for verb in ("provision", "deprovision", "reconnect", "upgrade", "hibernate", "wake", "retry", "kubeconfig"):
+    app.command(f"compass.cli.provisioned:{verb}", name=verb)
 
 COLUMNS = (
     Column("name", "name"),
@@ -55,18 +55,6 @@ _STATUS = (
         lambda row: [one["message"] for one in (row.get("runtimeConnectionStatus") or {}).get("errors") or []],
     ),
 )
-_STEPS: Final = {
-    "FetchRuntimeConfiguration": "configuration read",
-    "CreateCluster": "create",
-    "WaitForClusterCreation": "create",
-    "IssueCertificate": "install agent",
-    "ConnectRuntimeAgent": "install agent",
-    "WaitForAgentToConnect": "agent paired",
-    "DeprovisionCluster": "remove",
-    "WaitForClusterDeletion": "remove",
-    "UnregisterRuntime": "unregister",
-}
-"""Steps of the Provisioner, in a person's words."""
 
 
 @app.command(name="list", alias="ls")
@@ -105,7 +93,7 @@ def get(name: Runtime, *, output: Output = Format.TABLE, where: Where = HERE) ->
     """
     with speaking(where) as plane:
         found = _found(plane, name)
-        found["provisioner"] = _provisioned(plane, found["id"])
+        found["provisioner"] = provisioned(plane, found["id"])
     detail(found, output, _DETAILS)
 
 
@@ -190,122 +178,6 @@ def connect_runtime(
 
 
 @app.command
-def provision(
-    name: str,
-    *,
-    provider: str = "local",
-    description: str | None = None,
-    label: NewLabels = (),
-    group: Groups = (),
-    wait: Wait = False,
-    timeout: Timeout = timedelta(minutes=30),
-    dry_run: DryRun = False,
-    output: Output = Format.TABLE,
-    where: Where = HERE,
-) -> None:
-    """Have the Provisioner make a runtime with its agent, and print its id.
-
-    For example:
-
-        compass runtime provision edge-01 --group retail --wait
-
-    Asked again for the same, it makes no second one.
-
-    Exit codes: 0 begun, or with --wait the runtime is connected, 1 refused or failed, 124 it took too long.
-
-    Parameters
-    ----------
-    name
-        Unique among the clusters of the tenant.
-    provider
-        Who makes it; `local` is a process on the machine of the plane.
-    description
-        What people read.
-    group
-        A group that it joins; may be repeated.
-    """
-    config = _configuration(name, provider, given(description=description, labels=labels.new(label)))
-    with speaking(where, dry_run=dry_run) as plane:
-        operation = plane.change("ProvisionRuntime", {"config": config})
-        runtime = operation["runtimeID"]
-        done(f"runtime {name} registered")
-        join(plane, group, runtime, "RUNTIME")
-        if wait:
-            _operated(plane, operation["id"], f"runtime {name}", timeout)
-            done(f"runtime {name} is connected")
-    if output is Format.TABLE:
-        emit(runtime)
-        if not wait:
-            say(f"→ compass runtime status {name}")
-    else:
-        detail({"id": runtime, "name": name, "operation": operation["id"]}, output, COLUMNS)
-
-
-@app.command
-def deprovision(
-    name: Runtime,
-    *,
-    wait: Wait = False,
-    timeout: Timeout = timedelta(minutes=30),
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    where: Where = HERE,
-) -> None:
-    """Remove a runtime that the Provisioner made, with all that runs in it.
-
-    For example:
-
-        compass runtime deprovision edge-01 --wait --yes
-
-    Exit codes: 0 begun, or with --wait nothing is left, 2 there is no terminal to ask at, 4 there is none, 124 it took
-    too long, 1 refused or failed.
-
-    Parameters
-    ----------
-    name
-        The runtime's name or id.
-    """
-    with speaking(where, dry_run=dry_run) as plane:
-        identity = find.id_of(plane, find.RUNTIME, name)
-        if not dry_run:
-            effects = ["its agent stops, its certificate ends, its data is removed", "it leaves its groups"]
-            confirm(f"Deprovision runtime {name}", effects, yes=yes)
-        operation = plane.change("DeprovisionRuntime", {"id": identity})
-        if wait:
-            _operated(plane, operation, f"the end of runtime {name}", timeout)
-    done(f"runtime {name} is {'removed' if wait else 'being removed'}")
-
-
-@app.command
-def reconnect(
-    name: Runtime,
-    *,
-    wait: Wait = False,
-    timeout: Timeout = FIVE_MINUTES,
-    dry_run: DryRun = False,
-    where: Where = HERE,
-) -> None:
-    """Pair the agent of a runtime that the Provisioner made anew. Its former identity ends when the new one works.
-
-    For example:
-
-        compass runtime reconnect edge-01 --wait
-
-    Exit codes: 0 begun, or with --wait it is connected, 4 there is none, 124 it took too long, 1 refused or failed.
-
-    Parameters
-    ----------
-    name
-        The runtime's name or id.
-    """
-    with speaking(where, dry_run=dry_run) as plane:
-        operation = plane.change("ReconnectRuntimeAgent", {"id": find.id_of(plane, find.RUNTIME, name)})
-        if wait:
-            _operated(plane, operation, f"runtime {name}", timeout)
-    done(f"the agent of {name} {'has' if wait else 'gets'} a new identity")
-
-
-@app.command
 def status(name: Runtime, *, output: Output = Format.TABLE, where: Where = HERE) -> int:
     """Say how a runtime is doing: paired, certificate, in sync, heartbeat; and how far the Provisioner is with it.
 
@@ -322,7 +194,7 @@ def status(name: Runtime, *, output: Output = Format.TABLE, where: Where = HERE)
     """
     with speaking(where) as plane:
         found = _found(plane, name)
-        made = _provisioned(plane, found["id"])
+        made = provisioned(plane, found["id"])
     # Null for who may not see how others are doing.
     connection = found["connection"] or {"paired": {"state": "UNPAIRED"}}
     detail(
@@ -357,7 +229,7 @@ def delete(name: Runtime, *, yes: Yes = False, dry_run: DryRun = False, where: W
     """
     with speaking(where, dry_run=dry_run) as plane:
         found = _found(plane, name)
-        if _provisioned(plane, found["id"]) is not None:
+        if provisioned(plane, found["id"]) is not None:
             hint = f"compass runtime deprovision {name}"
             raise CommandFailed(f"the Provisioner made runtime {name}", hint=hint)
         if not dry_run:
@@ -406,44 +278,3 @@ def _found(plane: Speaking, name: str) -> Json:
         hint = f"{find.RUNTIME.listing} shows what there is"
         raise CommandFailed(f"there is no runtime {name!r}", exit_code=Exit.NOT_FOUND, hint=hint)
     return found
-
-
-def _provisioned(plane: Speaking, runtime: str) -> Json | None:
-    """What the Provisioner says of a runtime; None when it did not make it, or does not speak to us."""
-    from compass.client.protocol import PlaneRefused
-
-    try:
-        found: Json | None = plane.ask("ProvisionedRuntime", {"id": runtime})
-    except PlaneRefused:
-        return None
-    return found
-
-
-def _configuration(name: str, provider: str, more: Json) -> Json:
-    """What is asked of the Provisioner. What stands as "-" is asked for by the API and not looked at by `local`."""
-    nothing = dict.fromkeys(("kubernetesVersion", "targetSecret", "region", "machineType"), "-")
-    sizes = {"autoScalerMin": 1, "autoScalerMax": 1, "maxSurge": 1, "maxUnavailable": 0}
-    cluster = {"name": name, "provider": provider, "workerCidr": "10.250.0.0/19", "providerSpecificConfig": {}}
-    return {
-        "runtimeInput": {"name": name, **more},
-        "clusterConfig": {"gardenerConfig": {**cluster, **nothing, **sizes}},
-    }
-
-
-def _operated(plane: Speaking, operation: str, what: str, timeout: Any) -> None:
-    """Wait for the end of an operation, and tell its steps. Raises CommandFailed."""
-
-    def look(shown: Progress) -> bool:
-        now = plane.ask("RuntimeOperation", {"id": operation})
-        # Several of the Provisioner's steps are one to a person, which is over when the next begins.
-        steps = list(dict.fromkeys(_STEPS[one["name"]] for one in now["steps"] or [] if one["name"] in _STEPS))
-        is_over = bool(now["state"] == "Succeeded")
-        for step in steps if is_over else steps[:-1]:
-            shown.step(step)
-        shown.note = steps[-1] if steps else ""
-        if now["state"] == "Failed":
-            why = now["lastError"]["errMessage"] or now["message"]
-            raise CommandFailed(f"{what}: {why}", hint="compass doctor")
-        return is_over
-
-    until(what, look, timeout=timeout, hint="it goes on; compass runtime status says how far it is")

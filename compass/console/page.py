@@ -74,6 +74,7 @@ BUSY: Final = frozenset(
         "UPDATING",
         "PENDING",
         "CONFIG_PENDING",
+        "HIBERNATED",
         "InProgress",
         "Pending",
     }

@@ -26,8 +26,10 @@ TABS: Final[Mapping[str, str]] = {
     "activity": "Activity",
     "yaml": "YAML",
 }
-AGAIN: Final = {"Deprovision": "DeprovisionRuntime", "ReconnectRuntime": "ReconnectRuntime"}
-"""Operations that can be tried again when they failed. What could not be made is removed and added anew."""
+NEWEST: Final[Mapping[str, Any]] = {
+    "kymaConfig": {"version": "-", "components": [{"component": "compass-runtime-agent", "namespace": "-"}]}
+}
+"""The release that is installed at the plane. What stands as "-" is asked for by the API and not looked at."""
 FILTERS: Final[Mapping[str, list[str] | None]] = {
     "all": None,
     "attention": None,
@@ -128,7 +130,8 @@ async def show(visit: Visit) -> Page:
         "labels": shown_labels(runtime["labels"]),
         "provisioned": provisioned,
         "operation": operation,
-        "again": operation is not None and operation["state"] == "Failed" and operation["operation"] in AGAIN,
+        "sleep": provisioned["hibernationStatus"] if provisioned else None,
+        "is_busy": is_busy,
         "troubles": standing.troubles(runtime["connection"]),
         **(more or {}),
     }
@@ -193,14 +196,32 @@ async def reconnect(visit: Visit) -> Answer:
     return visit.done("Its agent is being paired anew", f"/runtimes/{visit['id']}")
 
 
+async def upgrade(visit: Visit) -> Answer:
+    """Replace what runs of a runtime that the plane made by the release that is installed."""
+    await visit.ask("UpgradeRuntime", id=visit["id"], config=NEWEST)
+    return visit.done("It is being upgraded", f"/runtimes/{visit['id']}")
+
+
+async def hibernate(visit: Visit) -> Answer:
+    """Put a runtime that the plane made to sleep."""
+    await visit.ask("HibernateRuntime", id=visit["id"])
+    return visit.done("It is falling asleep", f"/runtimes/{visit['id']}")
+
+
+async def wake(visit: Visit) -> Answer:
+    """Wake a runtime up that was put to sleep."""
+    await visit.ask("WakeRuntime", id=visit["id"])
+    return visit.done("It is waking up", f"/runtimes/{visit['id']}")
+
+
 async def again(visit: Visit) -> Answer:
-    """Try the last operation again, when it failed."""
+    """Take the last operation up again, at the step that failed."""
     made = await _unless_refused(visit, "RuntimeStatus", visit["id"])
     operation = made["runtimeStatus"]["lastOperationStatus"] if made else None
     path = f"/runtimes/{visit['id']}"
-    if operation is None or operation["state"] != "Failed" or operation["operation"] not in AGAIN:
+    if operation is None:
         return visit.refused("There is nothing that failed and can be tried again; nothing was changed", path)
-    await visit.ask(AGAIN[operation["operation"]], id=visit["id"])
+    await visit.ask("RetryOperation", id=operation["id"])
     return visit.done("It is being tried again", path)
 
 
@@ -212,6 +233,9 @@ ROUTES: Final[Mapping[tuple[str, str], View]] = {
     ("POST", "/runtimes/{id}/unregister"): unregister,
     ("POST", "/runtimes/{id}/reconnect"): reconnect,
     ("POST", "/runtimes/{id}/again"): again,
+    ("POST", "/runtimes/{id}/upgrade"): upgrade,
+    ("POST", "/runtimes/{id}/hibernate"): hibernate,
+    ("POST", "/runtimes/{id}/wake"): wake,
     ("POST", "/runtimes/{id}/label"): labelling("/runtimes", "SetRuntimeLabel"),
     ("POST", "/runtimes/{id}/unlabel"): unlabelling("/runtimes", "DeleteRuntimeLabel"),
     ("POST", "/runtimes/{id}/join"): joining("/runtimes", "RUNTIME"),

@@ -170,8 +170,13 @@ _TAKEN: Final = "'revision ' || beat.revision"
 _RUNTIME_IN_SYNC: Final = (
     *_NOT_TOLD,
     _UNKNOWN,
+    Case(
+        "{t}.asleep_since IS NOT NULL",
+        Health.WAITING,
+        "UNKNOWN",
+        f"coalesce('it is hibernated; it had ' || {_TAKEN}, 'it is hibernated')",
+    ),
     Case("beat.seen_at IS NULL", Health.OK, "UNKNOWN", "'its agent does not report what it has taken over'"),
-    Case("beat.asleep_since IS NOT NULL", Health.WAITING, "UNKNOWN", f"'it is hibernated; it had ' || {_TAKEN}"),
     Case(
         "beat.missed_from <= now()",
         Health.WARNING,
@@ -212,14 +217,14 @@ _RUNTIME_IN_SYNC: Final = (
 )
 _HEARTBEAT: Final = (
     Case("beat.seen_at IS NULL AND facts.known_since IS NULL", Health.OK, "NONE", "'no agent is paired'"),
-    Case("beat.seen_at IS NULL", Health.OK, "NONE", "'its agent sends none'"),
     Case(
-        "beat.asleep_since IS NOT NULL",
+        "{t}.asleep_since IS NOT NULL",
         Health.WAITING,
         "HIBERNATED",
-        "'hibernated for ' || span_v1(now() - beat.asleep_since)",
-        "beat.asleep_since",
+        "'hibernated for ' || span_v1(now() - {t}.asleep_since)",
+        "{t}.asleep_since",
     ),
+    Case("beat.seen_at IS NULL", Health.OK, "NONE", "'its agent sends none'"),
     Case(
         "beat.missed_from <= now()",
         Health.BAD,

@@ -159,13 +159,15 @@ class Heartbeats:
 
 REST = """
 -- heartbeat.rest
-UPDATE heartbeat SET asleep_since = clock_timestamp() WHERE runtime_id = %(runtime)s AND asleep_since IS NULL
+UPDATE runtime SET asleep_since = clock_timestamp() WHERE id = %(runtime)s AND asleep_since IS NULL
 """
 RISE = """
 -- heartbeat.rise
-UPDATE heartbeat SET
-    asleep_since = NULL, missed_from = greatest(missed_from, clock_timestamp() + make_interval(secs => %(patience)s))
-WHERE runtime_id = %(runtime)s AND asleep_since IS NOT NULL
+WITH awake AS (
+    UPDATE runtime SET asleep_since = NULL WHERE id = %(runtime)s AND asleep_since IS NOT NULL RETURNING id
+)
+UPDATE heartbeat SET missed_from = greatest(missed_from, clock_timestamp() + make_interval(secs => %(patience)s))
+FROM awake WHERE runtime_id = awake.id
 """
 _PATIENCE_SECONDS: Final = 30.0
 """For the first heartbeat of an agent that was woken up."""
@@ -174,7 +176,7 @@ _PATIENCE_SECONDS: Final = 30.0
 async def rest(tx: Tx, runtime: RuntimeId) -> None:
     """Do not miss the runtime's agent from now on: it was put to sleep. Safe to repeat.
 
-    Its heartbeats do not end that: one may have been on its way when the agent was stopped.
+    Its heartbeats do not end that: one may have been on its way when the agent was stopped, even the first.
     """
     await tx.run(REST, runtime=runtime)
 

@@ -1,11 +1,10 @@
 """Runtimes in the console: found, added, made by the plane step by step, removed."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
-from compass.console.runtimes import TABS, again
+from compass.console.runtimes import TABS
 from tests.console.conftest import Site
 
 
@@ -76,48 +75,6 @@ async def test_a_runtime_lists_the_applications_it_may_use(site: Site) -> None:
 
     assert f"mp-{name}" in shown.words
     assert f"/console/applications/{application}" in shown.links
-
-
-class Failing:
-    """A visit whose plane tells of an operation, and hears what is asked of it."""
-
-    def __init__(self, operation: str, state: str) -> None:
-        self.last = {"operation": operation, "state": state}
-        self.heard: list[str] = []
-
-    def __getitem__(self, _: str) -> str:
-        return "the-id"
-
-    async def see(self, _name: str, **_given: str) -> dict[str, Any]:
-        return {"runtimeStatus": {"lastOperationStatus": self.last}}
-
-    async def ask(self, name: str, **given: str) -> dict[str, Any]:
-        self.heard.append(f"{name} {given['id']}")
-        return {}
-
-    def done(self, text: str, _path: str) -> str:
-        return text
-
-    def refused(self, text: str, _path: str) -> str:
-        return text
-
-
-@pytest.mark.parametrize(
-    ("operation", "state", "heard"),
-    [
-        ("Deprovision", "Failed", ["DeprovisionRuntime the-id"]),
-        ("ReconnectRuntime", "Failed", ["ReconnectRuntime the-id"]),
-        ("ReconnectRuntime", "InProgress", []),
-        ("Deprovision", "Succeeded", []),
-        ("Provision", "Failed", []),
-    ],
-)
-async def test_what_failed_is_tried_again_and_nothing_else(operation: str, state: str, heard: list[str]) -> None:
-    visit = Failing(operation, state)
-
-    said = await again(visit)  # type: ignore[arg-type]  # all that it is asked
-
-    assert (visit.heard, "nothing was changed" in str(said)) == (heard, not heard)
 
 
 async def test_a_runtime_that_the_plane_did_not_make_has_nothing_to_try_again(site: Site) -> None:

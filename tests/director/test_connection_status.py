@@ -246,6 +246,22 @@ async def test_an_agent_that_was_put_to_sleep_is_not_missed_until_it_is_to_be_aw
     assert said((await connection(director, runtime))["heartbeat"])[:2] == ("BAD", "MISSING")
 
 
+async def test_one_that_sleeps_before_it_was_first_heard_is_not_missed_when_that_heartbeat_arrives(
+    director: Any,
+) -> None:
+    runtime = await registered(director)
+    await done(director, runtime, CLIENT, *signed(), "DELETE FROM outbox_event")
+    async with director.database.transaction() as tx:
+        await rest(tx, RuntimeId(runtime))
+    silent = await connection(director, runtime)
+    assert said(silent["heartbeat"])[:2] == ("WAITING", "HIBERNATED")
+    assert said(silent["inSync"]) == ("WAITING", "UNKNOWN", "it is hibernated")
+
+    await done(director, runtime, beat(seen="2 hours", looked="2 hours"))
+
+    assert said((await connection(director, runtime))["heartbeat"])[:2] == ("WAITING", "HIBERNATED")
+
+
 @pytest.fixture
 async def grouped(director: Any) -> tuple[str, str]:
     """An application and a runtime in one group, with an agent that has taken over all of it."""

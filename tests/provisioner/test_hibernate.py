@@ -17,7 +17,10 @@ BEAT = """
 INSERT INTO heartbeat (runtime_id, seen_at, missed_from, version, revision, applications, looks_every)
 VALUES (%(id)s, now() - interval '1 hour', now() - interval '1 minute', '1', 1, 1, interval '1 s') RETURNING 1 AS one
 """
-KEPT = "SELECT asleep_since IS NOT NULL AS asleep, missed_from > now() AS expected FROM heartbeat"
+KEPT = """
+SELECT asleep_since IS NOT NULL AS asleep, missed_from > now() AS expected
+FROM heartbeat JOIN runtime ON runtime.id = heartbeat.runtime_id
+"""
 
 
 async def put_to_sleep(provisioner: Provisioner) -> str:

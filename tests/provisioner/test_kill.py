@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,7 +166,7 @@ async def test_a_change_whose_worker_is_killed_is_made_once(
         runtime = await provisioner.provisioned()
         if kind == "wake":
             await provisioner.ended((await provisioner.result(HIBERNATE, id=runtime))["id"])
-    more = {"components": AGENT} if kind == "upgrade" else {}
+    more: dict[str, Any] = {"components": AGENT} if kind == "upgrade" else {}
     operation = (await provisioner.result(documents[kind], id=runtime, **more))["id"]
     async with worker_process(dsn, tmp_path, moment, at) as process:
         await killed(process)

@@ -113,7 +113,7 @@ async def test_a_driver_that_cannot_do_it_says_so(provisioner: Provisioner, docu
     async with provisioner.working():
         runtime = await provisioner.provisioned()
     provisioner.parts[Drivers].by_provider["local"] = Plain(provisioner.cloud)
-    variables = {"components": AGENT} if document is UPGRADE else {}
+    variables: dict[str, Any] = {"components": AGENT} if document is UPGRADE else {}
 
     error = await provisioner.refusal(document, id=runtime, **variables)
 
