@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any, Final
 
 import segno
@@ -147,7 +148,10 @@ async def begin(visit: Visit) -> Page:
     kind = _kind(visit)
     one = await _paired(visit, kind)
     found = await visit.ask("Pairings", id=visit["id"], first=5)
+    adapted = f"adapter {visit['id']}"
     data = {
+        # What the page asks of itself, to stay current, must not use it up.
+        "adapted": None if visit.request.is_part else visit.session.once(adapted, visit.now),
         "one": one,
         "kind": kind,
         "kinds": visit["kind"],
@@ -162,9 +166,37 @@ async def make(visit: Visit) -> Answer:
     kind = _kind(visit)
     seconds = visit.form("seconds")
     wanted = int(seconds) if seconds.isdecimal() else None
+    before = {one["clientID"] for one in await _newest(visit)}
     made = (await visit.ask(kind.token, id=visit["id"], seconds=wanted))["made"]
-    newest = (await visit.ask("Pairings", id=visit["id"], first=1))["pairings"]["data"][0]
-    return _ready(visit, newest["clientID"], made)
+    if not made["connectorURL"]:
+        return _adapted(visit, made["token"])
+    # The answer does not say whose it is. What others began meanwhile has another time.
+    times = (made["createdAt"], made["expiresAt"])
+    fitting = [
+        one["clientID"]
+        for one in await _newest(visit)
+        if one["clientID"] not in before and (one["tokenIssuedAt"], one["tokenExpiresAt"]) == times
+    ]
+    if len(fitting) != 1:
+        text = "Somebody else began to pair it in the same second, and the two cannot be told apart: make another token"
+        return visit.refused(text, f"/{visit['kind']}/{visit['id']}/pair")
+    return _ready(visit, fitting[0], made)
+
+
+async def _newest(visit: Visit) -> list[Mapping[str, Any]]:
+    """Those begun last, among which the one that was just made is looked for."""
+    found: list[Mapping[str, Any]] = (await visit.ask("Pairings", id=visit["id"], first=20))["pairings"]["data"]
+    return found
+
+
+_ADAPTED_SECONDS: Final = 600.0
+"""How long a pairing adapter's token waits for the page that shows it."""
+
+
+def _adapted(visit: Visit, token: str) -> Answer:
+    """Show a token that is good at the application's integration system and not here, once."""
+    visit.session.keep_token(f"adapter {visit['id']}", FreshToken(token, visit.now + _ADAPTED_SECONDS))
+    return visit.done("The integration system made a token", f"/{visit['kind']}/{visit['id']}/pair")
 
 
 async def again(visit: Visit) -> Answer:
@@ -180,6 +212,8 @@ async def again(visit: Visit) -> Answer:
     # The longest is not asked for by its number: it may be another by the time the plane is asked.
     seconds = life if life < longest else None
     made = (await visit.ask(kind.another, id=visit["id"], client=visit["client"], seconds=seconds))["made"]
+    if not made["connectorURL"]:
+        return _adapted(visit, made["token"])
     return _ready(visit, visit["client"], made)
 
 
@@ -225,10 +259,15 @@ async def _pairing(visit: Visit) -> Mapping[str, Any]:
 
 
 async def follow(visit: Visit) -> Page:
-    """One pairing, step by step. Raises Gone."""
+    """One pairing, step by step; what was taken back, also by others, says so. Raises Gone."""
     kind = _kind(visit)
     one = await _paired(visit, kind)
-    pairing = await _pairing(visit)
+    try:
+        pairing = await _pairing(visit)
+    except Gone:
+        visit.session.pairings.pop(visit["client"], None)
+        gone = {"one": one, "kind": kind, "kinds": visit["kind"]}
+        return Page("pair_gone.html", f"Pair {one['name']}", gone, section=visit["kind"], status=HTTPStatus.NOT_FOUND)
     shown = steps(pairing)
     is_waiting = shown[1].state == "now"
     token = visit.session.fresh_token(pairing["clientID"], visit.now) if is_waiting else None

@@ -31,7 +31,19 @@ from compass.settings import DatabaseSettings, ListenSettings, OutboundSettings,
 from tests.conftest import _on
 from tests.console.browser import Tab, browser
 
-_LONG = ("accessibility", "browser", "hands", "journeys", "landscape", "pictures", "receiver", "wheel", "undo", "walk")
+_LONG = (
+    "accessibility",
+    "browser",
+    "hands",
+    "journeys",
+    "landscape",
+    "pictures",
+    "receiver",
+    "wheel",
+    "undo",
+    "walk",
+    "wizard",
+)
 collect_ignore = [] if os.environ.get("COMPASS_PROOF") == "1" else [f"test_{name}.py" for name in _LONG]
 """The operating system's browser is not among what our requirements bring; building a wheel takes long."""
 _names = count(1)

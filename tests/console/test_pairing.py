@@ -1,13 +1,16 @@
 """The pair wizard: from a fresh token to the first call, seen from the page."""
 
+import asyncio
 import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 import segno
 
@@ -15,7 +18,10 @@ from compass.agent.pair import pair
 from compass.client.graphql import Plane
 from compass.client.protocol import ClientCertificate, Endpoint, Trust
 from compass.console.pairing import steps
-from tests.console.conftest import Shown, Site
+from compass.console.visit import Visit
+from compass.settings import OutboundSettings, TokenSettings
+from tests.console.conftest import Shown, Site, a_plane, signed_in
+from tests.delivery.receiver import Call, answer, receiving
 
 
 def at(minutes: int) -> str:
@@ -59,9 +65,9 @@ class File:
 
 
 async def download(site: Site, path: str) -> File:
-    async with site._session.get(f"{site.origin}/console{path}") as answer:
-        assert answer.status == 200
-        return File(answer.headers, await answer.read())
+    async with site._session.get(f"{site.origin}/console{path}") as came:
+        assert came.status == 200
+        return File(came.headers, await came.read())
 
 
 def token_on(page: Shown) -> str | None:
@@ -171,11 +177,11 @@ async def test_another_token_takes_the_place_of_the_former_one(kind: str, site: 
 async def test_all_that_the_other_side_needs_is_one_file(site: Site, tmp_path: Path) -> None:
     path, token = await begun(site, "runtimes")
 
-    answer = await download(site, f"{path}/pairing.zip")
+    packed = await download(site, f"{path}/pairing.zip")
 
-    assert answer.headers["content-disposition"] == 'attachment; filename="compass-pairing.zip"'
-    assert answer.headers["cache-control"] == "no-store"
-    with zipfile.ZipFile(io.BytesIO(answer.body)) as archive:
+    assert packed.headers["content-disposition"] == 'attachment; filename="compass-pairing.zip"'
+    assert packed.headers["cache-control"] == "no-store"
+    with zipfile.ZipFile(io.BytesIO(packed.body)) as archive:
         files = {one.filename.removeprefix("compass-pairing/"): archive.read(one).decode() for one in archive.filelist}
         modes = {one.filename.removeprefix("compass-pairing/"): one.external_attr >> 16 for one in archive.filelist}
     ways = {f"pair-{how}.sh" for how in ("compass", "agent", "curl", "python", "docker", "kubernetes")}
@@ -233,9 +239,9 @@ async def test_a_life_that_is_not_allowed_makes_no_token(site: Site) -> None:
     wizard = path.rpartition("/")[0]
     before = (await site.get(wizard)).links
 
-    answer = await site.post(wizard, seconds="301")
+    moved = await site.post(wizard, seconds="301")
 
-    shown = answer if answer.status != 303 else await site.follow(answer)
+    shown = moved if moved.status != 303 else await site.follow(moved)
     assert "validForSeconds must be between 30 and 300" in shown.words
     assert (await site.get(wizard)).links == before
 
@@ -254,3 +260,87 @@ async def test_the_command_is_a_qr_code_too_until_the_token_is_used(site: Site, 
     trust, url = Trust.to(site.started.ca_pem), f"{site.origin}/connector/graphql"
     await pair(tmp_path / "peer", connector_url=url, token=token, trust=trust)
     assert not (await site.get(path)).tree.xpath("//div[@role='img']")
+
+
+TOKEN = "mutation ($id: ID!) { result: requestOneTimeTokenForApplication(id: $id) { token } }"
+
+
+@pytest.mark.parametrize("pause", [0, 1.1])
+async def test_a_token_is_never_shown_as_that_of_what_somebody_else_began_meanwhile(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pause: float
+) -> None:
+    application, _ = await site.application()
+    ask = Visit.ask
+
+    async def overtaken(self: Visit, name: str, /, **variables: Any) -> dict[str, Any]:
+        answered = await ask(self, name, **variables)
+        if name == "TokenForApplication":
+            await asyncio.sleep(pause)
+            await site.ask(TOKEN, id=application)
+        return answered
+
+    monkeypatch.setattr(Visit, "ask", overtaken)
+    moved = await site.post(f"/applications/{application}/pair")
+
+    monkeypatch.undo()
+    query = "query ($id: ID!) { result: pairings(objectID: $id) { data { clientID tokenIssuedAt } } }"
+    theirs, ours = (await site.ask(query, id=application))["data"]
+    path = moved.headers["location"].removeprefix("/console")
+    if theirs["tokenIssuedAt"] == ours["tokenIssuedAt"]:
+        assert "the two cannot be told apart: make another token" in (await site.follow(moved)).words
+        return
+    assert path.rpartition("/")[2] == ours["clientID"]
+    token = token_on(await site.get(path))
+    url = f"{site.origin}/connector/graphql"
+    await pair(tmp_path / "peer", connector_url=url, token=str(token), trust=Trust.to(site.started.ca_pem))
+    assert "Certificate signed" in (await site.get(path)).words
+
+
+async def test_the_token_of_a_pairing_adapter_is_shown_once_and_as_what_it_is(
+    cluster: "asyncpg.Connection[asyncpg.Record]", cluster_dsn: str, tmp_path: Path
+) -> None:
+    tokens = TokenSettings()
+    outbound = OutboundSettings(allowed_networks=(ip_network("127.0.0.1/32"),))
+
+    async def makes_a_token(_: Call) -> bytes:
+        return answer(200, b'{"token": "of-the-adapter"}')
+
+    async with (
+        receiving(makes_a_token) as adapter,
+        a_plane(cluster, cluster_dsn, tmp_path, outbound=outbound, tokens=tokens) as started,
+        signed_in(started) as there,
+    ):
+        register = 'mutation { result: registerIntegrationSystem(in: {name: "broker"}) { id } }'
+        system = (await there.ask(register))["id"]
+        application, _ = await there.application("theirs")
+        older = (await there.post(f"/applications/{application}/pair")).headers["location"].removeprefix("/console")
+        token = token_on(await there.get(older))
+        # Which system it is of is known only when the plane runs.
+        object.__setattr__(tokens, "pairing_adapters", (f"{system}={adapter.url('/adapter')}",))
+        managed, _ = await there.application("managed", integrationSystemID=system)
+        wizard = f"/applications/{managed}/pair"
+
+        moved = await there.post(wizard)
+
+        assert moved.headers["location"] == f"/console{wizard}"
+        shown = await there.follow(moved)
+        assert shown.tree.xpath("string(//div[@id='once']//pre)") == "of-the-adapter"
+        assert "good there and not at this plane" in shown.words
+        assert not shown.tree.xpath("//pre[@id='pair-command']")
+        assert "of-the-adapter" not in (await there.get(wizard)).text
+        # What has nothing to do with the adapter stays as it was.
+        assert token_on(await there.get(older)) == token
+
+
+async def test_what_was_taken_back_elsewhere_says_so_and_how_to_go_on(site: Site) -> None:
+    path, token = await begun(site, "applications")
+    async with site.another() as colleague:
+        await colleague.post(f"{path}/void")
+
+    shown = await site.get(path)
+
+    assert shown.status == 404
+    assert "This token was taken back" in shown.words
+    assert f"/console{path.rpartition('/')[0]}" in shown.links
+    assert token not in shown.text
+    assert "hx-get" not in shown.tree.xpath("//main")[0].attrib
