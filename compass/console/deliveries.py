@@ -58,9 +58,8 @@ async def index(visit: Visit) -> Page:
         "spans": list(SPANS),
         "keep": lambda **changes: urlencode({name: text for name, text in {**asked, **changes}.items() if text}),
     }
-    # No event tells that something was sent.
-    live, poll_seconds = ("", 0) if is_paused else ("webhooks,groups", 3)
-    return Page("deliveries.html", "Deliveries", data, live=live, poll_seconds=poll_seconds, section="deliveries")
+    live = "" if is_paused else "webhooks,deliveries"
+    return Page("deliveries.html", "Deliveries", data, live=live, section="deliveries")
 
 
 def _asked(visit: Visit) -> dict[str, str]:
@@ -105,9 +104,7 @@ async def show(visit: Visit) -> Page:
         "body": sent and indented(sent["body"]),
         "compared": _compared(visit, attempts),
     }
-    is_over = one["state"] != "PENDING"
-    title = one["operation"] or "Delivery"
-    return Page("delivery.html", title, data, "webhooks", 0 if is_over else 2, section="deliveries")
+    return Page("delivery.html", one["operation"] or "Delivery", data, "deliveries", section="deliveries")
 
 
 def _compared(visit: Visit, attempts: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -22,6 +22,7 @@ TOPICS: Final = {
     "runtimes": ("Runtime",),
     "groups": ("Formation", "Configuration", "AutomaticScenario"),
     "webhooks": ("Webhooks",),
+    "deliveries": ("DeliveryChanged",),
     "certificates": ("Certificates", "SystemAuth", "OneTimeToken", "ApplicationConnected", "RuntimeConnected"),
     "tenants": ("Tenants",),
     "templates": ("ApplicationTemplates",),

@@ -12,6 +12,9 @@ from enum import StrEnum
 from typing import Any, Final
 
 from compass.errors import Code, CompassError
+from compass.ids import TenantId
+from compass.outbox.append import FEED_CHANNEL, TELL
+from compass.outbox.events import Event
 from compass.postgres.pool import Tx
 
 CHANNEL: Final = "delivery"
@@ -25,6 +28,27 @@ class State(StrEnum):
     DELIVERED = "DELIVERED"
     DEAD = "DEAD"
     CANCELLED = "CANCELLED"
+
+
+@dataclass(frozen=True)
+class DeliveryChanged(Event):
+    """A call is owed, an attempt at it ended, or it is sent again. `receiver` is the webhook, `state` where it stands.
+
+    Told to followers of the change feed alone, by the statement that changes it.
+    """
+
+    tenant: TenantId | None
+    delivery: str
+    receiver: str
+    state: str
+
+
+TELL_CHANGED: Final = f"""
+    {TELL} tenant_id, '{DeliveryChanged.__name__}',
+        jsonb_build_object('delivery', id, 'receiver', receiver, 'state', state)
+    FROM changed WHERE tenant_id IS NOT NULL
+"""
+"""The part of a statement that announces the deliveries that it has in `changed`. Without a tenant nobody sees them."""
 
 
 class DeliveryNotDead(CompassError):
@@ -79,7 +103,7 @@ class Delivery:
     created_at: datetime
 
 
-_ENQUEUE: Final = """
+_ENQUEUE: Final = f"""
 -- delivery.enqueue
 WITH wanted AS MATERIALIZED (
     SELECT * FROM ROWS FROM (jsonb_to_recordset(%(deliveries)s) AS (
@@ -92,18 +116,18 @@ WITH wanted AS MATERIALIZED (
     SELECT DISTINCT receiver, subject FROM wanted ORDER BY receiver, subject
     ON CONFLICT (receiver, subject) DO UPDATE SET subject = excluded.subject
     RETURNING receiver, subject
-), enqueued AS (
+), changed AS (
     -- The count waits for every lane's lock: only then are sequence numbers drawn.
     INSERT INTO delivery (tenant_id, receiver, subject, kind, method, url, headers, body, facts)
     SELECT tenant, receiver, subject, kind, method, url, headers, body, facts
     FROM wanted
     WHERE (SELECT count(*) FROM lane) > 0
     ORDER BY ordinality
-    RETURNING id, sequence
-), heard AS (
-    SELECT pg_notify(%(channel)s, '')
+    RETURNING id, tenant_id, receiver, state, sequence
+), told AS ({TELL_CHANGED}), heard AS (
+    SELECT pg_notify(%(channel)s, ''), pg_notify('{FEED_CHANNEL}', '')
 )
-SELECT enqueued.id FROM enqueued, heard ORDER BY enqueued.sequence
+SELECT changed.id FROM changed, heard ORDER BY changed.sequence
 """
 
 
@@ -122,10 +146,10 @@ async def enqueue(tx: Tx, deliveries: Sequence[NewDelivery]) -> list[str]:
     return [row["id"] for row in rows]
 
 
-_RESEND: Final = """
+_RESEND: Final = f"""
 -- delivery.resend
 WITH dead AS MATERIALIZED (
-    SELECT id, receiver, subject FROM delivery WHERE {which} AND state = 'DEAD'
+    SELECT id, receiver, subject FROM delivery WHERE {{which}} AND state = 'DEAD'
 ), lane AS (
     -- A lane that waits for a retry is looked at now; one that is leased, when its lease ends.
     INSERT INTO delivery_lane AS old (receiver, subject)
@@ -133,16 +157,16 @@ WITH dead AS MATERIALIZED (
     ON CONFLICT (receiver, subject) DO UPDATE
     SET next_at = CASE WHEN old.holder IS NULL THEN least(old.next_at, now()) ELSE old.next_at END
     RETURNING receiver
-), resent AS (
+), changed AS (
     UPDATE delivery
     SET state = 'PENDING', failures = 0, first_attempt_at = NULL, next_at = now(), finished_at = NULL
     FROM dead
     WHERE delivery.id = dead.id AND delivery.state = 'DEAD' AND (SELECT count(*) FROM lane) > 0
-    RETURNING delivery.id
-), heard AS (
-    SELECT pg_notify(%(channel)s, '')
+    RETURNING delivery.id, delivery.tenant_id, delivery.receiver, delivery.state
+), told AS ({TELL_CHANGED}), heard AS (
+    SELECT pg_notify(%(channel)s, ''), pg_notify('{FEED_CHANNEL}', '')
 )
-SELECT count(resent.id) FROM heard LEFT JOIN resent ON true
+SELECT count(changed.id) FROM heard LEFT JOIN changed ON true
 """
 _RESEND_ONE: Final = _RESEND.format(which="id = %(delivery)s")
 _RECOVER: Final = _RESEND.format(which="receiver = %(receiver)s AND finished_at >= %(since)s")

@@ -37,11 +37,12 @@ from compass.delivery.attempt import (
     settle,
     storable,
 )
-from compass.delivery.enqueue import CHANNEL, Delivery, State
+from compass.delivery.enqueue import CHANNEL, TELL_CHANGED, Delivery, State
 from compass.delivery.kept import KEPT_ATTEMPTS, columns
 from compass.errors import presentable
 from compass.outbound.door import Response
 from compass.outbound.errors import RequestRefused
+from compass.outbox.append import FEED_CHANNEL
 from compass.postgres.pool import Database, Tx
 from compass.postgres.queue import BROKEN_OFF, Lease, Loop, Queue, WorkSettings, backoff, this_process
 from compass.settings import DeliverySettings
@@ -157,7 +158,7 @@ RETURNING head.lane_id, delivery.id, sequence, tenant_id, receiver, subject, kin
           created_at
 """
 
-_RECORD: Final = """
+_RECORD: Final = f"""
 -- delivery.record
 WITH recorded AS (
     INSERT INTO delivery_attempt (
@@ -170,15 +171,18 @@ WITH recorded AS (
     )
 ), forgotten AS (
     DELETE FROM delivery_attempt WHERE delivery_id = %(delivery)s AND number <= %(number)s - %(kept)s
-)
-UPDATE delivery
-SET state = %(state)s,
-    failures = %(failures)s,
-    last_status = %(status)s,
-    last_error = %(error)s,
-    next_at = clock_timestamp() + %(after)s::interval,
-    finished_at = CASE WHEN %(after)s::interval IS NULL THEN clock_timestamp() END
-WHERE id = %(delivery)s AND state = 'PENDING'
+), changed AS (
+    UPDATE delivery
+    SET state = %(state)s,
+        failures = %(failures)s,
+        last_status = %(status)s,
+        last_error = %(error)s,
+        next_at = clock_timestamp() + %(after)s::interval,
+        finished_at = CASE WHEN %(after)s::interval IS NULL THEN clock_timestamp() END
+    WHERE id = %(delivery)s AND state = 'PENDING'
+    RETURNING id, tenant_id, receiver, state
+), told AS ({TELL_CHANGED})
+SELECT id, pg_notify('{FEED_CHANNEL}', '') FROM changed
 """
 
 _PASS: Final = """
@@ -395,7 +399,7 @@ class Worker:
     async def _write(self, tx: Tx, due: _Due, settled: Settled, made: Exchange | None, elapsed: timedelta) -> None:
         response = made.answer if made and isinstance(made.answer, Response) else None
         delivery = due.delivery
-        written = await tx.run(
+        written = await tx.value(
             _RECORD,
             delivery=delivery.id,
             number=delivery.attempt,

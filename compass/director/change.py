@@ -5,6 +5,8 @@ their tenant, which is that of the event and every tenant that sees the object, 
 the scope that reading it takes. An application is told of itself. A runtime is told of itself, of the applications
 that share a group with it, and of who joins and leaves its groups; also of those that are hidden from runtimes, because
 one that is hidden just now has to go.
+
+Of a delivery the tenant is told that owes it, and the application whose webhook it goes to: who sees it in the log.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +19,7 @@ from compass.access.caller import Caller, Consumer
 from compass.connector.one_time_token import OneTimeTokenMisused
 from compass.connector.revocation import CertificatesRevoked
 from compass.connector.rotation import AuthorityRotated
+from compass.delivery.enqueue import DeliveryChanged
 from compass.director.application import (
     ApplicationConnected,
     ApplicationRegistered,
@@ -65,6 +68,8 @@ class Shown:
     """What people and integration systems need, to be told."""
     to_groups: bool = False
     """Whether runtimes that share a group with the application are told, too."""
+    to_receiver: bool = False
+    """Whether the application is told, too, whose webhook the receiver is."""
 
 
 _OF_APPLICATION: Final = Shown(("application",), "application:read", to_groups=True)
@@ -110,6 +115,7 @@ SHOWN: Final[Mapping[type[Event], Shown]] = {
     CertificateSubjectMappingsChanged: Shown(("mapping",), "certificate_subject_mapping:read"),
     IntegrationSystemsChanged: Shown(("integration_system",), "integration_system:read"),
     WebhooksChanged: Shown(("webhook",), "application.webhooks:read"),
+    DeliveryChanged: Shown(("delivery", "receiver", "state"), "application.webhooks:read", to_receiver=True),
     SystemAuthDeleted: _OF_SYSTEM_AUTH,
     SystemAuthUpdated: _OF_SYSTEM_AUTH,
     CertificatesRevoked: Shown(("system_auths",), "certificate:read"),
@@ -141,10 +147,11 @@ SELECT array_agg(ROW (
         SELECT member.source FROM formation_assignment member
         WHERE asked.to_groups AND member.formation_id = asked.formation AND member.source = member.target
             AND member.source_type = 'RUNTIME'
-    )
+    ),
+    (SELECT webhook.application_id FROM webhook WHERE webhook.id = asked.receiver)
 ) ORDER BY asked.number) AS addressed
-FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::bool[]) WITH ORDINALITY
-    AS asked (tenant, application, runtime, formation, to_groups, number)
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::bool[], $6::uuid[]) WITH ORDINALITY
+    AS asked (tenant, application, runtime, formation, to_groups, receiver, number)
 LEFT JOIN tenant ON tenant.id = asked.tenant
 """
 
@@ -166,6 +173,7 @@ class Changes:
                 [change.tenant for change, _ in known],
                 *([change.facts.get(fact) for change, _ in known] for fact in ("application", "runtime", "formation")),
                 [shown.to_groups for _, shown in known],
+                [change.facts["receiver"] if shown.to_receiver else None for change, shown in known],
             ],
         )
         return [
@@ -173,9 +181,11 @@ class Changes:
         ]
 
 
-def _told(change: Change, shown: Shown, external: str | None, tenants: list[str], runtimes: list[str]) -> Told:
+def _told(
+    change: Change, shown: Shown, external: str | None, tenants: list[str], runtimes: list[str], receives: str | None
+) -> Told:
     tenants = [*tenants, *([change.tenant] if change.tenant else [])]
-    objects = [change.facts.get(name) for name in ("application", "runtime", "participant")] + runtimes
+    objects = [change.facts.get(name) for name in ("application", "runtime", "participant")] + [receives, *runtimes]
     data: dict[str, Any] = {
         "id": str(change.position),
         "type": change.name,

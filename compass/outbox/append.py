@@ -7,6 +7,16 @@ from compass.postgres.pool import Tx
 
 CHANNEL = "outbox"
 """The notification that something waits. A hint only: the relay also looks by itself."""
+FEED_CHANNEL = "feed"
+"""The notification that there is something to tell followers, and nothing for the relay. A hint only, as well."""
+TELL = """
+    -- Nobody in the plane reacts to it, so it is as good as relayed.
+    INSERT INTO outbox_event (relayed_at, tenant_id, name, facts) SELECT clock_timestamp(),
+"""
+"""How a statement announces with what it changes, without one more: goes on with a tenant, a name and facts.
+
+For events that followers of the feed alone are told of. The relay never sees them, which costs it more than all else.
+"""
 
 APPEND = """
 -- outbox.append

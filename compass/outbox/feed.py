@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, Self
 
 from compass.errors import Unavailable
-from compass.outbox.append import CHANNEL
+from compass.outbox.append import CHANNEL, FEED_CHANNEL
 from compass.postgres.pool import AWAY, Database
 
 _log = logging.getLogger(__name__)
@@ -312,7 +312,7 @@ class Feed:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _listen_and_tell(self) -> None:
-        async with self._database.listening(CHANNEL, lambda _: self._hint.set()) as lost:
+        async with self._database.listening(CHANNEL, lambda _: self._hint.set(), FEED_CHANNEL) as lost:
             loop = asyncio.get_running_loop()
             while not lost.is_set():
                 self._hint.clear()

@@ -323,8 +323,8 @@ class Database:
         return row
 
     @asynccontextmanager
-    async def listening(self, channel: str, heard: Callable[[str], None]) -> AsyncIterator[asyncio.Event]:
-        """Call `heard` with the payload of every notification on `channel` while the block runs.
+    async def listening(self, channel: str, heard: Callable[[str], None], *more: str) -> AsyncIterator[asyncio.Event]:
+        """Call `heard` with the payload of every notification on `channel`, or on `more` of them, while the block runs.
 
         A notification is a hint: whoever needs certainty also looks at the tables. Yields an event that is set
         when the connection is lost, after which nothing more will be heard.
@@ -333,7 +333,8 @@ class Database:
         connection = await asyncpg.connect(self.dsn, server_settings={"application_name": "compass-listen"})
         try:
             connection.add_termination_listener(lambda _: lost.set())
-            await connection.add_listener(channel, lambda _c, _p, _ch, payload: heard(str(payload)))
+            for one in (channel, *more):
+                await connection.add_listener(one, lambda _c, _p, _ch, payload: heard(str(payload)))
             yield lost
         finally:
             await connection.close(timeout=2)

@@ -127,6 +127,16 @@ async def test_the_log_can_be_held_still(site: Site) -> None:
     assert paused.tree.xpath("//a[text()='Go on']/@href") == ["/console/deliveries?state=DEAD"]
 
 
+async def test_the_log_and_a_delivery_are_told_of_attempts_and_ask_for_nothing_in_between(site: Site) -> None:
+    _, page = await given_up(site)
+    log = await until_dead(site, page)
+    delivery = log.tree.xpath("//tr[@id and not(contains(@id, 'more-'))]/@id")[0]
+
+    for shown in (log, await site.get(f"/deliveries/{delivery}")):
+        assert shown.tree.xpath("//main/@hx-trigger") == ["changed"]
+        assert "deliveries" in shown.tree.xpath("//body/@data-live")[0].split(",")
+
+
 async def test_without_a_right_the_page_says_so_and_what_one_may_see_is_shown(site: Site) -> None:
     webhook, page = await given_up(site)
     await until_dead(site, page)

@@ -2,6 +2,7 @@ import asyncio
 import random
 import time
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -581,3 +582,51 @@ async def test_a_holder_that_stalled_beyond_its_lease_can_write_nothing(database
         assert await row(database, delivery) == found
     assert [call.id for call in receiver.calls] == [delivery, delivery]
     assert [one["number"] for one in await attempts(database, delivery)] == [2]
+
+
+TENANT = "00000000-0000-4000-8000-00000000000b"
+
+
+async def told(database: "Database") -> list[tuple[Any, ...]]:
+    """What followers of the feed are told, in order, and whether the relay would look at it."""
+    async with database.transaction() as tx:
+        rows = await tx.rows("-- test\nSELECT tenant_id, name, facts, relayed_at FROM outbox_event ORDER BY id")
+    return [(one["tenant_id"], one["name"], one["facts"], one["relayed_at"] is None) for one in rows]
+
+
+async def test_followers_are_told_of_every_attempt_and_the_relay_of_none(
+    database: "Database", working: Working
+) -> None:
+    answers = [answer(500), answer(200), answer(410)]
+
+    async def behaviour(_call: Call) -> bytes:
+        return answers.pop(0)
+
+    async with receiving(behaviour) as receiver, working():
+        (taken,) = await owe(database, replace(due(receiver.url()), tenant=TENANT))
+        await in_state(database, taken, State.DELIVERED)
+        (refused,) = await owe(database, replace(due(receiver.url(), subject="other"), tenant=TENANT))
+        await in_state(database, refused, State.DEAD)
+    async with database.transaction() as tx:
+        await resend(tx, refused)
+
+    def change(delivery: str, state: str) -> tuple[Any, ...]:
+        return TENANT, "DeliveryChanged", {"delivery": delivery, "receiver": due("").receiver, "state": state}, False
+
+    assert await told(database) == [
+        *(change(taken, state) for state in ("PENDING", "PENDING", "DELIVERED")),
+        *(change(refused, state) for state in ("PENDING", "DEAD", "PENDING")),
+    ]
+
+
+async def test_what_belongs_to_no_tenant_or_was_not_put_back_is_told_to_nobody(
+    database: "Database", working: Working
+) -> None:
+    async with receiving() as receiver, working():
+        (delivery,) = await owe(database, due(receiver.url()))
+        await in_state(database, delivery, State.DELIVERED)
+    with pytest.raises(DeliveryNotDead):
+        async with database.transaction() as tx:
+            await resend(tx, delivery)
+
+    assert await told(database) == []

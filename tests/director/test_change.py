@@ -152,6 +152,25 @@ async def test_what_belongs_to_no_tenant_is_told_to_people_with_the_right(change
     assert json.loads(told.data)["tenant"] is None
 
 
+async def test_of_a_delivery_its_tenant_and_the_application_of_the_webhook_are_told(
+    changes: Changes, database: Database
+) -> None:
+    hook = "00000000-0000-4000-b000-000000000001"
+    async with database.transaction() as tx:
+        await tx.run(
+            "-- test\nINSERT INTO webhook (id, application_id, type, url, signing_secret_sealed) "
+            "VALUES (%(id)s, %(application)s, 'CONFIGURATION_CHANGED', 'https://one.example/', '')",
+            id=hook,
+            application=APPLICATION,
+        )
+    told = await one(changes, happened("DeliveryChanged", delivery=OTHER, receiver=hook, state="DEAD"))
+
+    # Who merely sees the application does not see what it was told.
+    assert knows(told, *PEOPLE, *APPLICATIONS, *RUNTIMES) == [True, False, False, True, False, False, False]
+    assert knows(told, caller(Consumer.STATIC_USER, "me", "application:read")) == [False]
+    assert json.loads(told.data)["subjects"] == {"delivery": OTHER, "receiver": hook, "state": "DEAD"}
+
+
 async def test_an_event_of_a_newer_release_is_told_to_nobody(changes: Changes) -> None:
     later = happened("ApplicationLabelled", application=APPLICATION)
     assert [told.name for told in await changes.address([happened("FromTheFuture"), later])] == ["ApplicationLabelled"]

@@ -12,7 +12,8 @@ import pytest
 
 from compass.errors import Unavailable
 from compass.ids import TenantId
-from compass.outbox.append import append
+from compass.outbox import feed as feed_module
+from compass.outbox.append import FEED_CHANNEL, TELL, append
 from compass.outbox.events import Event
 from compass.outbox.feed import Change, Feed, FeedRules, Follower, Position, Reset, Told
 from compass.outbox.relay import Relay
@@ -129,6 +130,19 @@ async def test_whoever_begins_is_told_to_read_everything_and_then_of_what_change
 
     assert await ear.hears(2) == [2, 3]
     assert len(ear.resets) == 1
+
+
+async def test_what_is_announced_for_followers_alone_wakes_the_feed_by_itself(
+    database: Database, listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "_POLL_SECONDS", 3600.0)
+    async with running(database) as feed:
+        ear = await listen(feed)
+        for number in (1, 2):
+            async with database.transaction() as tx:
+                await tx.run(f"-- test\n{TELL} %(tenant)s::uuid, 'BellRung', '{{\"number\": {number}}}'", tenant=MINE)
+                await tx.run(f"-- test\nSELECT pg_notify('{FEED_CHANNEL}', '')")
+            assert await ear.hears(number) == [1, 2][:number]
 
 
 async def test_an_event_that_commits_after_a_later_one_is_not_missed(
