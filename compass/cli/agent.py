@@ -18,7 +18,7 @@ app = App(name="agent", help="Run the Runtime Agent, with its gateway and event 
 app.command("compass.cli.agent_install:install", name="install")
 app.command("compass.cli.agent_install:reconfigure", name="reconfigure")
 
-_CHECK: Final = {
+HELP: Final = {
     "unreachable": "look at the network, its address and port 8444; compass doctor finds the fault on this machine",
     "unauthorized": "its certificate was revoked or ended: compass agent reconfigure --token-file - takes a new token",
     "token_refused": "ask for a new token: compass agent reconfigure --token-file - takes it",
@@ -33,8 +33,8 @@ _HALF_A_MINUTE: Final = timedelta(seconds=30)
 _STATUS = (
     Column("state", "state"),
     Column("running", "running"),
-    Column("last success", lambda row: _ago(row.get("last_success"))),
-    Column("heartbeat", lambda row: _ago(row.get("last_heartbeat"))),
+    Column("last success", lambda row: ago(row.get("last_success"))),
+    Column("heartbeat", lambda row: ago(row.get("last_heartbeat"))),
     Column("applications", "applications"),
     Column("delivered", lambda row: [_delivered(each) for each in row["delivered"]]),
     Column("revision", "revision"),
@@ -98,7 +98,7 @@ def status(*, folder: Folder = None, output: Output = Format.TABLE) -> int:
     if not runs:
         say(f"hint: it does not run; compass agent run --folder {place} starts it, systemctl the one it installed")
     elif trouble is not None:
-        say(f"hint: {_CHECK.get(str(trouble), 'compass doctor')}")
+        say(f"hint: {HELP.get(str(trouble), 'compass doctor')}")
     well = runs and trouble is None and found.get("last_success") is not None
     return Exit.OK if well else Exit.DEGRADED
 
@@ -173,8 +173,8 @@ def _is_alive(pid: object) -> bool:
     return True
 
 
-def _ago(text: str | None) -> str | None:
-    """A time of the past as seconds ago."""
+def ago(text: str | None) -> str | None:
+    """A time of the past as seconds ago; None when it has not come."""
     if text is None:
         return None
     return f"{(datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds():.0f} s ago"

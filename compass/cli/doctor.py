@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from compass.cli import context as contexts
+from compass.cli.agent_folder import Folder
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.jsonpath import JsonPath
 from compass.cli.output import Format, Output, coloured, emit, show
@@ -56,25 +57,33 @@ def doctor(
     *,
     flags: PlaneFlags = NO_FLAGS,
     context: str | None = None,
+    folder: Folder = None,
     output: Output = Format.TABLE,
 ) -> int:
-    """Check what a plane and its clients need here: versions, settings, data, database, ports, names, clock, TLS.
+    """Check what a plane, its clients and Runtime Agents need here: settings, data, ports, names, clock, TLS.
 
     For example:
 
         compass doctor
         compass doctor --context production -o json
+        compass doctor --folder edge-02
 
-    Changes nothing. The plane of the current context is contacted, if there is one.
+    Changes nothing. The plane of the current context is contacted, if there is one. Of every agent that lives on this
+    machine, or of the one in --folder: whether it runs and gets through, its certificate, and whether its plane is
+    reached and trusted from here.
 
-    Exit codes: 0 all is well, 3 something is not (each finding has its fix).
+    Exit codes: 0 all is well, 3 something is not (each finding has its fix), 4 there is no agent in that folder.
 
     Parameters
     ----------
     context
         The context whose plane is contacted, instead of the current one.
     """
-    return report([*_here(flags.settings()), *_plane(context)], output)
+    from compass.cli.doctor_agent import agents
+
+    settings = flags.settings()
+    living = agents(folder, settings.data_folder / "runtimes")
+    return report([*_here(settings), *living, *_plane(context)], output)
 
 
 def report(found: Sequence[Check], output: Format | JsonPath) -> int:
@@ -83,9 +92,9 @@ def report(found: Sequence[Check], output: Format | JsonPath) -> int:
         for each in found:
             good = each.state is State.OK
             mark = coloured("✓ ok      " if good else "! degraded", "green" if good else "yellow", sys.stdout)
-            emit(f"{mark}  {each.check:<12} {each.detail}")
+            emit(f"{mark}  {each.check:<13} {each.detail}")
             if not good:
-                emit(f"{'':<10}  {'':<12} fix: {each.fix}")
+                emit(f"{'':<10}  {'':<13} fix: {each.fix}")
     else:
         show([{**asdict(each), "state": each.state.value} for each in found], output)
     return Exit.OK if all(each.state is State.OK for each in found) else Exit.DEGRADED
@@ -237,8 +246,8 @@ def reachable(plane: contexts.Context) -> Iterator[Check]:
 
     what = f"plane {plane.name}"
     try:
-        said, _ = _get(plane.url, "/livez", trust_of(plane).context())
-        _, issuing = _get(plane.url, "/issuing.pem", trust_of(plane).context())
+        said, _ = answered(plane.url, "/livez", trust_of(plane).context())
+        _, issuing = answered(plane.url, "/issuing.pem", trust_of(plane).context())
     except (ssl.SSLCertVerificationError, CommandFailed) as problem:
         fix = "somebody may be in between, or the plane was set up anew: ask for its pin, then compass login"
         yield Check(what, State.DEGRADED, f"{plane.url} is not the pinned plane: {problem}", fix)
@@ -249,7 +258,7 @@ def reachable(plane: contexts.Context) -> Iterator[Check]:
         yield Check(what, State.DEGRADED, f"{plane.url} does not answer: {problem}", fix)
     else:
         yield Check(what, State.OK, f"{plane.url} answers and is {plane.ca_pin}")
-        yield from _skew(said, datetime.now(UTC))
+        yield from skew(said, datetime.now(UTC))
         yield from _authority(issuing, datetime.now(UTC))
 
 
@@ -271,7 +280,8 @@ def _authority(pem: bytes, now: datetime) -> Iterator[Check]:
         yield Check("authority", State.OK, detail)
 
 
-def _skew(said: str | None, now: datetime) -> Iterator[Check]:
+def skew(said: str | None, now: datetime) -> Iterator[Check]:
+    """Whether the clock agrees with that of who answered, as far as it said what its clock shows."""
     if said is None:
         return
     ahead = now - parsedate_to_datetime(said)
@@ -282,8 +292,8 @@ def _skew(said: str | None, now: datetime) -> Iterator[Check]:
         yield Check("clock skew", State.OK, "within seconds of the plane's")
 
 
-def _get(url: str, path: str, context: ssl.SSLContext) -> tuple[str | None, bytes]:
-    """The date of the answer, and its body up to a bound."""
+def answered(url: str, path: str, context: ssl.SSLContext) -> tuple[str | None, bytes]:
+    """The date of the answer, and its body up to a bound. Raises OSError, HTTPException."""
     target = urlsplit(url)
     connection = HTTPSConnection(target.hostname or "", target.port, timeout=_TIMEOUT_SECONDS, context=context)
     try:
