@@ -15,7 +15,7 @@ from compass.cli.agent_folder import Folder, folder_of
 from compass.cli.agent_unit import Unit
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.output import done, emit, say
-from compass.cli.pair import connector_of, keep_trust, pinned, redeemed, seen
+from compass.cli.pair import called, connector_of, keep_trust, pinned, redeemed, seen
 from compass.cli.secret_input import secret
 
 _NAME: Final = "compass-agent"
@@ -98,7 +98,7 @@ async def _paired(address: str, pin: str, token: str, folder: Path) -> None:
         "sync_period_seconds": _SYNC_SECONDS,
     }
     write_private_json(folder / _TOLD, told)
-    done(f"connection   {connection.director_url}  you are runtime {viewer['id']}")
+    done(f"connection   {connection.director_url}  you are {called(viewer)}")
 
 
 def _started(unit: Unit) -> Exit:

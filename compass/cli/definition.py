@@ -325,6 +325,11 @@ def specification_of(kind: Kind, file: Path) -> tuple[Json, str]:
     text = read_text(file)
     form = _FORMATS.get(file.suffix.lower()) or _form_of(text)
     checked(text, form, str(file))
+    standard = specification.standard_of(text)
+    if standard is not None and standard.startswith("AsyncAPI") is not (kind is EVENT):
+        other = API if kind is EVENT else EVENT
+        message = f"{file} is {standard}, which describes no {kind.word}"
+        raise CommandFailed(message, exit_code=Exit.USAGE, hint=f"{other.command} takes it")
     said = specification.summary(text, f"{kind.command} validate {file}")
     return {"type": kind.type_of(form), "format": form, "data": text}, f" ({said})" if said else ""
 

@@ -1,13 +1,14 @@
 """`compass pair`: run on the other side, it turns a one-time token into a client certificate."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
 from compass.cli.failures import CommandFailed, Exit
-from compass.cli.output import done, emit, say
+from compass.cli.output import done, emit, printable, say
 from compass.cli.secret_input import over_tls, secret, whole_pin
 
 if TYPE_CHECKING:
@@ -70,15 +71,36 @@ async def _paired(connector_url: str, pin: str, token: str, folder: Path) -> Exi
         say(f"! connection   {connection.director_url}: {problem}")
         say("hint: the certificate is good; check the way to that address, then compass doctor")
         return Exit.DEGRADED
-    done(f"connection   {connection.director_url}  you are {viewer['type'].lower()} {viewer['id']}")
+    done(f"connection   {connection.director_url}  you are {called(viewer)}")
     return Exit.OK
 
 
 async def seen(connection: "Connection", trust: "Trust") -> dict[str, str]:
-    """The first call with the certificate: as whom the plane sees it, `id` and `type`."""
+    """The first call with the certificate: as whom the plane sees it, `id` and `type`.
+
+    Also `name` and `tenant`, where the plane tells them to its clients.
+    """
+    from compass.client.protocol import PlaneRefused
+
     async with connection.plane(trust) as plane:
         viewer: dict[str, str] = (await plane.send("Viewer"))["viewer"]
-    return viewer
+        document = {"APPLICATION": "MyApplication", "RUNTIME": "MyRuntime"}.get(viewer["type"])
+        if document is None:
+            return viewer
+        try:
+            mine = await plane.send(document, {"id": viewer["id"]})
+        except PlaneRefused:
+            return viewer  # the original has no such field
+    return {**viewer, "name": mine["found"]["name"], "tenant": mine["signedIn"]["tenantID"] or ""}
+
+
+def called(viewer: Mapping[str, str]) -> str:
+    """Whom the plane sees, as people call it: by name as far as it is known."""
+    kind = viewer["type"].lower().replace("_", " ")
+    if "name" not in viewer:
+        return f"{kind} {viewer['id']}"
+    tenant = f", tenant {viewer['tenant']}" if viewer["tenant"] else ""
+    return f"{kind} {printable(viewer['name'])}{tenant} (id {viewer['id']})"
 
 
 async def redeemed(connector_url: str, pin: str, token: str, folder: Path) -> "tuple[Trust, Connection]":

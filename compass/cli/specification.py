@@ -29,6 +29,17 @@ def understood(text: str, where: str) -> "Definition":
         raise CommandFailed(f"{placed(where, problem)}: {problem.why}", exit_code=Exit.USAGE) from None
 
 
+def standard_of(text: str) -> str | None:
+    """What it is written in, such as `AsyncAPI 2.6.0`; None when that cannot be told."""
+    from compass.definition.read import read
+    from compass.definition.text import Unreadable
+
+    try:
+        return read(text).standard
+    except Unreadable:
+        return None
+
+
 def placed(where: str, problem: "Unreadable") -> str:
     """The file, with line and column as far as they are known."""
     return f"{where}:{problem.line}:{problem.column}" if problem.line else where

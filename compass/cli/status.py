@@ -8,7 +8,7 @@ from typing import Any
 
 from compass.cli import speaking as speech
 from compass.cli.failures import CommandFailed, Exit
-from compass.cli.output import Column, Format, Output, coloured, detail, emit, is_living, printable, say
+from compass.cli.output import Column, Format, Output, coloured, count, detail, emit, is_living, printable, say
 from compass.cli.speaking import HERE, Json, Speaking, Where
 from compass.client import standing
 
@@ -101,8 +101,7 @@ def _attention(
             said = "; ".join(each["message"] for each in group["status"]["errors"] or []) or "ERROR"
             yield _need(f"group {group['name']}", said, f"compass group pairs {group['name']}", health="BAD")
     if dead:
-        what = f"{dead} notification{'s' if dead > 1 else ''}"
-        yield _need(what, "given up", "compass webhook deliveries --state dead", health="BAD")
+        yield _need(count(dead, "notification"), "given up", "compass webhook deliveries --state dead", health="BAD")
     told = {row["id"] for row in (*applications, *runtimes)}
     for one in ending:
         # Of what is listed above it is an axis.
@@ -121,30 +120,30 @@ def _show(found: Json, output: Any) -> None:
         detail(found, output, _COLUMNS)
         return
     for what in ("applications", "runtimes", "groups"):
-        count = found[what]
-        if "byHealth" in count:
+        counted = found[what]
+        if "byHealth" in counted:
             by = ", ".join(
-                f"{standing.SIGNS[health]} {count['byHealth'][health]} {word}"
+                f"{standing.SIGNS[health]} {counted['byHealth'][health]} {word}"
                 for health, word in standing.HEALTH.items()
-                if health in count["byHealth"]
+                if health in counted["byHealth"]
             )
         else:
-            by = ", ".join(f"{number} {_word(condition)}" for condition, number in count["byStatus"].items())
-        emit(f"{what:<13} {count['total']:>5}  {by}".rstrip())
+            by = ", ".join(f"{number} {_word(condition)}" for condition, number in counted["byStatus"].items())
+        emit(f"{what:<13} {counted['total']:>5}  {by}".rstrip())
     for one in found["attention"]:
         mark = coloured(standing.SIGNS[one["health"]], _COLOURS[one["health"]], sys.stdout)
         emit(f"{mark} {printable(one['what'])}: {printable(one['why'])}")
         for each in one["check"]:
             emit(f"    check {printable(each)}")
         emit(f"    {printable(one['look'])}")
-    parts = [f"{found[what]['total'] - _bad(found, what)} {what} ok" for what in ("applications", "runtimes")]
+    parts = [f"{count(found[f'{one}s']['total'] - _bad(found, one), one)} ok" for one in ("application", "runtime")]
     number = len(found["attention"])
     mark = coloured("✓ ok", "green", sys.stdout) if not number else coloured("! degraded", "yellow", sys.stdout)
     emit(f"{mark}  {' · '.join(parts)} · {number} need{'s' if number == 1 else ''} attention")
 
 
 def _bad(found: Json, what: str) -> int:
-    return len({one["what"] for one in found["attention"] if one["what"].startswith(what[:-1] + " ")})
+    return len({one["what"] for one in found["attention"] if one["what"].startswith(what + " ")})
 
 
 def _word(condition: str) -> str:

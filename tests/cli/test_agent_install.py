@@ -62,8 +62,9 @@ def until(cli: Cli, true: Callable[[Ended], bool], *arguments: str) -> Ended:
     return ended
 
 
-@pytest.mark.usefixtures("tenant")
-def test_an_installed_agent_pairs_is_delivered_to_and_is_stopped(cli: Cli, home: Path, systemd: Path) -> None:
+def test_an_installed_agent_pairs_is_delivered_to_and_is_stopped(
+    cli: Cli, home: Path, systemd: Path, tenant: str
+) -> None:
     cli("app", "create", "billing")
     cli("bundle", "create", "all", "--app", "billing")
     cli("api", "add", "invoices", "--app", "billing", "--bundle", "all", "--url", "https://billing.example/v1")
@@ -73,7 +74,7 @@ def test_an_installed_agent_pairs_is_delivered_to_and_is_stopped(cli: Cli, home:
     installed = cli("agent", "install", "--user", *flags)
 
     assert installed.code == 0, installed.err
-    assert f"you are runtime {identity}" in installed.err
+    assert f"you are runtime edge-01, tenant {tenant} (id {identity})" in installed.err
     folder = home / ".local/share/compass/agent"
     told = json.loads((folder / "configuration.json").read_text())
     assert (told["runtime_id"], "token" in told) == (identity, False)

@@ -45,7 +45,7 @@ def test_the_printed_command_pairs_and_says_who_one_is(cli: Cli, home: Path) -> 
     assert ended.returncode == 0, ended.stderr
     said = ended.stderr.splitlines()
     assert said[0] == "✓ server identity matches the pin"
-    assert said[-1].endswith(f"you are application {identity}")
+    assert said[-1].endswith(f"(id {identity})")
     assert cli("app", "list", "-o", "jsonpath=[0].status.condition").out == "CONNECTED\n"
     assert [line.split(",")[1] for line in cli("token", "list", "-o", "csv").out.splitlines()[1:]] == ["connected"]
 

@@ -34,3 +34,24 @@ def test_an_event_definition_is_added_changed_and_deleted(cli: Cli, home: Path) 
 
     assert cli("event", "delete", "orders", "--app", "shop", "--yes").code == 0
     assert cli("event", "list", "shop", "-o", "json").json == []
+
+
+@pytest.mark.usefixtures("tenant")
+@pytest.mark.parametrize(
+    ("noun", "spec", "why", "hint"),
+    [
+        ("event", "openapi: 3.1.0", "is OpenAPI 3.1.0, which describes no event definition", "compass api takes it"),
+        ("api", "asyncapi: 2.6.0", "is AsyncAPI 2.6.0, which describes no API", "compass event takes it"),
+    ],
+)
+def test_a_specification_of_the_other_kind_is_refused_with_the_command_that_takes_it(
+    noun: str, spec: str, why: str, hint: str, cli: Cli, home: Path
+) -> None:
+    cli("app", "create", "shop")
+    (home / "spec.yaml").write_text(f"{spec}\ninfo: {{title: t, version: '1'}}\npaths: {{}}\nchannels: {{}}\n")
+
+    url = ["--url", "https://shop.test"] if noun == "api" else []
+    ended = cli(noun, "add", "orders", "--app", "shop", *url, "--spec", "spec.yaml")
+
+    assert (ended.code, ended.out, ended.err) == (2, "", f"error: spec.yaml {why}\nhint: {hint}\n")
+    assert cli(noun, "list", "shop", "-o", "json").json == []

@@ -73,7 +73,7 @@ def test_an_application_is_registered_connected_and_seen_and_a_runtime_is_made_b
 
     with terminal(home, "status") as status:
         assert status.end() == 0
-    assert "ok\x1b[0m  1 applications ok · 1 runtimes ok · 0 need attention" in status.shown
+    assert "ok\x1b[0m  1 application ok · 1 runtime ok · 0 need attention" in status.shown
     assert cli("group", "get", "retail", "-o", "jsonpath=.status.condition").out == "READY\n"
     assert cli("runtime", "deprovision", "edge-01", "--wait", "--yes").code == 0
 
@@ -128,7 +128,7 @@ def test_a_developer_pairs_with_a_token_that_no_screen_shows_and_offers_an_api_a
         pairing.type(made["token"] + "\n")
         assert pairing.end() == 0
     assert made["token"] not in pairing.shown
-    assert "you are application" in pairing.shown
+    assert "you are application shop-crm, tenant " in pairing.shown
     with terminal(home / "theirs", "pair", "--server", server, "--ca-pin", made["pin"], "--folder", "again") as late:
         late.until("one-time token: ")
         late.type(made["token"] + "\n")

@@ -27,7 +27,7 @@ def test_trouble_is_named_with_the_command_that_looks_closer(cli: Cli) -> None:
             "applications      1  · 1 waiting",
             "runtimes          1  · 1 waiting",
             "groups            1  1 ready",
-            "✓ ok  1 applications ok · 1 runtimes ok · 0 need attention",
+            "✓ ok  1 application ok · 1 runtime ok · 0 need attention",
         ],
     )
 
@@ -37,7 +37,7 @@ def test_trouble_is_named_with_the_command_that_looks_closer(cli: Cli) -> None:
     assert ended.code == 3
     assert ended.out.splitlines()[3].startswith("✗ application crm: FAILED since ")
     assert ended.out.splitlines()[4] == f"    compass app get {identity}"
-    assert ended.out.splitlines()[5] == "! degraded  0 applications ok · 1 runtimes ok · 1 needs attention"
+    assert ended.out.splitlines()[5] == "! degraded  0 applications ok · 1 runtime ok · 1 needs attention"
     whole = cli("status", "-o", "jsonpath=.attention[*].what")
     assert (whole.code, whole.out) == (3, "application crm\n")
 
