@@ -58,7 +58,7 @@ async def _index(
     status = 422 if is_refused else 200
     # Where a form was refused it stays as it is.
     live = "" if is_refused else "applications"
-    return Page("access.html", "Credential requests", data, live=live, section="access", status=status)
+    return Page("access.html", "Access requests", data, live=live, section="access", status=status)
 
 
 def _context(request: Mapping[str, Any]) -> str:

@@ -208,6 +208,8 @@ class Console:
             self.sessions.end(request.cookie(COOKIE))
             return moved(f"{PREFIX}/sign-in?left=1" if session.person else f"{PREFIX}/sign-in", ended())
         view, parts = self._find(request)
+        if request.method == "GET" and session.tenant not in session.called:
+            await _learn_the_tenant(session, plane)
         visit = Visit(request, session, plane, self._facts, parts, self.sessions.clock())
         try:
             made = await view(visit)
@@ -244,6 +246,8 @@ class Console:
 
     def _refused(self, request: Request, session: Session | None, error: CompassError) -> Answer | Stream:
         why = told(error) if isinstance(error, PlaneRefused) else str(error)
+        if not isinstance(error, PlaneRefused | NotAllowed | SignedOut):
+            why += f" (COMPASS-{error.code})"  # no request of the plane's was refused
         match error:
             case SignedOut():
                 return self._signed_out(request, why)
@@ -284,6 +288,17 @@ class Console:
     def _problem(self, request: Request, session: Session | None, status: HTTPStatus, heading: str, why: str) -> Answer:
         page = Page("problem.html", heading, {"why": why, "number": int(status)}, status=status)
         return self._pages.answer(page, request, session)
+
+
+async def _learn_the_tenant(session: Session, plane: Plane) -> None:
+    """What the tenant is called that every page names: asked once in a session. Its id where that is not to be had."""
+    try:
+        found = (await plane.ask("Tenant", id=session.tenant))["tenantByExternalID"]
+    except NotAllowed:
+        found = None
+    except PlaneRefused:
+        return  # the next page asks again
+    session.learn(session.tenant, (found or {}).get("name") or session.tenant)
 
 
 def _back(request: Request) -> str:

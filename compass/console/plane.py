@@ -32,7 +32,7 @@ class SignedOut(CompassError):
 
 
 class NotAllowed(CompassError):
-    """The signed-in person lacks a right; `why` is the plane's sentence."""
+    """The signed-in person lacks a right; `why` is the plane's sentence, as `told`."""
 
     code = Code.INSUFFICIENT_SCOPES
     message = "{why}"
@@ -217,5 +217,5 @@ def told(refused: PlaneRefused) -> str:
 
 def _refusal(refused: PlaneRefused) -> CompassError:
     if refused.error_code == Code.INSUFFICIENT_SCOPES:
-        return NotAllowed(why=refused.facts["reason"])
+        return NotAllowed(why=told(refused))
     return SignedOut() if refused.unauthorized and refused.status != HTTPStatus.OK else refused

@@ -34,6 +34,7 @@ from tests.console.browser import Tab, browser
 _LONG = (
     "accessibility",
     "browser",
+    "every_page",
     "hands",
     "journeys",
     "landscape",

@@ -1,5 +1,6 @@
 """The navigation: every entry leads to a page, has an icon, and a key of its own."""
 
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -130,3 +131,33 @@ def test_a_page_belongs_to_the_place_that_its_path_begins_with(path: str, name: 
     place = place_of(path)
 
     assert (place and place.name) == name
+
+
+async def test_every_page_names_the_tenant_and_no_page_its_id_first(site: Site) -> None:
+    async with site.another() as browser:
+        first = await browser.get("/")
+        assert first.tree.xpath("string(//a[@class='tenant']/text())") == "default"
+        listed = await browser.get("/applications")
+        assert listed.tree.xpath("string(//nav[@aria-label='Breadcrumb']/a)") == "default"
+        assert "with your rights in tenant default" in (await browser.get("/explorer")).words
+
+
+async def test_who_may_not_see_tenants_has_the_id_and_every_page(site: Site) -> None:
+    async with site.another() as browser:
+        await browser.limit("application:read")
+
+        page = await browser.get("/applications")
+
+        assert page.status == 200
+        assert page.tree.xpath("string(//a[@class='tenant']/text())") == site.started.tenant
+
+
+async def test_a_page_that_is_refused_says_the_number_that_compass_explain_knows(site: Site) -> None:
+    nobody = "00000000-0000-4000-8000-000000000000"
+    for path in (f"/applications/{nobody}", f"/runtimes/{nobody}", f"/groups/{nobody}", "/no-such-page"):
+        assert re.search(r"\(COMPASS-20[,)]", (await site.get(path)).words), path
+    async with site.another() as browser:
+        await browser.limit("application:read")
+        refused = await browser.get("/system")
+        assert refused.status == 403
+        assert re.search(r"insufficient scopes .*\(COMPASS-23, request [-0-9a-f]{36}\)", refused.words)

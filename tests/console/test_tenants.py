@@ -80,7 +80,7 @@ async def test_a_tenant_is_called_by_its_name_as_soon_as_that_was_seen(site: Sit
     named = {"name": HOSTILE, "externalTenant": f"{identity}-named", "type": "account", "provider": "test"}
     await site.ask(text, **{"in": named})
     async with site.another() as browser:
-        assert (await browser.get("/groups")).tree.xpath("string(//nav[@aria-label='Breadcrumb']/a)") == "Overview"
+        assert (await browser.get("/groups")).tree.xpath("string(//nav[@aria-label='Breadcrumb']/a)") == "default"
         await browser.post("/tenants", tenant=f"{identity}-named")
 
         page = await browser.get("/groups")
