@@ -187,7 +187,8 @@
 
   // --- keys ---
   let isGoing = false;
-  const rows = () => all("table.list tbody tr, .needs li").filter((row) => find("a[href]", row));
+  // What is folded away is not reached.
+  const rows = () => all("table.list tbody tr, .needs li").filter((row) => find("a[href]", row)?.checkVisibility());
   function step(by) {
     const list = rows();
     if (!list.length) return;
