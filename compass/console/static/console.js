@@ -214,7 +214,7 @@
       case "k": step(-1); break;
       case "?": find("#help")?.showModal(); break;
       case "/": {
-        const box = find("main [role=search] input");
+        const box = find("main [role=search] input:not([type=hidden])");
         if (box) { event.preventDefault(); box.focus(); box.select(); }
       }
     }
