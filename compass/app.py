@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,8 +34,8 @@ from compass.api.quota import Kind, Quotas
 from compass.api.reception import Patience
 from compass.api.request import Endpoint
 from compass.api.schema import Surface, require_agreement, surface
-from compass.api.tls import Identity, MutualDoor, TokenDoor
-from compass.api.tls import serve as listen
+from compass.api.tls import Identity, Listener, MutualDoor, TokenDoor
+from compass.api.tls import serve as serve_at
 from compass.audit.keys import Keys
 from compass.audit.record import Done, Log
 from compass.audit.seal import Sealer, forget
@@ -103,6 +103,7 @@ from compass.director import pairing as director_pairing
 from compass.director.formation_lifecycle import FormationLifecycle
 from compass.director.notifications import Notifications
 from compass.errors import Unauthorized
+from compass.gauges import Gauges, Requests, Share, counted_errors
 from compass.ids import ApplicationId, RuntimeId, SystemAuthId
 from compass.operations.worker import OperationWork, Worker
 from compass.outbound.door import Door, DoorSettings
@@ -263,6 +264,7 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
     """
     refuse_unsafe(settings)
     async with AsyncExitStack() as stack:
+        errors = stack.enter_context(counted_errors())
         # First: a certificate may be refused, and then nothing was started.
         door, sign_on, foreign = await stack.enter_async_context(outside(settings))
         await foreign.look()  # before anybody can ask
@@ -287,16 +289,14 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
         revocations = await stack.enter_async_context(Revocations.watching(database, counted_by=kept))
         listeners = Listeners(database, authority, settings, shown, foreign.authorities_pem)
         doors = listeners.doors
-        token_app, mtls_app = App(), App()
-        urls = PublicUrls(
-            token_port=await _open(
-                stack, settings, token_app, doors[0], settings.listen.token_port, settings.listen.public_token_url
-            ),
-            mtls_port=await _open(
-                stack, settings, mtls_app, doors[1], settings.listen.mtls_port, settings.listen.public_mtls_url
-            ),
-            legacy=settings.listen.public_legacy_url,
+        answered = Requests()
+        token_app, mtls_app = App(answered), App(answered)
+        listen = settings.listen
+        token_url, token_port = await _open(
+            stack, settings, token_app, doors[0], listen.token_port, listen.public_token_url
         )
+        mtls_url, mtls_port = await _open(stack, settings, mtls_app, doors[1], listen.mtls_port, listen.public_mtls_url)
+        urls = PublicUrls(token_port=token_url, mtls_port=mtls_url, legacy=listen.public_legacy_url)
         parts: dict[type, Any] = {
             Database: database,
             Vault: vault,
@@ -396,19 +396,36 @@ async def plane(settings: Settings) -> AsyncIterator[Started]:
         )
         told = (Notifications(urls.token_port), FormationLifecycle(urls.token_port))
         relay = Relay(database, reactions(*(pair for who in told for pair in who.reactions())))
+        deliveries, operations = _deliveries(database, vault, door, settings), _operations(database, steps, settings)
+        gauges = Gauges(
+            release=metadata.version("compass-plane"),
+            requests=answered,
+            errors=errors,
+            followers=lambda: feed.followers,
+            feed_behind=lambda: feed.behind_seconds,
+            shares=lambda: {
+                # Each port has its own limit.
+                "connections": Share(
+                    token_port.connections() + mtls_port.connections(), 2 * settings.limits.connections
+                ),
+                "deliveries": deliveries.seats,
+                "operations": operations.seats,
+                **database.in_use(),
+            },
+        )
         work: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (
             relay.run,
             feed.run,
-            lambda: _deliveries(database, vault, door, settings).run(asyncio.Event()),
+            lambda: deliveries.run(asyncio.Event()),
             listeners.run,
-            Replica(database, authority, taken_over=listeners.take_over).run,
+            Replica(database, authority, taken_over=listeners.take_over, gauges=gauges.read).run,
             sign_on.run,
             foreign.run,
             lambda: _tidy(database, relay, log, settings),
             Sealer(database, log.keys, settings.data_folder).run,
             lambda: uses.run(database),
             lambda: beats.run(database),
-            lambda: _operations(database, steps, settings).run(asyncio.Event()),
+            lambda: operations.run(asyncio.Event()),
             offered_operation.Index(database, settings.definitions).run,
             supervision.Supervision(database, drivers).run,
             lambda: _wait(failed),
@@ -495,17 +512,17 @@ def _make(folder: Path) -> None:
 
 async def _open(
     stack: AsyncExitStack, settings: Settings, app: App, context: ssl.SSLContext, port: int, public_url: str | None
-) -> str:
+) -> tuple[str, Listener]:
     """Listen, and say under which URL others reach it."""
     limits = settings.limits
     patience = Patience(connections=limits.connections, address_connections=limits.address_connections)
     listener = await stack.enter_async_context(
-        listen(app, host=settings.listen.host, port=port, context=context, patience=patience)
+        serve_at(app, host=settings.listen.host, port=port, context=context, patience=patience)
     )
     if public_url is not None:
-        return public_url.rstrip("/")
+        return public_url.rstrip("/"), listener
     name = settings.listen.public_names[0]
-    return f"https://{f'[{name}]' if ':' in name else name}:{listener.port}"
+    return f"https://{f'[{name}]' if ':' in name else name}:{listener.port}", listener
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import io
+import logging
 import os
 import shutil
 import signal
@@ -24,6 +25,7 @@ from cryptography import x509
 from compass.agent.pair import Connection, TokenRefused, pair, renew
 from compass.api.tls import PortTaken
 from compass.app import Started, _working, plane
+from compass.cli.version import VERSION
 from compass.client.graphql import ClientCertificate, PlaneRefused, Trust
 from compass.connector import use
 from compass.postgres.embedded import FolderNotWritable, PostgresFailed, running
@@ -52,6 +54,19 @@ ASSIGN = """
 mutation ($id: ID!) {
   result: assignFormation(objectID: $id, objectType: APPLICATION, formation: {name: "g"}) {
     id formationAssignments { data { id } }
+  }
+}
+"""
+BUSY = """
+{
+  system {
+    replicas {
+      gauges {
+        release memoryMegabytes requestsPerMinute requestMicroseconds slowestMicroseconds errors lastErrorAt
+        connections { used of } deliveries { used of } operations { used of }
+        reads { of } searches { of } writes { of }
+      }
+    }
   }
 }
 """
@@ -596,6 +611,35 @@ async def test_every_replica_refuses_what_one_revoked_within_a_second(dsn: str, 
             assert len(there.connections) == 1
         async with administrator(two, one.admin_secret) as elsewhere:
             assert (await elsewhere.data(VIEWER))["viewer"]["type"] == "USER"
+
+
+async def test_every_replica_tells_how_busy_each_is(dsn: str, tmp_path: Path) -> None:
+    limited = replace(settings(tmp_path, dsn), limits=LimitSettings(connections=500))
+    async with plane(settings(tmp_path, dsn)) as one, plane(limited), administrator(one) as admin:
+        _, connection = await paired(one, admin, tmp_path / "app")
+        async with client(one.mtls_url, one.ca_pem, certificate=connection) as app:
+            for _ in range(3):
+                await app.data(VIEWER)
+            logging.getLogger("compass.test").error("noted")
+
+            async def all_said() -> Any:
+                told = (await admin.data(BUSY))["system"]["replicas"]
+                said.update({each["gauges"]["connections"]["of"]: each["gauges"] for each in told})
+                mine = said.get(8000)
+                return 1000 in said and mine and mine["errors"] and mine["connections"]["used"] > 1
+
+            said: dict[int, Any] = {}
+            await within(30.0, all_said)
+        mine, other = said[8000], said[1000]
+        assert mine["requestsPerMinute"] >= 4
+        assert 0 < mine["requestMicroseconds"] <= mine["slowestMicroseconds"]
+        assert mine["lastErrorAt"] is not None
+        assert (other["requestsPerMinute"], other["connections"]["used"]) == (0, 0)
+        for each in (mine, other):
+            assert each["release"] == VERSION
+            assert each["memoryMegabytes"] > 0
+            assert (each["deliveries"], each["operations"]["of"]) == ({"used": 0, "of": 128}, 40)
+            assert (each["reads"]["of"], each["searches"]["of"], each["writes"]["of"]) == (8, 4, 8)
 
 
 async def test_a_deleted_system_auth_is_refused_on_the_open_connection(dsn: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ CompassError becomes an answer in the contract's error form.
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -20,6 +21,7 @@ from compass.access.caller import Caller, Flow
 from compass.api.quota import Kind, Quotas
 from compass.api.request import Endpoint, envelope, translated
 from compass.errors import Code, CompassError, TooManyRequests, Unauthorized, Unavailable
+from compass.gauges import Requests
 from compass.reads.compile import AtPath
 
 _log = logging.getLogger(__name__)
@@ -113,7 +115,9 @@ Handler = Callable[[Request], Awaitable[Response | Stream]]
 class App:
     """An ASGI application of exact paths, and of a few in which whole parts vary."""
 
-    def __init__(self) -> None:
+    def __init__(self, requests: Requests | None = None) -> None:
+        """`requests` counts those that are answered here; what is mounted counts its own, where it has any."""
+        self._requests = requests or Requests()
         self._routes: Mapping[str, Handler] = {}
         self._varying: Sequence[tuple[list[str], Handler]] = ()
         self._mounted: Mapping[str, Callable[..., Awaitable[None]]] = {}
@@ -159,7 +163,9 @@ class App:
                 end()
 
     async def _answer(self, scope: Any, request: Request, send: Any) -> None:
+        began = time.perf_counter()
         response = await self._respond(request)
+        self._requests.count(time.perf_counter() - began)
         if isinstance(response, Stream):
             await _send_stream(request, response, send, hang_up=scope.get("state", {}).get("hang_up"))
             return

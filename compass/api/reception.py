@@ -170,6 +170,11 @@ class Reception:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.create_task(self._accept(), name="reception")
 
+    @property
+    def connections(self) -> int:
+        """How many are open, those in their handshake among them."""
+        return self._open
+
     async def stop(self) -> None:
         """Accept nobody any more, and break handshakes off. Open connections go on."""
         ending = [self._loop, *self._tasks]

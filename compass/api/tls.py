@@ -200,6 +200,11 @@ class _Server(uvicorn.Server):
         self._reception = Reception(listening, context, self._connection, patience)
         self.accepting.set()
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return self._reception.connections
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._reception.stop()
         await super().shutdown(sockets)
@@ -215,6 +220,8 @@ class Listener:
     host: str
     port: int
     """The actual one, also when 0 was asked for."""
+    connections: Callable[[], int]
+    """How many are open at this moment."""
 
 
 @asynccontextmanager
@@ -248,7 +255,7 @@ async def serve(
         accepting.cancel()
         if task.done():
             await task
-        yield Listener(host, bound.getsockname()[1])
+        yield Listener(host, bound.getsockname()[1], lambda: server.connections)
     finally:
         server.should_exit = True
         await task

@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -266,11 +266,22 @@ def _place(certificate: x509.Certificate) -> str:
 class Replica:
     """One of the processes that serve: it follows the authorities and the vault's keys, and says which it has."""
 
-    def __init__(self, database: Database, authority: Authority, *, taken_over: Callable[[], Awaitable[None]]) -> None:
-        """`taken_over` puts what `authority` holds to use at the listeners; it is called again until it succeeds."""
+    def __init__(
+        self,
+        database: Database,
+        authority: Authority,
+        *,
+        taken_over: Callable[[], Awaitable[None]],
+        gauges: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        """`taken_over` puts what `authority` holds to use at the listeners; it is called again until it succeeds.
+
+        `gauges` says how busy this process is, in JSON values; it is told with the rest, in the same statement.
+        """
         self._database = database
         self._authority = authority
         self._taken_over = taken_over
+        self._gauges = gauges
         self._id = str(uuid.uuid4())
         self._place = f"{socket.gethostname()}:{os.getpid()}"
         self._in_use = ""
@@ -312,7 +323,7 @@ class Replica:
             await self._taken_over()
             self._in_use = knows
         if changed or keys != self._keys or now - self._seen_at >= SEEN_EVERY_SECONDS:
-            said = {"place": self._place, "knows": self._in_use, "vault_keys": keys}
+            said = {"place": self._place, "knows": self._in_use, "vault_keys": keys, "gauges": self._gauges()}
             await self._database.run(lambda tx: tx.run(SEEN, replica=self._id, **said))
             self._keys, self._seen_at = keys, now
         self._warn(now)
@@ -345,10 +356,10 @@ FROM authority WHERE kind = 'issuing' AND state IN ('distributed', 'active', 're
 SEEN = """
 -- authority.seen
 WITH gone AS (DELETE FROM authority_replica WHERE seen_at < clock_timestamp() - interval '1 day')
-INSERT INTO authority_replica (replica, place, knows, vault_keys, seen_at)
-VALUES (%(replica)s, %(place)s, %(knows)s, %(vault_keys)s, clock_timestamp())
+INSERT INTO authority_replica (replica, place, knows, vault_keys, gauges, seen_at)
+VALUES (%(replica)s, %(place)s, %(knows)s, %(vault_keys)s, %(gauges)s, clock_timestamp())
 ON CONFLICT (replica) DO UPDATE
-SET knows = excluded.knows, vault_keys = excluded.vault_keys, seen_at = excluded.seen_at
+SET knows = excluded.knows, vault_keys = excluded.vault_keys, gauges = excluded.gauges, seen_at = excluded.seen_at
 """
 LEAVE = """
 -- authority.leave

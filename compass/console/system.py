@@ -10,7 +10,7 @@ from typing import Any, Final
 from compass.client.protocol import PlaneRefused
 from compass.client.support_bundle import MOST_DELIVERIES, bundle
 from compass.console.http import Answer, attachment
-from compass.console.page import Page, instant
+from compass.console.page import Page, instant, remaining
 from compass.console.visit import View, Visit
 from compass.errors import Code
 
@@ -23,11 +23,21 @@ PARTS: Final = {
     "OPERATIONS": ("Operations", "work of several steps, such as provisioning"),
     "AUDIT": ("Audit", "records that are not signed yet"),
 }
+RECENT: Final = timedelta(minutes=10)
+"""How long an error in a log is worth a look."""
 PHASES: Final = {
     "PREPARED": "prepared: nobody trusts it yet",
     "DISTRIBUTED": "distributed: everybody trusts it, it does not sign yet",
     "ACTIVE": "signs",
     "REPLACED": "replaced: trusted until nothing hangs on it",
+}
+SHARES: Final = {
+    "connections": "Connections",
+    "deliveries": "Deliveries under way",
+    "operations": "Operations under way",
+    "reads": "Database: reads",
+    "searches": "Database: searches",
+    "writes": "Database: changes",
 }
 
 
@@ -54,13 +64,7 @@ def checks(ready: tuple[int, str], system: Mapping[str, Any] | None, now: dateti
         return
     yield from (_queue(one, now) for one in system["queues"])
     yield _authority(system["authorities"])
-    behind = [one["place"] for one in system["replicas"] if not one["follows"]]
-    if behind:
-        yield Check("Replicas", "warn", f"do not trust the present authorities yet: {', '.join(behind)}")
-    else:
-        amount = len(system["replicas"])
-        text = "one serves" if amount == 1 else f"{amount} serve, and trust the same authorities"
-        yield Check("Replicas", "good", text)
+    yield _replicas(system["replicas"], now)
 
 
 def _queue(queue: Mapping[str, Any], now: datetime) -> Check:
@@ -78,6 +82,64 @@ def _queue(queue: Mapping[str, Any], now: datetime) -> Check:
             path,
         )
     return Check(part, "warn" if queue["failed"] else "good", f"keeps up, {queue['waiting']} waiting{given_up}", path)
+
+
+def _replicas(replicas: Sequence[Mapping[str, Any]], now: datetime) -> Check:
+    saying = [(one["place"], one["gauges"]) for one in replicas if one["gauges"]]
+    late = LATE / timedelta(milliseconds=1)
+    troubles = {
+        "do not trust the present authorities yet": [one["place"] for one in replicas if not one["follows"]],
+        "cannot tell anybody what changes": [
+            place for place, one in saying if (one["feedBehindMilliseconds"] or 0) > late
+        ],
+        "noted an error in their log within ten minutes": [
+            place for place, one in saying if (at := instant(one["lastErrorAt"])) and now - at < RECENT
+        ],
+    }
+    for trouble, places in troubles.items():
+        if places:
+            return Check("Replicas", "warn", f"{trouble}: {', '.join(places)}")
+    amount = len(replicas)
+    return Check("Replicas", "good", "one serves" if amount == 1 else f"{amount} serve, and trust the same authorities")
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """One thing that a replica says of itself."""
+
+    name: str
+    text: str
+    used: int = 0
+    of: int = 0
+    """More than nothing where it is bounded; then a bar shows it, too."""
+
+    @property
+    def high(self) -> int:
+        """From here on the bar warns."""
+        return self.of - self.of // 5
+
+
+def gauges(told: Mapping[str, Any]) -> Iterator[Gauge]:
+    """How busy a replica is, in words, in the order of the page."""
+    memory, slowest = told["memoryMegabytes"], told["slowestMicroseconds"]
+    yield Gauge("CPU", f"{told['cpuPercent']} % of a core")
+    yield Gauge("Memory", "unknown" if memory is None else f"{memory} MB")
+    yield Gauge("Requests", f"{told['requestsPerMinute']} in a minute")
+    average = f"{_milliseconds(told['requestMicroseconds'])} on average, " if slowest is not None else ""
+    yield Gauge("Time of a request", f"{average}{_milliseconds(slowest)} at most" if slowest is not None else "–")
+    behind = told["feedBehindMilliseconds"]
+    keeps_up = "keeps up" if not behind else f"{behind / 1000:.1f} s behind"
+    followers = told["followers"]
+    yield Gauge("Change feed", f"{followers} follow{'s' if followers == 1 else ''}, {keeps_up}" if followers else "–")
+    errors = told["errors"]
+    yield Gauge("Errors in its log", f"{errors}, the last {remaining(told['lastErrorAt'])}" if errors else "none")
+    for key, name in SHARES.items():
+        used, of = told[key]["used"], told[key]["of"]
+        yield Gauge(name, f"{used} of {of}", used, of)
+
+
+def _milliseconds(microseconds: int) -> str:
+    return f"{microseconds / 1000:.1f} ms"
 
 
 def _authority(authorities: Sequence[Mapping[str, Any]]) -> Check:
@@ -106,6 +168,7 @@ async def show(visit: Visit) -> Page:
     data = {
         "checks": list(checks(ready, system, datetime.now(UTC))),
         "system": system,
+        "gauges": gauges,
         "parts": PARTS,
         "phases": PHASES,
         "changed": [one for one in settings if one["source"] != "default"],

@@ -40,6 +40,7 @@ from compass.delivery.attempt import (
 from compass.delivery.enqueue import CHANNEL, TELL_CHANGED, Delivery, State
 from compass.delivery.kept import KEPT_ATTEMPTS, columns
 from compass.errors import presentable
+from compass.gauges import Share
 from compass.outbound.door import Response
 from compass.outbound.errors import RequestRefused
 from compass.outbox.append import FEED_CHANNEL
@@ -287,6 +288,11 @@ class Worker:
         self._loop: Loop[_Due] = Loop(
             database, LANES, channel=CHANNEL, claim=self._claim, perform=self._attempt, settings=self._settings.work
         )
+
+    @property
+    def seats(self) -> Share:
+        """How many calls are under way in this process, of those that may be."""
+        return self._loop.seats
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Deliver until `stopping` is set; then wait for the calls under way, and give back what takes too long."""

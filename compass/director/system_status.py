@@ -16,7 +16,7 @@ from compass.connector.issuer import is_ending
 from compass.connector.rotation import IN_USE, REPLICA_LIVES_SECONDS
 from compass.ids import TenantId
 from compass.outbox.events import Event
-from compass.reads.plan import Filling, Hole, Many, One, Query, Read, timestamp
+from compass.reads.plan import Filling, Hole, Many, Object, One, Query, Read, timestamp
 from compass.settings import Settings, describe
 
 # Events
@@ -107,6 +107,33 @@ def _settings(filling: Filling, _payload: str) -> list[Mapping[str, Any]]:
     ]
 
 
+def _number(name: str) -> str:
+    return f"({{t}}.gauges ->> '{name}')::int"
+
+
+def _share(name: str) -> Object:
+    part = f"({{t}}.gauges -> '{name}' ->> "
+    return Object({"used": f"{part}'used')::int", "of": f"{part}'of')::int"})
+
+
+# As `gauges.py` names them.
+_GAUGES: Final = Object(
+    {
+        "release": "{t}.gauges ->> 'release'",
+        "startedAt": "{t}.gauges ->> 'started_at'",
+        "memoryMegabytes": _number("memory_megabytes"),
+        "cpuPercent": _number("cpu_percent"),
+        "requestsPerMinute": _number("requests_per_minute"),
+        "requestMicroseconds": _number("request_microseconds"),
+        "slowestMicroseconds": _number("slowest_microseconds"),
+        "followers": _number("followers"),
+        "feedBehindMilliseconds": _number("feed_behind_milliseconds"),
+        "errors": _number("errors"),
+        "lastErrorAt": "{t}.gauges ->> 'last_error_at'",
+        **{name: _share(name) for name in ("connections", "deliveries", "operations", "reads", "searches", "writes")},
+    },
+    present="{t}.gauges IS NOT NULL",
+)
 SYSTEM = Read(
     "SystemStatus",
     table="migration",
@@ -161,7 +188,7 @@ AUTHORITY = Read(
 REPLICA = Read(
     "SystemReplica",
     table="authority_replica",
-    fields={"place": "place", "seenAt": timestamp("seen_at"), "follows": _FOLLOWS},
+    fields={"place": "place", "seenAt": timestamp("seen_at"), "follows": _FOLLOWS, "gauges": _GAUGES},
 )
 READS = (SYSTEM, QUEUE, AUTHORITY, REPLICA)
 QUERIES = (

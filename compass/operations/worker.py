@@ -16,6 +16,7 @@ from typing import Any, Final, assert_never, get_type_hints
 import orjson
 
 from compass.errors import presentable
+from compass.gauges import Share
 from compass.operations.operation import (
     CHANNEL,
     OPERATION_COLUMNS,
@@ -205,6 +206,11 @@ class Worker:
         self._loop: Loop[_Taken] = Loop(
             database, OPERATIONS, channel=CHANNEL, claim=self._claim, perform=self._go_on, settings=self._settings.work
         )
+
+    @property
+    def seats(self) -> Share:
+        """How many operations are under way in this process, of those that may be."""
+        return self._loop.seats
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until `stopping` is set; then wait for the calls under way, and give back those that take too long."""

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -200,12 +201,23 @@ class Feed:
         self._position = Position(0, 0)
         self._reading = asyncio.Event()
         self._hint = asyncio.Event()
+        self._told_all_at = 0.0
         self._closed = False
 
     @property
     def followers(self) -> int:
         """How many follow at this moment."""
         return len(self._followers)
+
+    @property
+    def behind_seconds(self) -> float | None:
+        """For how long there has been something that could not be told, or not even looked for; None without followers.
+
+        Up to a second of it is not seen: that is how often it is looked when nothing is announced.
+        """
+        if not self._followers or not self._reading.is_set():
+            return None
+        return max(0.0, time.monotonic() - self._told_all_at - _POLL_SECONDS)
 
     async def run(self) -> None:
         """Read and tell until cancelled; then let all followers go."""
@@ -321,6 +333,7 @@ class Feed:
                     self._reading.clear()
                 elif not self._reading.is_set():
                     self._position, _ = await self._begin(None)
+                    self._told_all_at = time.monotonic()
                     self._reading.set()
                 elif await self._tell():
                     pause = _HELD_BACK_SECONDS
@@ -332,6 +345,7 @@ class Feed:
     async def _tell(self) -> bool:
         """Tell all that can be read. Whether something waits for an older transaction."""
         while True:
+            looked_at = time.monotonic()
             changes, horizon, held_back = await self._read(self._position)
             for told in await self._address(changes) if changes else ():
                 for subscription in {one for key in told.keys for one in self._subscriptions.get(key, ())}:
@@ -340,6 +354,8 @@ class Feed:
             if len(changes) < _PAGE:
                 # Everything before the horizon was read; the next read need not look at it again.
                 self._position = max(self._position, Position(horizon, 0))
+                if not held_back:
+                    self._told_all_at = looked_at
                 return held_back
             self._position = changes[-1].position
 

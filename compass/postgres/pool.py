@@ -11,7 +11,7 @@ import asyncio
 import logging
 import re
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +21,7 @@ import asyncpg
 import orjson
 
 from compass.errors import Code, CompassError
+from compass.gauges import Share
 from compass.ids import TenantId
 
 Result = TypeVar("Result")
@@ -272,6 +273,13 @@ class Database:
             few = {**common, "min_size": 0, "max_size": _SEARCHES}
             searches = await stack.enter_async_context(_pool(**few, **cached, server_settings=planned_anew))
             yield cls(writes, reads, searches, dsn)
+
+    def in_use(self) -> Mapping[str, Share]:
+        """How many connections of each pool are taken, of those it may open."""
+        pools = {"reads": self._reads, "searches": self._searches, "writes": self._writes}
+        return {
+            name: Share(pool.get_size() - pool.get_idle_size(), pool.get_max_size()) for name, pool in pools.items()
+        }
 
     @asynccontextmanager
     async def transaction(self, confined: Confined | None = None) -> AsyncIterator[Tx]:

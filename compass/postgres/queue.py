@@ -27,6 +27,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 import asyncpg
 
+from compass.gauges import Share
 from compass.postgres.pool import AWAY, Database, Tx
 
 log = logging.getLogger(__name__)
@@ -240,6 +241,11 @@ class Loop(Generic[Work]):
         self._settings = settings
         self._in_flight: dict[asyncio.Task[None], Work] = {}
         self._wake = asyncio.Event()
+
+    @property
+    def seats(self) -> Share:
+        """How many rows are worked on, of those that may be at the same time."""
+        return Share(len(self._in_flight), self._settings.concurrency)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until `stopping` is set or the task is cancelled; then finish or give back what is in flight."""

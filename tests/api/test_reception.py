@@ -218,6 +218,18 @@ async def test_an_address_that_holds_all_its_connections_gets_no_more_until_one_
             await ends(reader)
 
 
+async def test_a_listener_knows_how_many_connections_are_open(tmp_path: Path) -> None:
+    context = client_context(tmp_path)
+    async with serve(App(), host="127.0.0.1", port=0, context=TokenDoor(SERVER.identity), patience=HASTY) as listener:
+        assert listener.connections() == 0
+        async with connected(listener.port, context) as connection:
+            await connection.ask(GET)
+            assert listener.connections() == 1
+        async with asyncio.timeout(30):
+            while listener.connections():
+                await asyncio.sleep(0.01)
+
+
 async def test_connections_in_all_are_bounded_and_half_open_ones_count(tmp_path: Path) -> None:
     context = client_context(tmp_path)
     async with listening(Patience(handshake=1, connections=3)) as (_, port):

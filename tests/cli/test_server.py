@@ -6,7 +6,7 @@ from compass.cli.main import app, run
 
 
 def test_the_verbs_of_the_noun() -> None:
-    verbs = {"start", "check", "migrate", "backup", "restore", "support-bundle"}
+    verbs = {"start", "check", "status", "migrate", "backup", "restore", "support-bundle"}
 
     assert {name for name in app["server"] if not name.startswith("-")} == verbs
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
+from compass.connector import authority as authority_module
 from compass.connector import certificate, issuer, one_time_token, revocation, rotation
 from compass.connector.authority import Authority, Replica
 from compass.connector.certificate import AuthorityReplaced, Issued
@@ -321,7 +322,7 @@ async def test_a_replica_follows_within_seconds_and_says_so_only_when_its_listen
             raise RuntimeError("the listener is in trouble")
         followed.append(committed_authority.knows)
 
-    running = asyncio.create_task(Replica(database, committed_authority, taken_over=taken_over).run())
+    running = asyncio.create_task(Replica(database, committed_authority, taken_over=taken_over, gauges=dict).run())
     try:
         await database.run(prepare)
         await database.run(distribute)
@@ -342,6 +343,24 @@ async def test_a_replica_follows_within_seconds_and_says_so_only_when_its_listen
         running.cancel()
         await asyncio.wait((running,))
     assert (await database.run(rotation.standing)).replicas == []  # it took its leave
+
+
+async def test_a_replica_says_how_busy_it_is_whenever_it_says_that_it_lives(
+    database: Database, committed_authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authority_module, "SEEN_EVERY_SECONDS", 0.0)
+    looks = iter(({"errors": 1}, {"errors": 2}))
+
+    async def taken_over() -> None:
+        pass
+
+    replica = Replica(database, committed_authority, taken_over=taken_over, gauges=lambda: next(looks))
+    said = "SELECT count(*) AS replicas, max(gauges ->> 'errors') AS errors FROM authority_replica"
+    for errors in ("1", "2"):
+        await replica.look()
+
+        row = await database.read(said, [])
+        assert (row["replicas"], row["errors"]) == (1, errors)
 
 
 async def test_a_replica_that_is_late_signs_nothing_with_what_is_retired(

@@ -1,5 +1,6 @@
 """The page about the plane itself: how each part is, in words, also while the database is away."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from compass.cli.version import VERSION
-from compass.console.system import checks
+from compass.console.system import checks, gauges
 from compass.postgres.migrate import needed
 from tests.console.conftest import Site
 
@@ -18,7 +19,12 @@ READY = (200, "ok")
 def system(**more: Any) -> dict[str, Any]:
     queue = {"name": "DELIVERIES", "waiting": 0, "dueSince": None, "failed": 0}
     authority = {"state": "ACTIVE", "isEnding": False}
-    return {"queues": [queue], "authorities": [authority], "replicas": [{"place": "a", "follows": True}], **more}
+    return {"queues": [queue], "authorities": [authority], "replicas": [replica()], **more}
+
+
+def replica(place: str = "a", *, follows: bool = True, **gauges: Any) -> dict[str, Any]:
+    quiet = {"feedBehindMilliseconds": None, "lastErrorAt": None}
+    return {"place": place, "follows": follows, "gauges": quiet | gauges}
 
 
 def queue(*, late: float | None = None, failed: int = 0) -> dict[str, Any]:
@@ -50,16 +56,33 @@ def queue(*, late: float | None = None, failed: int = 0) -> dict[str, Any]:
         ),
         ({}, "Replicas", "good", "one serves"),
         (
-            {"replicas": [{"place": "a", "follows": True}] * 2},
+            {"replicas": [replica(), replica() | {"gauges": None}]},
             "Replicas",
             "good",
             "2 serve, and trust the same authorities",
         ),
         (
-            {"replicas": [{"place": "a", "follows": True}, {"place": "b", "follows": False}]},
+            {"replicas": [replica(), replica("b", follows=False)]},
             "Replicas",
             "warn",
             "do not trust the present authorities yet: b",
+        ),
+        (
+            {"replicas": [replica(feedBehindMilliseconds=60_000), replica("b", feedBehindMilliseconds=60_001)]},
+            "Replicas",
+            "warn",
+            "cannot tell anybody what changes: b",
+        ),
+        (
+            {
+                "replicas": [
+                    replica(lastErrorAt="2026-11-23T11:50:00Z"),
+                    replica("b", lastErrorAt="2026-11-23T11:50:01Z"),
+                ]
+            },
+            "Replicas",
+            "warn",
+            "noted an error in their log within ten minutes: b",
         ),
     ],
 )
@@ -73,6 +96,67 @@ def test_without_the_database_what_it_is_about_is_told_alone() -> None:
     (only,) = checks((503, "the database does not answer: TimeoutError"), None, NOW)
 
     assert (only.part, only.tone, only.text) == ("Database", "bad", "the database does not answer: TimeoutError")
+
+
+SHARES = ("connections", "deliveries", "operations", "reads", "searches", "writes")
+QUIET: dict[str, Any] = {
+    "cpuPercent": 0,
+    "memoryMegabytes": None,
+    "requestsPerMinute": 0,
+    "requestMicroseconds": None,
+    "slowestMicroseconds": None,
+    "followers": 0,
+    "feedBehindMilliseconds": None,
+    "errors": 0,
+    "lastErrorAt": None,
+    **{name: {"used": 0, "of": 8} for name in SHARES},
+}
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({}, {"CPU": "0 % of a core", "Memory": "unknown", "Requests": "0 in a minute", "Time of a request": "–"}),
+        ({}, {"Change feed": "–", "Errors in its log": "none", "Connections": "0 of 8", "Database: reads": "0 of 8"}),
+        (
+            {"requestMicroseconds": 849, "slowestMicroseconds": 12345},
+            {"Time of a request": "0.8 ms on average, 12.3 ms at most"},
+        ),
+        ({"followers": 1, "feedBehindMilliseconds": 0}, {"Change feed": "1 follows, keeps up"}),
+        ({"followers": 2, "feedBehindMilliseconds": 1520}, {"Change feed": "2 follow, 1.5 s behind"}),
+        ({"errors": 3, "lastErrorAt": "2020-01-01T00:00:00Z"}, {"Errors in its log": "3, the last "}),
+        ({"writes": {"used": 7, "of": 8}, "memoryMegabytes": 120}, {"Database: changes": "7 of 8", "Memory": "120 MB"}),
+    ],
+)
+def test_how_busy_a_replica_is_is_told_in_words(told: dict[str, Any], expected: dict[str, str]) -> None:
+    found = {one.name: one.text for one in gauges(QUIET | told)}
+
+    assert {name: found[name][: len(text)] for name, text in expected.items()} == expected
+    assert len(found) == 12
+
+
+def test_a_bar_warns_when_four_fifths_are_in_use() -> None:
+    bars = {one.name: one for one in gauges(QUIET | {"connections": {"used": 1, "of": 8000}})}
+
+    assert (bars["Connections"].used, bars["Connections"].high, bars["Connections"].of) == (1, 6400, 8000)
+    assert bars["Database: searches"].high == 7
+    assert bars["CPU"].of == 0
+
+
+async def test_the_page_shows_how_busy_each_replica_is(site: Site) -> None:
+    shown: list[Any] = []
+    async with asyncio.timeout(30):
+        while not shown:  # it says so a moment after it began to serve
+            page = await site.get("/system")
+            shown = page.tree.xpath("//section[contains(@class, 'replica')]")
+
+    for each in shown:
+        assert f"Compass {VERSION}, started" in " ".join(each.text_content().split())
+        meters = {one.get("aria-label"): one for one in each.iterfind(".//meter")}
+        assert len(meters) == 6
+        assert meters["Deliveries under way"].get("max") == "128"
+        told = meters["Connections"].tail.strip()
+        assert told == meters["Connections"].text == f"{meters['Connections'].get('value')} of 8000"
 
 
 async def test_the_page_shows_versions_queues_authorities_and_settings(site: Site) -> None:

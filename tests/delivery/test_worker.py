@@ -630,3 +630,12 @@ async def test_what_belongs_to_no_tenant_or_was_not_put_back_is_told_to_nobody(
             await resend(tx, delivery)
 
     assert await told(database) == []
+
+
+async def test_calls_under_way_are_counted(database: "Database", working: Working) -> None:
+    async with receiving(hangs) as receiver, working(attempt_timeout=timedelta(seconds=60)) as worker:
+        assert worker.seats == (0, 64)
+        await owe(database, due(receiver.url(), subject="a"), due(receiver.url(), subject="b"))
+        await receiver.has(2)
+
+        assert worker.seats == (2, 64)

@@ -3,10 +3,12 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from compass.cli.version import VERSION
+from compass.gauges import Errors, Gauges, Requests, Share
 from compass.postgres.migrate import needed
 from compass.settings import AuthoritySettings, DatabaseSettings, LimitSettings, Settings
 from tests.director.groups import application, group, relayed, runtime, webhook
@@ -17,13 +19,25 @@ SYSTEM = """
     version database databaseMegabytes migration migratedAt
     queues { name waiting dueSince failed }
     authorities { serial state since endsAt isEnding clients }
-    replicas { place seenAt follows }
+    replicas {
+      place seenAt follows
+      gauges {
+        release startedAt memoryMegabytes cpuPercent requestsPerMinute requestMicroseconds slowestMicroseconds
+        followers feedBehindMilliseconds errors lastErrorAt
+        connections { used of } deliveries { used of } operations { used of }
+        reads { used of } searches { used of } writes { used of }
+      }
+    }
     settings { key value source }
   }
 }
 """
 
 
+LIVES = """-- test.lives
+INSERT INTO authority_replica (replica, place, knows, gauges, seen_at)
+VALUES (%(id)s, %(place)s, '', %(gauges)s, clock_timestamp() - make_interval(secs => %(ago)s))
+"""
 TRY_LATER = "-- test.try_later\nUPDATE delivery_lane SET next_at = now() + interval '1 hour'"
 
 
@@ -80,6 +94,45 @@ async def test_a_delivery_is_late_while_nobody_takes_it_and_not_while_it_waits_f
 
     waits = (await watching.data(SYSTEM))["system"]["queues"][1]
     assert (waits["waiting"], waits["dueSince"]) == (due["waiting"], None)
+
+
+async def test_each_replica_that_lives_says_how_busy_it_is(watching: Any) -> None:
+    shares = ("connections", "deliveries", "operations", "reads", "searches", "writes")
+    requests = Requests()
+    busy = Gauges(
+        release="9.9",
+        requests=requests,
+        errors=Errors(),
+        followers=lambda: 2,
+        feed_behind=lambda: 0.25,
+        shares=lambda: {name: Share(number, 10) for number, name in enumerate(shares)},
+        clock=iter((0.0, 30.0)).__next__,
+        cpu=iter((0.0, 60.0)).__next__,
+    )
+    requests.count(0.0015)
+    for place, gauges, ago in (("busy:1", busy.read(), 1), ("older:2", None, 2), ("gone:3", None, 60)):
+        said = {"id": str(uuid4()), "place": place, "gauges": gauges, "ago": ago}
+        await watching.database.run(lambda tx, said=said: tx.run(LIVES, **said))
+
+    told = {one["place"]: one for one in (await watching.data(SYSTEM))["system"]["replicas"]}
+
+    assert list(told) == ["busy:1", "older:2"]
+    assert told["older:2"]["gauges"] is None
+    gauges = told["busy:1"]["gauges"]
+    assert datetime.now(UTC) - datetime.fromisoformat(gauges.pop("startedAt")) < timedelta(minutes=5)
+    assert gauges.pop("memoryMegabytes") > 0
+    assert gauges == {
+        "release": "9.9",
+        "cpuPercent": 200,
+        "requestsPerMinute": 2,
+        "requestMicroseconds": 1500,
+        "slowestMicroseconds": 1500,
+        "followers": 2,
+        "feedBehindMilliseconds": 250,
+        "errors": 0,
+        "lastErrorAt": None,
+        **{name: {"used": number, "of": 10} for number, name in enumerate(shares)},
+    }
 
 
 async def test_settings_are_told_with_their_source_and_without_secrets(watching: Any) -> None:

@@ -38,6 +38,7 @@ class Cloud:
 
     answers: list[Outcome | Exception] = field(default_factory=list)
     asked: list[Operation] = field(default_factory=list)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
 
     def next(self, op: Operation) -> Outcome:
         self.asked.append(op)
@@ -60,6 +61,12 @@ async def brief(op: Operation, cloud: Cloud) -> Outcome:
 @step("hang", timeout=timedelta(seconds=0.3))
 async def hang(op: Operation) -> Outcome:
     await asyncio.sleep(3600)
+    return Done()
+
+
+@step("held", timeout=timedelta(seconds=60))
+async def held(_op: Operation, cloud: Cloud) -> Outcome:
+    await cloud.released.wait()
     return Done()
 
 
@@ -365,3 +372,20 @@ async def test_claiming_does_not_read_finished_operations(database: "Database") 
     text = "\n".join(line[0] for line in plan)
     assert "operation_due" in text
     assert "Seq Scan" not in text
+
+
+async def test_operations_under_way_are_counted(database: "Database", working: Working, cloud: Cloud) -> None:
+    kind = Kind("kind", (held,))
+    async with working(kind) as worker:
+        assert worker.seats == (0, QUICK.work.concurrency)
+        operations = [await begin(database, kind) for _ in range(2)]
+        async with asyncio.timeout(30):
+            while worker.seats.used < len(operations):
+                await asyncio.sleep(0.01)
+        assert worker.seats == (2, QUICK.work.concurrency)
+        cloud.released.set()
+        for operation in operations:
+            await ended(database, operation)
+        async with asyncio.timeout(30):
+            while worker.seats.used:
+                await asyncio.sleep(0.01)

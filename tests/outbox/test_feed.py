@@ -398,3 +398,23 @@ async def test_a_transaction_that_is_rolled_back_is_never_heard_of(
 def test_positions_are_read_as_they_are_written() -> None:
     assert Position.parse(str(Position(17, 4))) == Position(17, 4)
     assert Position(9, 9) < Position(10, 1) < Position(10, 2)
+
+
+async def test_it_is_behind_while_something_waits_for_an_older_transaction_and_not_after_its_end(
+    database: Database, listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "_POLL_SECONDS", 0.2)
+    async with running(database) as feed:
+        assert feed.behind_seconds is None  # nobody follows
+        ear = await listen(feed)
+        async with asyncio.timeout(30):
+            while feed.behind_seconds != 0.0:
+                await asyncio.sleep(0.01)
+            async with database.transaction() as older:
+                await older.value("-- test\nSELECT pg_current_xact_id()::text")
+                await ring(database, 1)
+                while feed.behind_seconds == 0.0:
+                    await asyncio.sleep(0.01)
+            assert await ear.hears(1) == [1]
+            while feed.behind_seconds != 0.0:
+                await asyncio.sleep(0.01)

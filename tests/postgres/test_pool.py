@@ -143,3 +143,13 @@ async def test_a_listener_is_told_when_its_connection_is_lost(notes: Database) -
             )
         async with asyncio.timeout(timedelta(seconds=5).total_seconds()):
             await lost.wait()
+
+
+async def test_the_connections_in_use_are_counted_by_pool(dsn: str) -> None:
+    async with Database.open(dsn, connections=3) as database:
+        assert database.in_use() == {"reads": (0, 3), "searches": (0, 4), "writes": (0, 3)}
+        async with database.transaction(), database.transaction():
+            await database.read("SELECT 1 AS one", [], searches=True)
+
+            assert database.in_use() == {"reads": (0, 3), "searches": (0, 4), "writes": (2, 3)}
+        assert database.in_use()["writes"] == (0, 3)
