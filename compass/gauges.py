@@ -108,8 +108,7 @@ class Gauges:
         self._clock = clock
         self._cpu = cpu
         self._started_at = datetime.now(UTC)
-        # Read about every three seconds; what is read more often than every second covers less than the minute.
-        self._samples: deque[_Sample] = deque([self._sample()], maxlen=60)
+        self._samples = deque([self._sample()])
 
     def _sample(self) -> _Sample:
         requests = self._requests

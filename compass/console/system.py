@@ -124,7 +124,7 @@ def gauges(told: Mapping[str, Any]) -> Iterator[Gauge]:
     memory, slowest = told["memoryMegabytes"], told["slowestMicroseconds"]
     yield Gauge("CPU", f"{told['cpuPercent']} % of a core")
     yield Gauge("Memory", "unknown" if memory is None else f"{memory} MB")
-    yield Gauge("Requests", f"{told['requestsPerMinute']} in a minute")
+    yield Gauge("Requests", f"{told['requestsPerMinute']} a minute")
     average = f"{_milliseconds(told['requestMicroseconds'])} on average, " if slowest is not None else ""
     yield Gauge("Time of a request", f"{average}{_milliseconds(slowest)} at most" if slowest is not None else "–")
     behind = told["feedBehindMilliseconds"]

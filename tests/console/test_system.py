@@ -116,7 +116,7 @@ QUIET: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
-        ({}, {"CPU": "0 % of a core", "Memory": "unknown", "Requests": "0 in a minute", "Time of a request": "–"}),
+        ({}, {"CPU": "0 % of a core", "Memory": "unknown", "Requests": "0 a minute", "Time of a request": "–"}),
         ({}, {"Change feed": "–", "Errors in its log": "none", "Connections": "0 of 8", "Database: reads": "0 of 8"}),
         (
             {"requestMicroseconds": 849, "slowestMicroseconds": 12345},

@@ -633,7 +633,9 @@ async def test_what_belongs_to_no_tenant_or_was_not_put_back_is_told_to_nobody(
 
 
 async def test_calls_under_way_are_counted(database: "Database", working: Working) -> None:
-    async with receiving(hangs) as receiver, working(attempt_timeout=timedelta(seconds=60)) as worker:
+    # A machine that stalls takes no lease from it.
+    held = WorkSettings(concurrency=64, lease=timedelta(minutes=1), grace=timedelta(0))
+    async with receiving(hangs) as receiver, working(attempt_timeout=timedelta(minutes=1), work=held) as worker:
         assert worker.seats == (0, 64)
         await owe(database, due(receiver.url(), subject="a"), due(receiver.url(), subject="b"))
         await receiver.has(2)

@@ -376,7 +376,8 @@ async def test_claiming_does_not_read_finished_operations(database: "Database") 
 
 async def test_operations_under_way_are_counted(database: "Database", working: Working, cloud: Cloud) -> None:
     kind = Kind("kind", (held,))
-    async with working(kind) as worker:
+    # A machine that stalls takes no lease from it.
+    async with working(kind, replace(QUICK, work=replace(QUICK.work, lease=timedelta(minutes=1)))) as worker:
         assert worker.seats == (0, QUICK.work.concurrency)
         operations = [await begin(database, kind) for _ in range(2)]
         async with asyncio.timeout(30):
