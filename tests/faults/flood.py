@@ -38,6 +38,9 @@ class Flood:
         connector = aiohttp.TCPConnector(ssl=Trust.to(self._facts["ca"]).context(), limit=CONNECTIONS + STREAMS)
         async with aiohttp.ClientSession(connector=connector, headers=self._facts["headers"]) as session:
             streams = [asyncio.create_task(self._follow(session)) for _ in range(STREAMS)]
+            # Streams first: what they ask for counts against the tenant's share, and would be refused for that.
+            while self._counts["streams open"] + self._counts["streams refused"] < STREAMS:
+                await asyncio.sleep(0.01)
             asking = [asyncio.create_task(self._ask(session)) for _ in range(CONNECTIONS)]
             await asyncio.gather(self._tell(), *asking, *streams)
 
