@@ -15,8 +15,9 @@ from compass.cli.failures import CommandFailed, Exit
 from compass.cli.group import join
 from compass.cli.labels import NewLabels, Selector
 from compass.cli.output import Column, Format, Output, detail, done, show, show_made
-from compass.cli.speaking import HERE, DryRun, Json, Limit, Where, given, speaking
+from compass.cli.speaking import HERE, DryRun, Json, Limit, Sorted, Where, given, speaking
 from compass.cli.waiting import Timeout, Wait
+from compass.client.order import order
 from compass.client.recipe import Show
 
 app = App(name="app", help="Applications: systems that offer APIs and events.")
@@ -50,7 +51,12 @@ _DETAILS = (
 
 @app.command(name="list", alias="ls")
 def list_applications(
-    *, label: Selector = (), limit: Limit = None, output: Output = Format.TABLE, where: Where = HERE
+    *,
+    label: Selector = (),
+    sort: Sorted = None,
+    limit: Limit = None,
+    output: Output = Format.TABLE,
+    where: Where = HERE,
 ) -> None:
     """List the applications of the tenant.
 
@@ -58,12 +64,13 @@ def list_applications(
 
         compass app list
         compass app list -l team=finance -o wide
+        compass app list --sort created-desc --limit 10
         compass app list -o jsonpath='[*].id'
 
     Exit codes: 0 listed, 7 not allowed, 8 plane not reached, 9 not the pinned plane.
     """
     with speaking(where) as plane:
-        found = plane.all("Applications", {"filter": labels.filters(label)}, limit=limit)
+        found = plane.all("Applications", {"filter": labels.filters(label), "orderBy": order(sort)}, limit=limit)
     show(found, output, COLUMNS)
 
 

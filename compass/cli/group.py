@@ -14,8 +14,9 @@ from compass.cli.confirm import Yes, confirm
 from compass.cli.failures import CommandFailed, Exit, exit_of
 from compass.cli.find import by_id, the_one
 from compass.cli.output import Column, Format, Output, detail, done, printable, say, show, show_made
-from compass.cli.speaking import HERE, DryRun, Json, Limit, Speaking, Where, given, speaking
+from compass.cli.speaking import HERE, DryRun, Json, Limit, Sorted, Speaking, Where, given, speaking
 from compass.cli.waiting import FIVE_MINUTES, Progress, Timeout, Wait, until
+from compass.client.order import order
 
 app = App(name="group", help="Groups: the applications and runtimes in one know of each other.")
 
@@ -39,18 +40,21 @@ _EFFECTS = (Column("type", "objectType"), Column("name", "name"), Column("id", "
 
 
 @app.command(name="list", alias="ls")
-def list_groups(*, limit: Limit = None, output: Output = Format.TABLE, where: Where = HERE) -> None:
+def list_groups(
+    *, sort: Sorted = None, limit: Limit = None, output: Output = Format.TABLE, where: Where = HERE
+) -> None:
     """List the groups of the tenant.
 
     For example:
 
         compass group list
+        compass group list --sort created-desc --limit 10
         compass group list -o name
 
     Exit codes: 0 listed, 7 not allowed, 8 plane not reached, 9 not the pinned plane.
     """
     with speaking(where) as plane:
-        found = plane.all("Groups", limit=limit)
+        found = plane.all("Groups", {"orderBy": order(sort)}, limit=limit)
     show(found, output, COLUMNS)
 
 

@@ -12,9 +12,10 @@ from compass.cli.group import join
 from compass.cli.labels import NewLabels, Selector
 from compass.cli.output import Column, Format, Output, detail, done, say, show, show_made
 from compass.cli.provisioned import provisioned
-from compass.cli.speaking import HERE, DryRun, Json, Limit, Speaking, Where, given, speaking
+from compass.cli.speaking import HERE, DryRun, Json, Limit, Sorted, Speaking, Where, given, speaking
 from compass.cli.waiting import FIVE_MINUTES, Timeout, Wait
 from compass.client import standing
+from compass.client.order import order
 from compass.client.recipe import Show
 
 app = App(name="runtime", help="Runtimes: where work runs that uses applications.")
@@ -59,7 +60,12 @@ _STATUS = (
 
 @app.command(name="list", alias="ls")
 def list_runtimes(
-    *, label: Selector = (), limit: Limit = None, output: Output = Format.TABLE, where: Where = HERE
+    *,
+    label: Selector = (),
+    sort: Sorted = None,
+    limit: Limit = None,
+    output: Output = Format.TABLE,
+    where: Where = HERE,
 ) -> None:
     """List the runtimes of the tenant.
 
@@ -67,11 +73,12 @@ def list_runtimes(
 
         compass runtime list
         compass runtime list -l region=eu -o wide
+        compass runtime list --sort created-desc --limit 10
 
     Exit codes: 0 listed, 7 not allowed, 8 plane not reached, 9 not the pinned plane.
     """
     with speaking(where) as plane:
-        found = plane.all("Runtimes", {"filter": labels.filters(label)}, limit=limit)
+        found = plane.all("Runtimes", {"filter": labels.filters(label), "orderBy": order(sort)}, limit=limit)
     show(found, output, COLUMNS)
 
 

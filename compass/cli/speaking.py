@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from compass.cli.context import Context, chosen
 from compass.cli.failures import Rehearsed
 from compass.cli.output import is_living, printable, say
+from compass.client.order import Sort
 
 if TYPE_CHECKING:
     from compass.client.blocking import BlockingPlane
@@ -23,6 +24,9 @@ PAGE_SIZE: Final = 200
 
 DryRun = Annotated[bool, Parameter(name="--dry-run", help="Only say what would be sent; change nothing.")]
 Limit = Annotated[int | None, Parameter(help="At most this many; all unless given.")]
+Sorted = Annotated[
+    Sort | None, Parameter(name="--sort", help="By name or age, which the plane does before `--limit` cuts the list.")
+]
 
 
 @Parameter(name="*")
@@ -87,7 +91,7 @@ class Speaking:
         inside: str | None = None,
         limit: int | None = None,
     ) -> list[Json]:
-        """The objects of a list, read page by page, by their names if they have some.
+        """The objects of a list, read page by page: as the plane sorts them for `orderBy`, otherwise by their names.
 
         `inside` is the member of the answer that is the list. Empty when the answer is null: the object that would
         have the list is not there.
@@ -109,7 +113,8 @@ class Speaking:
                 sys.stderr.write(f"read {len(found):,} of {page['totalCount']:,}{end}" if more else end)
                 sys.stderr.flush()
             if not more:
-                return sorted(found, key=lambda one: str(one["name"])) if found and "name" in found[0] else found
+                has_order = bool(variables and variables.get("orderBy")) or not (found and "name" in found[0])
+                return found if has_order else sorted(found, key=lambda one: str(one["name"]))
             after = page["pageInfo"]["endCursor"]
 
     @property

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from compass.client.order import order
 from compass.client.protocol import PlaneRefused
 from compass.console import kept
 from compass.console.http import Answer
@@ -31,6 +32,7 @@ async def index(visit: Visit) -> Page:
         term=visit.query("q") or None,
         condition=FILTERS[chosen],
         attention=chosen == "attention" or None,
+        orderBy=order(visit.query("sort")),
         first=PAGE_SIZE,
         after=visit.query("after") or None,
     )
@@ -40,6 +42,7 @@ async def index(visit: Visit) -> Page:
         "q": visit.query("q"),
         "chosen": chosen,
         "filters": list(FILTERS),
+        "sort": visit.query("sort"),
         "columns": columns,
         "asked_columns": visit.query("columns"),
         "all_columns": kept.COLUMNS,

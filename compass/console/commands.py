@@ -51,8 +51,18 @@ def _with(*words: str) -> Callable[[Variables], list[str]]:
 
 def _unless_narrowed(*words: str) -> Callable[[Variables], list[str] | None]:
     """A list; the command can neither search nor filter as the page does."""
-    paging = ("first", "after")
-    return lambda given: None if any(given[name] for name in given if name not in paging) else list(words)
+
+    def made(given: Variables) -> list[str] | None:
+        if any(given[name] for name in given if name not in ("first", "after", "orderBy")):
+            return None
+        return [*words, *_sorted(given)]
+
+    return made
+
+
+def _sorted(given: Variables) -> list[str]:
+    order = given.get("orderBy")
+    return ["--sort", str(order).lower().replace("_", "-")] if order else []
 
 
 def _define(noun: str, verb: str) -> Callable[[Variables], list[str] | None]:
@@ -198,7 +208,7 @@ COMMANDS: Final[Mapping[str, Callable[[Variables], list[str] | None]]] = {
     "Runtimes": _unless_narrowed("runtime", "list"),
     "Runtime": _with("runtime", "get", "{id}"),
     "RuntimeStatus": _with("runtime", "status", "{id}"),
-    "Groups": _with("group", "list"),
+    "Groups": lambda given: ["group", "list", *_sorted(given)],
     "Group": _with("group", "get", "{id}"),
     "Certificates": _certificates,
     "WebhookDeliveries": _deliveries,

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from compass.client.order import order
 from compass.client.protocol import PlaneRefused
 from compass.console.http import Answer
 from compass.console.page import PAGE_SIZE, Page
@@ -36,8 +37,12 @@ class Member:
 
 async def index(visit: Visit) -> Page:
     """A page of the tenant's groups."""
-    found = await visit.ask("Groups", first=PAGE_SIZE, after=visit.query("after") or None)
-    return Page("groups.html", "Groups", {"found": found["formations"]}, live="groups", section="groups")
+    sort = visit.query("sort")
+    found = await visit.ask(
+        "Groups", orderBy=order(sort) or "NAME", first=PAGE_SIZE, after=visit.query("after") or None
+    )
+    data = {"found": found["formations"], "sort": sort}
+    return Page("groups.html", "Groups", data, live="groups", section="groups")
 
 
 async def create(visit: Visit) -> Answer:

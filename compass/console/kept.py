@@ -33,7 +33,7 @@ COLUMNS: Final[Mapping[str, str]] = {
 USUAL: Final = ("paired", "certificate", "sync", "provider", "groups", "bundles", "seen")
 COUNTED: Final = frozenset({"apis", "events"})
 """Cost a question for each application."""
-SEARCHED: Final = ("q", "show", "columns")
+SEARCHED: Final = ("q", "show", "columns", "sort")
 """What of an address is a search."""
 MOST_NAME: Final = 40
 MOST_SEARCH: Final = 400

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from compass.client import standing
+from compass.client.order import order
 from compass.client.protocol import PlaneRefused
 from compass.console import yaml_view
 from compass.console.application import all_groups, history, labelling, shown_labels, unlabelling, ways_in
@@ -47,10 +48,17 @@ async def index(visit: Visit) -> Page:
         term=visit.query("q") or None,
         condition=FILTERS[chosen],
         attention=chosen == "attention" or None,
+        orderBy=order(visit.query("sort")),
         first=PAGE_SIZE,
         after=visit.query("after") or None,
     )
-    data = {"found": found["found"], "q": visit.query("q"), "chosen": chosen, "filters": list(FILTERS)}
+    data = {
+        "found": found["found"],
+        "q": visit.query("q"),
+        "chosen": chosen,
+        "filters": list(FILTERS),
+        "sort": visit.query("sort"),
+    }
     topics = "runtimes,groups,certificates"
     return Page("runtimes.html", "Runtimes", data, live=topics, poll_seconds=5, section="runtimes")
 

@@ -39,7 +39,7 @@ from compass.outbox.append import append
 from compass.outbox.events import Event
 from compass.postgres.pool import Tx
 from compass.reads import labels
-from compass.reads.plan import Many, Object, One, Page, Query, Read, timestamp
+from compass.reads.plan import BY_NAME_OR_AGE, Many, Object, One, Page, Query, Read, timestamp
 from compass.settings import ApplicationSettings, LandscapeSettings
 from compass.vault import Vault
 
@@ -269,7 +269,8 @@ _SEARCH: Final = Query(
         "Application",
         source=_VISIBLE,
         on=f"{_FOUND} AND {connection_status.wanted('application')}",
-        order="lower({c}.name), {c}.id",
+        order=BY_NAME_OR_AGE["NAME"],
+        orders=BY_NAME_OR_AGE,
     ),
     for_runtime=Query(
         "searchApplications",
@@ -279,7 +280,8 @@ _SEARCH: Final = Query(
             source=_VISIBLE,
             # How its neighbours are doing is none of a runtime's business.
             on=f"{_FOUND}{_IN_GROUPS} AND {_NOT_HIDDEN} AND {{arg:attention}}::boolean IS NOT TRUE",
-            order="lower({c}.name), {c}.id",
+            order=BY_NAME_OR_AGE["NAME"],
+            orders=BY_NAME_OR_AGE,
             instead={"name": _NAME_FOR_RUNTIME % "{runtime}"},
         ),
     ),
@@ -315,10 +317,11 @@ QUERIES = (
             source=_VISIBLE,
             on="access.tenant_id = {tenant}",
             order="access.application_id",
+            orders=BY_NAME_OR_AGE,
             count=_COUNT,
             filtered=_FILTER,
         ),
-        # A runtime gets what it would get from `applicationsForRuntime`; it cannot filter.
+        # A runtime gets what it would get from `applicationsForRuntime`; it can neither filter nor sort.
         for_runtime=_for_runtime("applications", "{runtime}", "{runtime}"),
     ),
     Query(

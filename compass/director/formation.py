@@ -33,7 +33,7 @@ from compass.inputs import Length, Matches, json_text
 from compass.outbox.append import append
 from compass.outbox.events import Event
 from compass.postgres.pool import Tx
-from compass.reads.plan import Many, Object, One, Page, Query, Read, timestamp
+from compass.reads.plan import BY_NAME_OR_AGE, Many, Object, One, Page, Query, Read, timestamp
 
 BEGINNING: Final = ("INITIAL", "CREATE_ERROR")
 """A group of which not everybody who has a say has agreed yet. See director/formation_lifecycle.py."""
@@ -163,7 +163,7 @@ QUERIES = (
     Query(
         "formations",
         scope="formation:read",
-        read=Page("Formation", on="{c}.tenant_id = {tenant}", order="{c}.id"),
+        read=Page("Formation", on="{c}.tenant_id = {tenant}", order="{c}.id", orders=BY_NAME_OR_AGE),
     ),
     Query(
         "formation",

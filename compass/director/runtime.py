@@ -30,7 +30,7 @@ from compass.outbox.append import append
 from compass.outbox.events import Event
 from compass.postgres.pool import Tx
 from compass.reads import labels
-from compass.reads.plan import Many, Object, One, Page, Query, Read, timestamp
+from compass.reads.plan import BY_NAME_OR_AGE, Many, Object, One, Page, Query, Read, timestamp
 from compass.settings import LandscapeSettings
 from compass.vault import Vault
 
@@ -154,6 +154,7 @@ QUERIES = (
             source=_VISIBLE,
             on="access.tenant_id = {tenant}",
             order="access.runtime_id",
+            orders=BY_NAME_OR_AGE,
             count=(
                 "(SELECT coalesce(sum(tenant_count.amount), 0)::bigint FROM tenant_count "
                 "WHERE tenant_count.tenant_id = {tenant} AND tenant_count.kind = 'runtime_tenant')"
@@ -175,7 +176,8 @@ QUERIES = (
                 "AND ({arg:condition}::text[] IS NULL OR {c}.status_condition = ANY({arg:condition}::text[])) "
                 f"AND {connection_status.wanted('runtime')}"
             ),
-            order="lower({c}.name), {c}.id",
+            order=BY_NAME_OR_AGE["NAME"],
+            orders=BY_NAME_OR_AGE,
         ),
     ),
     Query(

@@ -265,7 +265,7 @@ class Compiler:
         where = self._text(page.on, parent, child, selected)
         filters = self._filters(page, selected)
         where = " AND ".join([where, *(self._text(condition, parent, child, selected) for condition in filters)])
-        order = self._text(page.order, parent, child, selected)
+        order = self._text(self._order(page, selected), parent, child, selected)
         first = (
             self._said((selected, "first"), selected, lambda given: paging.size(given.get("first"), page.largest))
             + "::bigint"
@@ -322,6 +322,13 @@ class Compiler:
         if page.exists == "true":
             return answer
         return f"CASE WHEN {self._text(page.exists, parent, child, selected)} THEN {answer} END"
+
+    def _order(self, page: Page, selected: Selected) -> str:
+        """What the argument `orderBy` asks for. As with filters, the plan is known by its value."""
+        if not page.orders or not selected.given("orderBy"):
+            return page.order
+        wanted = selected.arguments(selected.walk.variables).get("orderBy")
+        return page.order if wanted is None else page.orders[wanted]
 
     def _filters(self, page: Page, selected: Selected) -> Sequence[str]:
         """The conditions of the argument `filter`. Its value is part of what the plan is known by."""

@@ -246,7 +246,7 @@ class Operation:
         kinds = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription"}
         self.root_type = kinds[self.kind]
         self.decisive = _decisive_variables(document.syntax)
-        """The variables that some `@include`, `@skip` or label filter reads: with their values they select the plan."""
+        """The variables that some `@include`, `@skip`, label filter or order reads: their values select the plan."""
 
         self.root_names = frozenset(_root_names(document, node.selection_set))
         """The fields that may be at its root, whatever `@include` and `@skip` decide."""
@@ -432,7 +432,7 @@ def _decisive_variables(document: syntax.DocumentNode) -> tuple[str, ...]:
                 read(argument.value)
 
         def enter_argument(self, node: syntax.ArgumentNode, *_: Any) -> None:
-            if node.name.value == "filter":
+            if node.name.value in ("filter", "orderBy"):
                 read(node.value)
 
     class Variables(syntax.Visitor):

@@ -180,3 +180,19 @@ def test_an_unpaired_application_keeps_its_registration(cli: Cli) -> None:
 
     assert cli("app", "get", "a", "-o", "json").json["auths"] == []
     assert names(cli) == ["a"]
+
+
+@pytest.mark.parametrize(("noun", "verb"), [("app", "create"), ("runtime", "register"), ("group", "create")])
+def test_a_list_is_sorted_before_it_is_cut(cli: Cli, noun: str, verb: str) -> None:
+    for name in ("b", "C", "a"):
+        assert cli(noun, verb, name).code == 0
+
+    def listed(*more: str) -> list[str]:
+        return [row["name"] for row in cli(noun, "list", "-o", "json", *more).json]
+
+    assert listed("--sort", "name") == ["a", "b", "C"]
+    assert listed("--sort", "name-desc", "--limit", "1") == ["C"]
+    assert listed("--sort", "created") == ["b", "C", "a"]
+    assert listed("--sort", "created-desc", "--limit", "2") == ["a", "C"]
+    refused = cli(noun, "list", "--sort", "size")
+    assert (refused.code, "created-desc" in refused.err) == (2, True)

@@ -38,6 +38,13 @@ def test_a_list_is_read_to_its_end_and_comes_by_name(plane: Answering, monkeypat
     assert [(each["first"], each["after"]) for each in asked(plane)] == [(200, None), (200, "next")]
 
 
+def test_an_order_that_was_asked_for_is_left_as_it_comes(plane: Answering) -> None:
+    plane.answer = page(["c", "a"], "")
+
+    with speaking(HERE) as conversation:
+        assert [row["name"] for row in conversation.all("ApplicationNames", {"orderBy": "CREATED"})] == ["c", "a"]
+
+
 def test_a_limit_is_asked_of_the_plane(plane: Answering) -> None:
     plane.answer = page(["a", "b"], "next")
 

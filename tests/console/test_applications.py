@@ -1,7 +1,9 @@
 """Applications in the console: found and registered."""
 
+import pytest
+
 from compass.console.applications import label_value
-from tests.console.conftest import Site
+from tests.console.conftest import Shown, Site
 
 
 async def test_the_list_is_searched_in_name_provider_and_description(site: Site) -> None:
@@ -73,3 +75,63 @@ async def test_the_form_offers_templates_too(site: Site) -> None:
 
 def test_a_label_is_json_when_it_reads_so() -> None:
     assert [label_value(one) for one in ("1", "true", "a b", "[")] == [1, True, "a b", "["]
+
+
+def in_list(shown: Shown) -> list[str]:
+    return [str(one.text_content()) for one in shown.tree.xpath("//section[@id='list']//td/a[@class='primary']")]
+
+
+def headers(shown: Shown) -> dict[str, tuple[str | None, str]]:
+    """How the list is sorted by what, and where a click leads."""
+    found = shown.tree.xpath("//section[@id='list']//th[a]")
+    return {one.text_content(): (one.get("aria-sort"), one.xpath("a")[0].get("href")) for one in found}
+
+
+@pytest.mark.parametrize("kind", ["Application", "Runtime"])
+async def test_a_list_is_sorted_by_its_headers_and_keeps_what_is_searched(site: Site, kind: str) -> None:
+    place = f"{kind.lower()}s"
+    for name in ("sorted-b", "sorted-C", "sorted-a"):
+        text = f"mutation ($in: {kind}RegisterInput!) {{ result: register{kind}(in: $in) {{ id }} }}"
+        await site.ask(text, **{"in": {"name": name}})
+
+    usual = await site.get(f"/{place}?q=sorted-&columns=registered&after=")
+    assert in_list(usual) == ["sorted-a", "sorted-b", "sorted-C"]
+    assert headers(usual)["Name"] == (
+        "ascending",
+        f"/console/{place}?q=sorted-&columns=registered&sort=name-desc",
+    )
+    assert headers(usual)["Registered"] == (
+        None,
+        f"/console/{place}?q=sorted-&columns=registered&sort=created-desc",
+    )
+    newest = await site.get(headers(usual)["Registered"][1].removeprefix("/console"))
+    assert in_list(newest) == ["sorted-a", "sorted-C", "sorted-b"]
+    assert headers(newest)["Registered"][0] == "descending"
+    assert headers(newest)["Name"] == (None, f"/console/{place}?q=sorted-&columns=registered&sort=name")
+    oldest = await site.get(headers(newest)["Registered"][1].removeprefix("/console"))
+    assert in_list(oldest) == ["sorted-b", "sorted-C", "sorted-a"]
+    # Another filter, and what is typed into the search, keep the order.
+    (waiting,) = newest.tree.xpath("//nav[@aria-label='Filter']/a[normalize-space()='waiting']/@href")
+    assert in_list(await site.get(waiting.removeprefix("/console"))) == in_list(newest)
+    assert newest.tree.xpath("//form[@role='search']/input[@name='sort']/@value") == ["created-desc"]
+    assert in_list(await site.get(f"/{place}?q=sorted-&sort=nonsense")) == in_list(usual)
+
+
+async def test_an_order_is_kept_with_a_search(site: Site) -> None:
+    await site.register_application("sorted-and-kept")
+    moved = await site.post(
+        "/applications/searches", name="newest", q="sorted-and", show="", columns="", sort="created-desc"
+    )
+
+    (link,) = (await site.follow(moved)).tree.xpath("//ul[@class='kept']//a[.='newest']/@href")
+    assert link == "/console/applications?q=sorted-and&sort=created-desc"
+
+
+async def test_groups_come_by_name_and_backwards(site: Site) -> None:
+    for name in ("sorted b", "sorted C", "sorted a"):
+        await site.ask("mutation ($n: String!) { result: createFormation(formation: {name: $n}) { id } }", n=name)
+
+    shown = [name for name in in_list(await site.get("/groups")) if name.startswith("sorted")]
+    assert shown == ["sorted a", "sorted b", "sorted C"]
+    back = [name for name in in_list(await site.get("/groups?sort=name-desc")) if name.startswith("sorted")]
+    assert back == ["sorted C", "sorted b", "sorted a"]

@@ -53,7 +53,7 @@ def variables(name: str) -> dict[str, Any]:
     operation = parse(document(name).text).definitions[0]
     assert isinstance(operation, OperationDefinitionNode)
     names = [one.variable.name.value for one in operation.variable_definitions or ()]
-    usual = {"first": 5, "after": None, "term": None, "condition": None, "attention": None}
+    usual = {"first": 5, "after": None, "term": None, "condition": None, "attention": None, "orderBy": "NAME_DESC"}
     return GIVEN.get(name) or {one: usual.get(one, ID) for one in names}
 
 
@@ -87,6 +87,7 @@ def test_what_a_command_cannot_say_is_sent_as_graphql() -> None:
     assert words[:2] == ["graphql", "-q"]
     assert words[3:] == ["--var", 'term="shop crm"', "--var", "first=50"]
     assert arguments("Applications", {"term": None, "first": 50}) == ["app", "list"]
+    assert arguments("Applications", {"orderBy": "CREATED_DESC"}) == ["app", "list", "--sort", "created-desc"]
 
 
 def test_what_only_the_api_can_say_of_a_definition_is_sent_as_graphql() -> None:

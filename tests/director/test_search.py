@@ -89,3 +89,61 @@ async def test_a_runtime_finds_the_applications_of_its_groups_under_the_names_it
     asking = replace(director.caller, consumer=Consumer.RUNTIME, consumer_id=runtime)
 
     assert names(await director.data(APPLICATIONS, term="one", caller=asking)) == ["mp-shared-one"]
+
+
+SORTED = {
+    "applications": "applications(orderBy: $order, first: $first, after: $after)",
+    "searchApplications": "searchApplications(orderBy: $order, first: $first, after: $after)",
+    "runtimes": "runtimes(orderBy: $order, first: $first, after: $after)",
+    "searchRuntimes": "searchRuntimes(orderBy: $order, first: $first, after: $after)",
+    "formations": "formations(orderBy: $order, first: $first, after: $after)",
+}
+
+
+@pytest.fixture
+async def several(director: Any) -> None:
+    """Objects whose names come in another order than they were made."""
+    for name in ("gamma", "Alpha", "beta", "Delta"):
+        await registered(director, "Application", name)
+        await registered(director, "Runtime", name)
+        await director.data("mutation ($n: String!) { createFormation(formation: {name: $n}) { id } }", n=name)
+
+
+@pytest.mark.usefixtures("several")
+@pytest.mark.parametrize("asked", SORTED.values(), ids=SORTED)
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        ("NAME", ["Alpha", "beta", "Delta", "gamma"]),
+        ("NAME_DESC", ["gamma", "Delta", "beta", "Alpha"]),
+        ("CREATED", ["gamma", "Alpha", "beta", "Delta"]),
+        ("CREATED_DESC", ["Delta", "beta", "Alpha", "gamma"]),
+    ],
+)
+async def test_a_list_comes_as_it_is_asked_for_over_all_its_pages(
+    director: Any, asked: str, order: str, expected: list[str]
+) -> None:
+    text = f"""query ($order: ListOrder, $first: Int, $after: PageCursor) {{
+      found: {asked} {{ data {{ name }} pageInfo {{ endCursor }} totalCount }} }}"""
+    first = await director.data(text, order=order, first=3)
+    rest = await director.data(text, order=order, first=3, after=first["found"]["pageInfo"]["endCursor"])
+    written = await director.data(text.replace("$order,", f"{order},").replace("$order: ListOrder, ", ""), first=9)
+
+    assert [*names(first), *names(rest)] == names(written) == expected
+    assert first["found"]["totalCount"] == 4
+
+
+async def test_the_same_document_asks_for_one_order_and_then_for_another(director: Any, several: None) -> None:
+    text = "query ($order: ListOrder) { found: formations(orderBy: $order) { data { name } } }"
+
+    assert names(await director.data(text, order="NAME")) == ["Alpha", "beta", "Delta", "gamma"]
+    assert names(await director.data(text, order="NAME_DESC")) == ["gamma", "Delta", "beta", "Alpha"]
+    assert sorted(names(await director.data(text))) == sorted(["Alpha", "beta", "Delta", "gamma"])
+
+
+async def test_applications_are_sorted_among_those_with_a_label(director: Any) -> None:
+    for name, labels in (("b", {"t": "x"}), ("c", {}), ("a", {"t": "x"})):
+        await registered(director, "Application", name, labels=labels)
+    text = """query ($o: ListOrder) { found: applications(filter: [{key: "t"}], orderBy: $o) { data { name } } }"""
+
+    assert names(await director.data(text, o="NAME_DESC")) == ["b", "a"]

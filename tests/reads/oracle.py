@@ -183,6 +183,18 @@ def page(rows: Iterable[Row], first: int | None, after: str | None, largest: int
     }
 
 
+def ordered(rows: Iterable[Row], order: str | None) -> list[Row]:
+    """Rows that come by their ids, as a ListOrder has them."""
+    if order is None:
+        return list(rows)
+    by_name = order.startswith("NAME")
+    return sorted(
+        rows,
+        key=lambda row: (row["name"].lower() if by_name else row["created_at"], row["id"]),
+        reverse=order.endswith("DESC"),
+    )
+
+
 # Labels
 
 
@@ -289,11 +301,12 @@ def _for_runtime(asking: Asking, runtime: str) -> list[Row]:
 
 @field("Query.applications")
 def applications(
-    _row: Row, asking: Asking, first: int | None, after: str | None = None, filter: Any = None
-) -> Row:  # the schema's name
+    _row: Row, asking: Asking, first: int | None, after: str | None = None, filter: Any = None,
+    orderBy: str | None = None,  # the schema's names
+) -> Row:  # fmt: skip
     if asking.caller.runtime is not None:
         return page(_for_runtime(asking, asking.caller.runtime), first, after, largest=None)
-    rows = _visible(asking, "application")
+    rows = ordered(_visible(asking, "application"), orderBy)
     return page(_filtered(rows, asking, "application_label", "application_id", filter), first, after)
 
 
@@ -413,9 +426,11 @@ def application_input(row: Row, asking: Asking) -> str:
 
 @field("Query.runtimes")
 def runtimes(
-    _row: Row, asking: Asking, first: int | None, after: str | None = None, filter: Any = None
-) -> Row:  # the schema's name
-    return page(_filtered(_visible(asking, "runtime"), asking, "runtime_label", "runtime_id", filter), first, after)
+    _row: Row, asking: Asking, first: int | None, after: str | None = None, filter: Any = None,
+    orderBy: str | None = None,  # the schema's names
+) -> Row:  # fmt: skip
+    rows = ordered(_visible(asking, "runtime"), orderBy)
+    return page(_filtered(rows, asking, "runtime_label", "runtime_id", filter), first, after)
 
 
 @field("Query.runtime")
@@ -1100,8 +1115,11 @@ def formation_by_name(_row: Row, asking: Asking, name: str) -> Row:
 
 
 @field("Query.formations")
-def formations(_row: Row, asking: Asking, first: int | None, after: str | None = None) -> Row:
-    return page(_sorted_by_id(asking.world.where("formation", tenant_id=asking.tenant)), first, after)
+def formations(
+    _row: Row, asking: Asking, first: int | None, after: str | None = None, orderBy: str | None = None
+) -> Row:  # the schema's name
+    own = _sorted_by_id(asking.world.where("formation", tenant_id=asking.tenant))
+    return page(ordered(own, orderBy), first, after)
 
 
 @field("Query.automaticScenarioAssignments")

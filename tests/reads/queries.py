@@ -307,6 +307,9 @@ class Generator:
                 if faulty and not (self._runtime and name == "applications"):
                     return [*rules, dict(chance.choice(_WRONG_FILTERS))], 10
                 return chance.choice((rules, rules, rules, rules, rules, None)), None
+            case "orderBy":
+                order = chance.choice(("NAME", "NAME_DESC", "CREATED", "CREATED_DESC", None))
+                return order and Name(order), None
             case "key":
                 return chance.choice(self._pool.label_keys), None
             case "group":
