@@ -94,7 +94,7 @@ PROOF: Final = Proof(
         Bug(
             "the list of formations is that of all tenants",
             "compass/director/formation.py",
-            'read=Page("Formation", on="{c}.tenant_id = {tenant}", order="{c}.id"),',
+            'read=Page("Formation", on="{c}.tenant_id = {tenant}", order="{c}.id", orders=BY_NAME_OR_AGE),',
             'read=Page("Formation", on="true", order="{c}.id"),',
             _PROBE,
         ),
