@@ -168,6 +168,8 @@ LISTS: Final = (
 )
 """Those that have pages and rows of their own: the others have a fixed number of rows, or none ever."""
 
+SORTED: Final = ("applications", "runtimes", "formations")
+
 FILTERS: Final[Mapping[str, tuple[str, str]]] = {
     "a key that every application has": ('[{key: "common"}]', ""),
     "a value that ten applications have": ('[{key: "rare", query: "\\"value-7\\""}]', " totalCount"),
@@ -202,7 +204,8 @@ def document(each: List, first: int, more: str) -> str:
 async def lists(databases: Mapping[str, Database]) -> list[Line]:
     """(h) `databases` by how many rows they have, the smaller one first.
 
-    A counted page has no goal: but for applications and runtimes, whose numbers are kept, the count reads every row.
+    A counted page has no goal: but for applications and runtimes, whose numbers are kept, the count reads every row. Nor
+    has a sorted one, for which all rows are put in order.
     """
     lines = []
     for each in LISTS:
@@ -211,6 +214,9 @@ async def lists(databases: Mapping[str, Database]) -> list[Line]:
             name = each.field.partition("(")[0]
             what = f"{name}, page of {first}{more and ', counted'}"
             lines.append(await _against("h list", what, asked, databases, wanted="" if more else WANTED))
+    for name in SORTED:
+        asked = f"{{ {name}(first: 50, orderBy: NAME) {{ data {{ id }} pageInfo {{ hasNextPage }} }} }}"
+        lines.append(await _against("h list", f"{name}, page of 50, by name", asked, databases, wanted=""))
     return lines
 
 

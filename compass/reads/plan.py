@@ -158,7 +158,7 @@ BY_NAME_OR_AGE: Final[Mapping[str, str]] = {
     "CREATED": "{c}.created_at, {c}.id",
     "CREATED_DESC": "{c}.created_at DESC, {c}.id DESC",
 }
-"""The orders of the schema's ListOrder. All rows of the tenant are put in order for a page: 10,000 in some 20 ms."""
+"""The orders of the schema's ListOrder. For a page all rows of the tenant are put in order: 100,000 in some 50 ms (`bench h`)."""
 
 
 def timestamp(column: str) -> str:
