@@ -158,7 +158,8 @@ BY_NAME_OR_AGE: Final[Mapping[str, str]] = {
     "CREATED": "{c}.created_at, {c}.id",
     "CREATED_DESC": "{c}.created_at DESC, {c}.id DESC",
 }
-"""The orders of the schema's ListOrder. For a page all rows of the tenant are put in order: 100,000 in some 50 ms (`bench h`)."""
+"""The orders of the schema's ListOrder. For a page all rows of the tenant are put in order: 100,000 in some 50 ms, as
+`make bench` tells."""
 
 
 def timestamp(column: str) -> str:
