@@ -97,6 +97,7 @@ from compass.director import (
     viewer,
     webhook,
     webhook_delivery,
+    webhook_pause,
     webhook_trial,
 )
 from compass.director import pairing as director_pairing
@@ -169,6 +170,7 @@ DIRECTOR_NOUNS: Final = (
     eventing,
     webhook,
     webhook_delivery,
+    webhook_pause,
     webhook_trial,
     credential_request,
     audit_record,

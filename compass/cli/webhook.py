@@ -29,6 +29,7 @@ COLUMNS = (
     Column("owner", "owner"),
     Column("mode", "mode", wide=True),
     Column("url", lambda row: row.get("url") or "(template)"),
+    Column("paused since", "pausedSince"),
     Column("created", "createdAt", wide=True),
 )
 _DETAILS = (
@@ -51,6 +52,7 @@ _DELIVERIES = (
     Column("error", "error"),
     Column("created", "createdAt", wide=True),
     Column("next attempt", "nextAttemptAt", wide=True),
+    Column("paused since", "pausedSince", wide=True),
     Column("webhook", "webhookID", wide=True),
 )
 _TESTED = (
@@ -261,6 +263,46 @@ def delete(webhook: str, *, yes: Yes = False, dry_run: DryRun = False, where: Wh
             confirm(f"Delete webhook {found['url'] or found['id']} of {found['owner']}", effects, yes=yes)
         plane.change("DeleteWebhook", {"id": found["id"]})
     done(f"webhook {found['id']} deleted")
+
+
+@app.command
+def pause(webhook: str, *, dry_run: DryRun = False, where: Where = HERE) -> None:
+    """Call a webhook no more until it is resumed. What it is to be told waits, and so do groups that need its answer.
+
+    For example:
+
+        compass webhook pause 7f0c…
+
+    Exit codes: 0 it is not called, 4 there is none.
+
+    Parameters
+    ----------
+    webhook
+        The webhook's id, its type, or the beginning of either, or the end of the id.
+    """
+    with speaking(where, dry_run=dry_run) as plane:
+        found = plane.change("PauseWebhook", {"webhook": _one(plane, webhook)["id"]})
+    done(f"webhook {found['id']} is paused; to go on: compass webhook resume {found['id']}")
+
+
+@app.command
+def resume(webhook: str, *, dry_run: DryRun = False, where: Where = HERE) -> None:
+    """Call a webhook again that was paused, at once with what waits for it.
+
+    For example:
+
+        compass webhook resume 7f0c…
+
+    Exit codes: 0 it is called, 4 there is none.
+
+    Parameters
+    ----------
+    webhook
+        The webhook's id, its type, or the beginning of either, or the end of the id.
+    """
+    with speaking(where, dry_run=dry_run) as plane:
+        found = plane.change("ResumeWebhook", {"webhook": _one(plane, webhook)["id"]})
+    done(f"webhook {found['id']} is called again")
 
 
 @app.command

@@ -214,6 +214,8 @@ COMMANDS: Final[Mapping[str, Callable[[Variables], list[str] | None]]] = {
     "WebhookDeliveries": _deliveries,
     "WebhookDelivery": _with("webhook", "delivery", "{id}"),
     "TestWebhook": _with("webhook", "test", "{id}", "--wait"),
+    "PauseWebhook": _with("webhook", "pause", "{id}"),
+    "ResumeWebhook": _with("webhook", "resume", "{id}"),
     "DeleteWebhook": _with("webhook", "delete", "{id}", "--yes"),
     "AccessRequests": _requests,
     "GroupRule": _with("group", "rule", "list", "{group}"),

@@ -37,7 +37,7 @@ async def index(visit: Visit) -> Page:
     owner = visit.query("owner")
     found = await visit.ask("Webhooks", owner=owner or None, first=PAGE_SIZE, after=visit.query("after") or None)
     data = {"found": found["webhooks"], "owner": owner, "share": share}
-    return Page("webhooks.html", "Webhooks", data, live="webhooks", poll_seconds=5, section="webhooks")
+    return Page("webhooks.html", "Webhooks", data, live="webhooks,deliveries", section="webhooks")
 
 
 def share(health: Mapping[str, int]) -> int | None:
@@ -67,10 +67,7 @@ async def show(visit: Visit) -> Page:
         "is_replayed": one["type"] in deliveries.TYPES,
         "is_called": one["type"] in TYPES or one["type"] == "FORMATION_LIFECYCLE",
     }
-    # No event tells that something was sent.
-    return Page(
-        "webhook.html", one["ownerName"] or "Webhook", shown, live="webhooks", poll_seconds=2, section="webhooks"
-    )
+    return Page("webhook.html", one["ownerName"] or "Webhook", shown, live="webhooks,deliveries", section="webhooks")
 
 
 def calls(told: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -241,6 +238,18 @@ async def test(visit: Visit) -> Answer:
     return visit.done("A test is on its way; what was answered appears below", f"/webhooks/{visit['id']}")
 
 
+async def pause(visit: Visit) -> Answer:
+    """Call it no more until it is resumed; what it is to be told waits."""
+    await visit.ask("PauseWebhook", id=visit["id"])
+    return visit.done("It is not called until it is resumed; nothing is lost", f"/webhooks/{visit['id']}")
+
+
+async def resume(visit: Visit) -> Answer:
+    """Call it again, at once with what waits for it."""
+    await visit.ask("ResumeWebhook", id=visit["id"])
+    return visit.done("It is called again, with what waited first", f"/webhooks/{visit['id']}")
+
+
 async def delete(visit: Visit) -> Answer:
     """Remove it; what it was still to be told is cancelled."""
     await visit.ask("DeleteWebhook", id=visit["id"])
@@ -255,5 +264,7 @@ ROUTES: Final[Mapping[tuple[str, str], View]] = {
     ("GET", "/webhooks/{id}/edit"): edit,
     ("POST", "/webhooks/{id}/edit"): change,
     ("POST", "/webhooks/{id}/test"): test,
+    ("POST", "/webhooks/{id}/pause"): pause,
+    ("POST", "/webhooks/{id}/resume"): resume,
     ("POST", "/webhooks/{id}/delete"): delete,
 }

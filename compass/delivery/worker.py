@@ -119,6 +119,10 @@ LANES: Final = Queue(
     FROM turn
     CROSS JOIN LATERAL (
         SELECT greatest(0, CASE WHEN turn.receiver = ANY(%(paused)s::uuid[]) THEN 0
+                                -- As an array, which is made once and not for every receiver.
+                                WHEN turn.receiver = ANY(
+                                    ARRAY(SELECT id FROM webhook WHERE paused_at IS NOT NULL)
+                                ) THEN 0
                                 WHEN turn.receiver = ANY(%(probed)s::uuid[]) THEN 1
                                 ELSE %(per_receiver)s::bigint END - count(*)) AS free
         FROM delivery_lane AS held

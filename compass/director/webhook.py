@@ -215,6 +215,7 @@ WEBHOOK = Read(
         "outputTemplate": "output_template",
         "statusTemplate": "status_template",
         "createdAt": timestamp("created_at"),
+        "pausedSince": timestamp("paused_at"),
         "ownerName": (
             "coalesce((SELECT owner.name FROM application owner WHERE owner.id = {t}.application_id), "
             "(SELECT owner.name FROM runtime owner WHERE owner.id = {t}.runtime_id))"

@@ -91,6 +91,10 @@ WEBHOOK_DELIVERY = Read(
         "createdAt": timestamp("created_at"),
         "nextAttemptAt": timestamp("next_at"),
         "finishedAt": timestamp("finished_at"),
+        "pausedSince": (
+            f"(SELECT {timestamp('paused_at').replace('{t}', 'hook')} FROM webhook hook "
+            "WHERE hook.id = {t}.receiver AND {t}.state = 'PENDING')"
+        ),
         "attempts": Many("WebhookDeliveryAttempt", on="{c}.delivery_id = {t}.id", order="{c}.number"),
         "request": Object(
             {

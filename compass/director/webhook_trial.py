@@ -208,7 +208,8 @@ QUERIES: Final = (Query("webhookPreview", scope="webhook:write", read=Hole("''",
 HOOK: Final = """
 -- webhook_trial.hook
 SELECT id AS webhook, type, mode, url, correlation_id_key, url_template, input_template, header_template,
-    CASE WHEN num_nonnulls(url_template, input_template, header_template) > 0 THEN '{}'::jsonb END AS data
+    CASE WHEN num_nonnulls(url_template, input_template, header_template) > 0 THEN '{}'::jsonb END AS data,
+    paused_at IS NOT NULL AS is_paused
 FROM webhook WHERE id = %(webhook)s
 """
 
@@ -217,7 +218,7 @@ FROM webhook WHERE id = %(webhook)s
 async def test(tx: Tx, caller: Caller, of: WebhookId, *, urls: PublicUrls) -> str:
     """Owe a webhook one call with example data. Three statements, and the answer.
 
-    Raises NotFound, Unauthorized, InvalidOperation (the plane never calls webhooks of its type).
+    Raises NotFound, Unauthorized, InvalidOperation (it is paused, or the plane never calls webhooks of its type).
     """
     await webhook.lock(tx, caller, of)
     hook = await tx.row(HOOK, webhook=of)
@@ -226,6 +227,8 @@ async def test(tx: Tx, caller: Caller, of: WebhookId, *, urls: PublicUrls) -> st
     example = EXAMPLES.get(hook["type"])
     if example is None:
         raise InvalidOperation(reason=f"webhooks of type {hook['type']} are never called, so there is nothing to test")
+    if hook["is_paused"]:
+        raise InvalidOperation(reason="the webhook is paused, so it is not called: resume it first")
     event = _event(urls.token_port, of)
     call = webhook_call.owed(
         hook,

@@ -173,6 +173,8 @@ OURS_ALONE = {
     "resendWebhookDelivery",
     "recoverWebhookDeliveries",
     "testWebhook",
+    "pauseWebhook",
+    "resumeWebhook",
     "webhookPreview",
     "webhooks",
     "resynchronizeFormationAssignment",

@@ -144,3 +144,19 @@ def test_a_webhook_has_one_owner(cli: Cli, arguments: list[str]) -> None:
 
 def test_an_unknown_webhook_is_not_found(cli: Cli) -> None:
     assert cli("webhook", "get", "0000").code == 4
+
+
+def test_a_webhook_is_paused_and_resumed(cli: Cli) -> None:
+    cli("app", "create", "crm")
+    webhook = cli("webhook", "create", "https://127.0.0.1:1/hook", "--app", "crm").out.strip()
+
+    assert cli("webhook", "pause", webhook, "--dry-run").code == 0
+    assert cli("webhook", "get", webhook, "-o", "json").json["pausedSince"] is None
+    paused = cli("webhook", "pause", "config-changed")
+    assert (paused.code, f"compass webhook resume {webhook}" in paused.err) == (0, True)
+    assert cli("webhook", "get", webhook, "-o", "json").json["pausedSince"]
+    refused = cli("webhook", "test", webhook)
+    assert (refused.code, "resume it first" in refused.err) == (1, True)
+    assert cli("webhook", "resume", webhook).code == 0
+    assert cli("webhook", "get", webhook, "-o", "json").json["pausedSince"] is None
+    assert cli("webhook", "pause", "00000000-0000-4000-8000-000000000000").code == 4

@@ -207,3 +207,22 @@ async def test_while_somebody_types_only_what_is_wrong_and_the_preview_are_asked
     refused = await site.post("/webhooks/new", **form, inputTemplate="x" * 70_000)
     assert refused.status in (200, 422)
     assert refused.tree.xpath("//*[@id='preview']")
+
+
+async def test_one_is_paused_and_resumed(site: Site) -> None:
+    webhook, application = await a_webhook(site)
+    page = f"/webhooks/{webhook}"
+
+    paused = await site.follow(await site.post(f"{page}/pause"))
+
+    assert "nothing is lost" in paused.words
+    assert paused.tree.xpath("//h1/following-sibling::span[.='paused']")
+    # It is not called, so there is nothing to try out.
+    assert not paused.tree.xpath(f"//form[contains(@action, '{page}/test') or contains(@action, '{page}/pause')]")
+    refused = await site.follow(await site.post(f"{page}/test"))
+    assert "resume it first" in refused.words
+    badge = "//section[@id='list']//span[.='paused']"
+    assert (await site.get(f"/webhooks?owner={application}")).tree.xpath(badge)
+    resumed = await site.follow(await site.post(f"{page}/resume"))
+    assert resumed.tree.xpath(f"//form[contains(@action, '{page}/test')]")
+    assert not (await site.get(f"/webhooks?owner={application}")).tree.xpath(badge)

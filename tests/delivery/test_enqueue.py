@@ -68,7 +68,7 @@ async def explain(tx: "Tx", sql: str, **parameters: Any) -> tuple[str, int]:
 
 
 async def test_claims_read_neither_what_is_finished_nor_a_backlog(database: "Database") -> None:
-    """100,000 finished, 10,000 pending in one lane, 10,000 lanes of one receiver."""
+    """100,000 finished, 10,000 pending in one lane, 10,000 lanes of one receiver, 10,000 webhooks, few paused."""
     one, many = str(uuid4()), str(uuid4())
     fill = """-- test
         INSERT INTO delivery (receiver, subject, kind, method, url, headers, body, facts, state, finished_at)
@@ -85,6 +85,18 @@ async def test_claims_read_neither_what_is_finished_nor_a_backlog(database: "Dat
             "-- test\nINSERT INTO delivery_lane (receiver, subject)"
             " SELECT DISTINCT receiver, subject FROM delivery WHERE state = 'PENDING'"
         )
+        await tx.run(
+            """-- test
+            WITH home AS (
+                INSERT INTO tenant (external_id, name, type, provider) VALUES ('t', 't', 'account', 'p') RETURNING id
+            ), owner AS (
+                INSERT INTO application (tenant_id, name) SELECT id, 'a' FROM home RETURNING id
+            )
+            INSERT INTO webhook (application_id, type, url, signing_secret_sealed, paused_at)
+            SELECT owner.id, 'CONFIGURATION_CHANGED', 'http://r/', '', CASE WHEN n < 10 THEN now() END
+            FROM owner, generate_series(1, 10000) AS n"""
+        )
+        await tx.run("-- test\nANALYZE webhook")
         await tx.run("-- test\nANALYZE delivery")
         await tx.run("-- test\nANALYZE delivery_lane")
     async with database.transaction() as tx:

@@ -48,6 +48,8 @@ NO_RULE: Final[dict[str, str]] = {
     "signedIn": "whoever asks; tests/director/test_viewer.py",
     "system": "the plane itself, of which the model knows nothing; tests/director/test_system_status.py",
     "searchRuntimes": "lists what `runtimes` does, found by words; tests/director/test_search.py",
+    "pauseWebhook": "nothing is delivered here; tests/director/test_webhook_pause.py",
+    "resumeWebhook": "as `pauseWebhook`",
     "testWebhook": "nothing is delivered here; tests/director/test_webhook_trial.py",
     "webhooks": "lists what `webhooks` of applications and runtimes do; tests/director/test_webhook.py",
     "webhookPreview": "it reads nothing; tests/director/test_webhook_trial.py",

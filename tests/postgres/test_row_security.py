@@ -312,6 +312,8 @@ def test_only_what_says_so_reaches_beyond_the_tenant(filled_landscape: Landscape
         "addWebhook",
         "updateWebhook",
         "testWebhook",
+        "pauseWebhook",
+        "resumeWebhook",
         "deleteWebhook",
         "createFormationTemplate",
         "updateFormationTemplate",

@@ -324,7 +324,7 @@ class _Maker:
             auth_sealed=self.auth("webhook", webhook), url_template=self.text(), input_template=self.text(),
             header_template=self.text(), output_template=self.text(), status_template=self.text(),
             signing_secret_sealed=self.vault.seal(f"webhook-signing/{webhook}", b"whsec_of_" + webhook[:4].encode()),
-            created_at=self.time(),
+            created_at=self.time(), paused_at=self.maybe(self.time()),
         )  # fmt: skip
         for _ in range(self.chance.randint(0, 2)):
             self.delivery(webhook)

@@ -1011,7 +1011,7 @@ columns(
     url="url", urlTemplate="url_template", inputTemplate="input_template", headerTemplate="header_template",
     outputTemplate="output_template", statusTemplate="status_template",
 )  # fmt: skip
-times("Webhook", createdAt="created_at")
+times("Webhook", createdAt="created_at", pausedSince="paused_at")
 field("Webhook.auth")(guarded("webhooks.auth:read", _sealed("webhook", "auth_sealed")))
 
 
@@ -1067,6 +1067,14 @@ def webhook_deliveries(
 
 columns("WebhookDelivery", id="id", webhookID="receiver", state="state", error="last_error")
 times("WebhookDelivery", createdAt="created_at", nextAttemptAt="next_at", finishedAt="finished_at")
+
+
+@field("WebhookDelivery.pausedSince")
+def delivery_paused_since(row: Row, asking: Asking) -> str | None:
+    hook = asking.world.get("webhook", row["receiver"])
+    return None if hook is None or row["state"] != "PENDING" else _time(hook["paused_at"])
+
+
 field("WebhookDelivery.url")(lambda row, _asking: row["url"].partition("?")[0])
 for _name, _fact in (
     ("operation", "operation"),
