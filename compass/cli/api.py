@@ -34,6 +34,7 @@ FOUND: Final = (
     Column("summary", "summary"),
     Column("definition", "definitionName"),
     Column("application", "applicationName"),
+    Column("runtimes", "consumers"),
     Column("id", "operationID", wide=True),
     Column("definition id", "definitionID", wide=True),
 )

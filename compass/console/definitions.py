@@ -63,7 +63,7 @@ async def index(visit: Visit) -> Page:
         "OfferedOperations", search=visit.query("q") or None, first=PAGE_SIZE, after=visit.query("after") or None
     )
     data = {"found": offered["offeredOperations"], "q": visit.query("q"), "anchor": anchor, "is_recent": is_recent}
-    return Page("catalogue.html", "Catalogue", data, live="applications", poll_seconds=5, section="catalogue")
+    return Page("catalogue.html", "Catalogue", data, live="applications,groups", poll_seconds=5, section="catalogue")
 
 
 def is_recent(text: str) -> bool:

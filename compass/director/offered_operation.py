@@ -49,7 +49,15 @@ OFFERED_OPERATION = Read(
         "applicationID": _of_definition("owned.application_id", "owned.application_id"),
         "applicationName": _of_definition(_APPLICATION, _APPLICATION),
         "revision": One("SpecRevision", on="{c}.id = {t}.revision_id"),
+        # A runtime learns nothing of its neighbours.
+        "consumers": (
+            "(SELECT count(DISTINCT shared.target) FROM formation_assignment shared "
+            f"WHERE shared.source = {_of_definition('owned.application_id', 'owned.application_id')} "
+            "AND shared.target_type = 'RUNTIME' AND shared.state NOT IN ('DELETING', 'DELETE_ERROR') "
+            "AND ({runtime} IS NULL OR shared.target = {runtime}))"
+        ),
     },
+    sanitized={"consumers": "runtime:read"},
 )
 READS = (OFFERED_OPERATION,)
 

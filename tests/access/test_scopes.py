@@ -203,6 +203,7 @@ SANITIZED = {
     "fetch-request.auth:read": "FetchRequest.auth",
     "webhooks.auth:read": "Webhook.auth",
     "webhook:write": "Webhook.signingSecret WebhookDelivery.request WebhookDeliveryAttempt.requestHeaders",
+    "runtime:read": "OfferedOperation.consumers",
 }
 SCOPED = {
     "application.application_template:read": "Application.applicationTemplate",

@@ -213,6 +213,11 @@ async def test_operations_of_the_whole_tenant_are_found_by_words(site: Site) -> 
         return f"/console/applications/{application}/events/{event}" in (await site.get("/catalogue?q=made")).links
 
     await until(is_heard, within=60)
+    seen_by = f"//a[contains(@href, '{definition}?tab=consumers')]"
+    assert (await site.get("/catalogue?q=rare-birds")).tree.xpath(f"string({seen_by})").startswith("0 runtimes")
+    runtime, _ = await site.runtime()
+    await site.group(("APPLICATION", application), ("RUNTIME", runtime))
+    assert (await site.get("/catalogue?q=rare-birds")).tree.xpath(f"string({seen_by})").startswith("1 runtime ")
     assert "Nothing matches" in (await site.get("/catalogue?q=no-such-thing-at-all")).words
     assert (await site.get("/catalogue")).status == 200
     assert "/console/catalogue" in (await site.get("/catalogue")).text

@@ -127,6 +127,31 @@ async def test_other_tenants_find_nothing_and_runtimes_what_their_groups_offer(d
     assert refused["message"].startswith("insufficient scopes")
 
 
+CONSUMERS = '{ offeredOperations(search: "get orders") { data { consumers } } }'
+
+
+async def test_how_many_runtimes_get_it_is_told_to_who_may_see_runtimes(director: Any) -> None:
+    application, _, _ = await added(director, API, **ORDERS)
+    await indexed(director)
+
+    async def told(caller: Caller | None = None) -> set[int | None]:
+        return {
+            one["consumers"] for one in (await director.data(CONSUMERS, caller=caller))["offeredOperations"]["data"]
+        }
+
+    assert await told() == {0}
+    edge, other = await catalogue.runtime(director), await catalogue.runtime(director, "other")
+    await catalogue.group(director, application, edge)
+    assert await told() == {1}
+    await catalogue.group(director, application, edge)
+    assert await told() == {1}
+    await catalogue.group(director, application, other)
+    assert await told() == {2}
+    # Of its neighbours a runtime learns nothing, and who may not see runtimes not that there are any.
+    assert await told(director.runtime(edge)) <= {None, 1}
+    assert await told(catalogue.without(director.caller, "runtime:read")) == {None}
+
+
 async def test_who_dies_over_a_text_leaves_it_to_the_others_a_minute_later_and_not_for_ever(
     director: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
