@@ -162,6 +162,10 @@ class OidcSettings:
     request_scopes: tuple[str, ...] = ("openid", "profile")
     """What the console asks the provider for. Some tell groups only when asked for their scope of that, and give tokens
     to renew with, so that people stay signed in for up to twelve hours, only for `offline_access`."""
+    end_session: bool = True
+    """Whether who signs out at the console is sent to the provider to be signed out there, too, which may end what else
+    the person does with it; otherwise only the console's tokens are revoked. A provider that offers neither is left
+    alone."""
     leeway: timedelta = timedelta(seconds=30)
     """How far the provider's clock and ours may be apart. At most 5m."""
     keys_refresh: timedelta = timedelta(minutes=5)

@@ -1,14 +1,19 @@
-"""Signing in at a provider with a browser: the authorization code flow with PKCE, state and nonce.
+"""Signing in at a provider with a browser, and out again: the authorization code flow with PKCE, state and nonce.
 
 Who begins keeps what `begin` gave and shows it again with the answer; each is good once. Nothing of the answer is
 believed before the provider, asked directly, has given a token for it that it signed for this very sign-in.
-A refresh token, where the provider gives one, gets the same person a new token in place of one that ends.
-Source: OpenID Connect Core 1.0 §3.1 and §12, RFC 6749 §6, RFC 7636, RFC 9207, RFC 9700 §2.1 and §4.
+A refresh token, where the provider gives one, gets the same person a new token in place of one that ends. Of whoever
+leaves, the tokens are revoked, and the browser is sent to where the provider ends its own session, as far as it offers
+either.
+Source: OpenID Connect Core 1.0 §3.1 and §12, OpenID Connect RP-Initiated Logout 1.0 §2, RFC 6749 §6, RFC 7009, RFC
+7636, RFC 9207, RFC 9700 §2.1 and §4.
 """
 
+import asyncio
 import base64
 import hashlib
 import hmac
+import logging
 import re
 import secrets
 import time
@@ -19,6 +24,7 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
+from compass.access.provider import ProviderAway
 from compass.access.sign_on import Person, SignOn
 from compass.access.strict_json import NotStrict, mapping
 from compass.errors import Code, CompassError, Unauthorized
@@ -27,11 +33,17 @@ from compass.outbound.errors import OutboundError
 from compass.secret import Secret
 from compass.settings import OidcSettings
 
+_log = logging.getLogger(__name__)
+
 WITHIN: Final = timedelta(seconds=10)
 """For the provider to exchange a code; a person waits."""
+REVOKED_WITHIN: Final = timedelta(seconds=3)
+"""For the provider to revoke a token; whoever leaves is signed out here already."""
 _LARGEST_ANSWER: Final = 128 * 1024
 _LONGEST_CODE: Final = 4096
 _LONGEST_REFRESH_TOKEN: Final = 16 * 1024
+_LONGEST_HINT: Final = 4096
+"""Of an ID token, to be shown in an address; many a server takes 8 KiB of one and no more."""
 _DENIALS: Final = frozenset({"access_denied", "login_required", "interaction_required", "consent_required"})
 """Errors that are a person's own doing. Source: RFC 6749 §4.1.2.1, OpenID Connect Core 1.0 §3.1.2.6."""
 
@@ -77,6 +89,10 @@ class Signed:
     """The `sub` of its ID token: who it was at the provider, whatever else about the person changes."""
     nonce: str = field(repr=False)
     """Of the sign-in that it goes back to."""
+    id_token: Secret | None
+    """The last that the provider gave: by it it knows who leaves."""
+    is_access_token: bool
+    """Whether `token` is one that the provider may be asked to revoke."""
     refresh_token: Secret | None = None
     """None where the provider gives none: then it ends with the token."""
 
@@ -166,10 +182,56 @@ class CodeFlow:
             # It need not say it again, and may not say another one.
             if claims.get("sub") != signed.subject or claims.get("nonce", signed.nonce) != signed.nonce:
                 raise SignInRefused(why=_OVER)
-        renewed = await self._signed(given, signed.subject, signed.nonce, signed.refresh_token)
+        renewed = await self._signed(given, signed.subject, signed.nonce, signed)
         if renewed.person.id != signed.person.id:
             raise SignInRefused(why=_OVER)
         return renewed
+
+    async def leave(self, signed: Signed) -> str | None:
+        """Have the tokens of a sign-in revoked, and say where the browser ends the provider's own session.
+
+        None when the provider has no such place, or the settings do not want it. Whatever the provider does or fails to
+        do, it takes seconds, raises nothing and is logged without the tokens.
+        """
+        try:
+            metadata = await self._sign_on.provider(self._issuer).metadata()
+        except ProviderAway:
+            _log.warning("%s left, and the provider could not be told", signed.person.id)
+            return None
+        await self._revoke(signed, metadata)
+        if not self._settings.end_session or "end_session_endpoint" not in metadata:
+            return None
+        try:
+            address = _endpoint(metadata, "end_session_endpoint")
+        except SignInAway as unusable:
+            _log.warning("%s left only here: %s", signed.person.id, unusable.facts["why"])
+            return None
+        # The address that is registered already for coming back from it.
+        asked = {"client_id": self._client, "post_logout_redirect_uri": self._redirect_uri}
+        if signed.id_token is not None and len(signed.id_token.reveal()) <= _LONGEST_HINT:
+            asked["id_token_hint"] = signed.id_token.reveal()
+        return f"{address}{'&' if '?' in address else '?'}{urlencode(asked)}"
+
+    async def _revoke(self, signed: Signed, metadata: Mapping[str, Any]) -> None:
+        """Source: RFC 7009 §2.1; with the refresh token goes what it was exchanged for, at most providers."""
+        if "revocation_endpoint" not in metadata:
+            return
+        tokens = [("refresh_token", signed.refresh_token.reveal())] if signed.refresh_token is not None else []
+        tokens += [("access_token", signed.token)] if signed.is_access_token else []
+
+        async def revoke(kind: str, token: str) -> None:
+            try:
+                request = self._request("revocation_endpoint", {"token": token, "token_type_hint": kind}, metadata)
+                response = await self._door.send(request, total_timeout=REVOKED_WITHIN, max_body_bytes=_LARGEST_ANSWER)
+                why = None if response.status == HTTPStatus.OK else f"it answered with status code {response.status}"
+            except OutboundError as failure:
+                why = failure.reason
+            except SignInAway as unusable:
+                why = unusable.facts["why"]
+            if why is not None:
+                _log.warning("the %s of %s was not revoked: %s", kind.replace("_", " "), signed.person.id, why)
+
+        await asyncio.gather(*(revoke(kind, token) for kind, token in tokens))
 
     def _code(self, begun: Begun, answer: Mapping[str, str], metadata: Mapping[str, Any]) -> str:
         """The code in an answer that belongs to this sign-in and comes from this provider."""
@@ -189,17 +251,7 @@ class CodeFlow:
 
     async def _given(self, asked: Mapping[str, str], metadata: Mapping[str, Any], *, refused: str) -> Mapping[str, Any]:
         """The tokens for what is asked; `refused` says what it is that the provider does not accept."""
-        form = {**asked, "client_id": self._client}
-        headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
-        secret = self._settings.client_secret
-        ways = metadata.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
-        if secret and isinstance(ways, list) and "client_secret_basic" not in ways:
-            form["client_secret"] = secret
-        elif secret:
-            # Each half is form-encoded first. Source: RFC 6749 §2.3.1.
-            pair = f"{quote(self._client, safe='')}:{quote(secret, safe='')}"
-            headers["authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-        request = Request("POST", _endpoint(metadata, "token_endpoint"), headers, urlencode(form).encode())
+        request = self._request("token_endpoint", asked, metadata)
         try:
             response = await self._door.send(request, total_timeout=WITHIN, max_body_bytes=_LARGEST_ANSWER)
         except OutboundError as failure:
@@ -212,6 +264,20 @@ class CodeFlow:
             return mapping(response.body)
         except NotStrict:
             raise SignInAway(why="it answered with something that is no JSON object") from None
+
+    def _request(self, endpoint: str, asked: Mapping[str, str], metadata: Mapping[str, Any]) -> Request:
+        """A form for one of the provider's endpoints, with which the plane shows who it is. Raises SignInAway."""
+        form = {**asked, "client_id": self._client}
+        headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
+        secret = self._settings.client_secret
+        ways = metadata.get(f"{endpoint}_auth_methods_supported", ["client_secret_basic"])
+        if secret and isinstance(ways, list) and "client_secret_basic" not in ways:
+            form["client_secret"] = secret
+        elif secret:
+            # Each half is form-encoded first. Source: RFC 6749 §2.3.1.
+            pair = f"{quote(self._client, safe='')}:{quote(secret, safe='')}"
+            headers["authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        return Request("POST", _endpoint(metadata, endpoint), headers, urlencode(form).encode())
 
     async def _meant_for_us(self, id_token: object) -> Mapping[str, Any]:
         """What an ID token says. Raises SignInRefused. Source: OpenID Connect Core 1.0 §3.1.3.7, steps 2 to 5."""
@@ -228,13 +294,16 @@ class CodeFlow:
             raise SignInRefused(why="what the provider sent is meant for somebody else, not for this console")
         return claims
 
-    async def _signed(self, given: Mapping[str, Any], subject: object, nonce: str, kept: Secret | None) -> Signed:
+    async def _signed(self, given: Mapping[str, Any], subject: object, nonce: str, before: Signed | None) -> Signed:
         """Whoever has the token that the plane itself accepts: the access token where it is one for us, else the ID
-        token. `kept` is the refresh token that is still good when none came with them.
+        token. What did not come with them is kept of `before`: its refresh token is still good then.
         """
-        fresh = given.get("refresh_token")
+        fresh, told_who = given.get("refresh_token"), given.get("id_token")
+        kept, id_token = (before.refresh_token, before.id_token) if before is not None else (None, None)
         if isinstance(fresh, str) and 1 <= len(fresh) <= _LONGEST_REFRESH_TOKEN:
             kept = Secret(fresh)
+        if isinstance(told_who, str):
+            id_token = Secret(told_who)
         for name in ("access_token", "id_token"):
             text = given.get(name)
             if not isinstance(text, str) or not self._sign_on.concerns(text):
@@ -245,7 +314,8 @@ class CodeFlow:
             except Unauthorized:
                 continue
             if isinstance(subject, str) and (told.get("iss"), told.get("sub")) == (self._issuer, subject):
-                return Signed(text, float(told["exp"]) - time.time(), person, subject, nonce, kept)
+                left = float(told["exp"]) - time.time()
+                return Signed(text, left, person, subject, nonce, id_token, name == "access_token", kept)
         raise SignInRefused(why="the provider gives no token for this plane; `oidc.audience` must be in its `aud`")
 
 

@@ -52,7 +52,7 @@ from compass.console.page import PREFIX, THEME_COOKIE, THEMES, Page, Pages
 from compass.console.plane import Gone, NotAllowed, Plane, SignedOut, is_mutation, told
 from compass.console.renewal import Renewals
 from compass.console.session import FormRefused, Session, Sessions
-from compass.console.sign_in import COOKIE, SignIn, ended, ours
+from compass.console.sign_in import COOKIE, SignIn, ours
 from compass.console.visit import Facts, View, Visit
 from compass.errors import Code, CompassError
 
@@ -206,7 +206,7 @@ class Console:
             return Stream(changes(plane, names(request.query.get("topics", ""))))
         if (request.method, request.path) == ("POST", "/sign-out"):
             self.sessions.end(request.cookie(COOKIE))
-            return moved(f"{PREFIX}/sign-in?left=1" if session.person else f"{PREFIX}/sign-in", ended())
+            return await self._sign_in.leave(session)
         view, parts = self._find(request)
         if request.method == "GET" and session.tenant not in session.called:
             await _learn_the_tenant(session, plane)

@@ -69,7 +69,7 @@ class Renewals:
                 _log.warning("the session of %s is over: %s", session.person, failed)
                 session.until = now
         else:
-            session.token = signed.token
+            session.token, session.signed = signed.token, signed
             session.renewable = Renewable.by(signed, seconds=signed.seconds_left, now=self._sessions.clock())
         finally:
             has.asking = None

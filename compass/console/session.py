@@ -146,6 +146,8 @@ class Session:
     """Those that it looked at, the last one last."""
     called: dict[str, str] = field(default_factory=dict)
     """Names of tenants by external id, as far as they were seen."""
+    signed: Any = field(default=None, repr=False)
+    """What the provider gave, to leave it with; None after a link."""
     renewable: "Renewable | None" = field(default=None, repr=False)
     """With what its token is replaced before it ends; None when it ends with it."""
 
@@ -268,6 +270,7 @@ class Sessions:
         seconds: float,
         account: str,
         person: str = "",
+        signed: Any = None,
         renewable: Renewable | None = None,
     ) -> str:
         """The cookie of a new session with this access token, which is good for so long."""
@@ -275,14 +278,14 @@ class Sessions:
         life = min(seconds, SESSION_LIFE.total_seconds()) if renewable is None else RENEWED_LIFE.total_seconds()
         until = self.clock() + life
         self._sessions[_digest(cookie)] = Session(
-            token, tenant, until, person=person, account=account, renewable=renewable
+            token, tenant, until, person=person, account=account, signed=signed, renewable=renewable
         )
         while len(self._sessions) > MOST_SESSIONS:
             self._sessions.popitem(last=False)
         return cookie
 
     def begin(self, begun: Any) -> str:
-        """The cookie of a browser that is sent to a provider: what it has to come back with is kept for ten minutes."""
+        """A code for a browser that is sent to a provider: what it needs on its way is kept for ten minutes."""
         cookie = secrets.token_urlsafe(32)
         self._begun[_digest(cookie)] = (begun, self.clock() + LINK_LIFE.total_seconds())
         while len(self._begun) > MOST_LINKS:
@@ -290,7 +293,7 @@ class Sessions:
         return cookie
 
     def begun(self, cookie: str) -> Any:
-        """What was kept for that browser, once; None when there is nothing, or its time is over."""
+        """What was kept under that code, once; None when there is nothing, or its time is over."""
         begun, until = self._begun.pop(_digest(cookie), (None, 0.0))
         return begun if until > self.clock() else None
 

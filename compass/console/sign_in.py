@@ -1,10 +1,13 @@
-"""Signing in: with a link that works once, or at an OpenID provider.
+"""Signing in, with a link that works once or at an OpenID provider, and out again.
 
 The browser goes to the provider and comes back with a code. What it comes back to is a page with one button, as for a
 link: so the cookies can stay `SameSite=Strict`, which a browser on its way from another site does not show, and
 whatever merely looks at addresses spends no code. The provider's tokens stay on this side. Whoever was sent here from a
 page goes on there afterwards.
-Source: RFC 9700 §2.1 and §4.7, OpenID Connect Core 1.0 §3.1.
+
+Who signs out is sent to the provider from a page, not by the answer to the form: browsers hold `form-action` of the
+content security policy against what a form is led on to, too.
+Source: RFC 9700 §2.1 and §4.7, OpenID Connect Core 1.0 §3.1, OpenID Connect RP-Initiated Logout 1.0 §3.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,7 +17,7 @@ from urllib.parse import quote, urlencode
 
 from compass.console.http import Answer, Request, moved
 from compass.console.page import PREFIX, Page, Pages
-from compass.console.session import FORMER_LIFE, LINK_LIFE, RENEWED_LIFE, SESSION_LIFE, Renewable, Sessions
+from compass.console.session import FORMER_LIFE, LINK_LIFE, RENEWED_LIFE, SESSION_LIFE, Renewable, Session, Sessions
 from compass.errors import Code, CompassError
 
 COOKIE: Final = "__Host-compass"
@@ -89,6 +92,9 @@ class Provider(Protocol):
     async def renew(self, signed: Any) -> Signed:
         """The same person with another token, if it is renewable. Raises CompassError."""
 
+    async def leave(self, signed: Any) -> str | None:
+        """Make the tokens void; where the browser leaves the provider, if it may. It raises nothing."""
+
 
 def may_enter(person: Person, tenant: str) -> bool:
     """Whether somebody has a right to anything there."""
@@ -116,18 +122,33 @@ class SignIn:
         """The answer, or None for a path that is none of these. A POST was seen to come from our own page."""
         match request.method, request.path:
             case "GET" | "HEAD", "/sign-in":
-                return self._page(request)
+                leaving = self._sessions.begun(request.query.get("left", ""))
+                return self._led_on(request, leaving) if isinstance(leaving, str) else self._page(request)
             case "POST", "/sign-in":
                 return await self._explained(request, self._by_link)
             case "GET", "/sign-in/begin" if self._provider is not None:
                 return await self._explained(request, self._begin)
             case "GET", "/sign-in/callback" if self._provider is not None:
                 answer = {name: request.query[name] for name in _ANSWER if name in request.query}
+                if not answer.keys() & {"code", "error"}:
+                    # Who was signed out there comes back here.
+                    return moved(f"{PREFIX}/sign-in?gone=1")
                 return self._page(request, answer=answer)
             case "POST", "/sign-in/callback" if self._provider is not None:
                 return await self._explained(request, self._finish)
             case _:
                 return None
+
+    async def leave(self, session: Session) -> Answer:
+        """Sign out of the provider, too, whoever signed in with it. The session is over already."""
+        if self._provider is None or session.signed is None:
+            return moved(f"{PREFIX}/sign-in", ended())
+        address = await self._provider.leave(session.signed)
+        return moved(f"{PREFIX}/sign-in?left={'1' if address is None else self._sessions.begin(address)}", ended())
+
+    def _led_on(self, request: Request, address: str) -> Answer:
+        page = self._page(request, leaving=address)
+        return Answer(page.body, page.status, headers={"refresh": f"0; url={address}"})
 
     def _page(self, request: Request, *, status: int = HTTPStatus.OK, **more: Any) -> Answer:
         former = self._sessions.former(request.cookie(COOKIE))
@@ -185,6 +206,7 @@ class SignIn:
             seconds=left,
             account=person.id,
             person=person.id,
+            signed=signed,
             renewable=Renewable.by(signed, seconds=left, now=self._sessions.clock()) if signed.is_renewable else None,
         )
         return self._let_in(request, cookie, life, back)

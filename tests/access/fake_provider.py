@@ -23,6 +23,8 @@ from tests.outbound.hostile import Authority, server_context
 AUDIENCE = "compass"
 SECRET = "s3cret/with+signs"
 TOKEN = "/token"
+REVOKE = "/revoke"
+LEAVE = "/leave"
 DISCOVERY = "/realm/.well-known/openid-configuration"
 KEYS = "/keys"
 RSA, EC = RSAKey.generate_key(2048), ECKey.generate_key("P-256")
@@ -59,6 +61,10 @@ class FakeProvider:
     """Claims of renewed tokens that are not as they should be."""
     answers_without: frozenset[str] = frozenset()
     """What is left out of its answers to refresh tokens, such as `id_token`."""
+    revoked: list[dict[str, str]] = field(default_factory=list)
+    """With which its revocation endpoint was asked."""
+    left: list[dict[str, str]] = field(default_factory=list)
+    """With which browsers came to be signed out."""
     slow_seconds: float = 0.0
     """Before its token endpoint answers."""
     _people: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -68,6 +74,11 @@ class FakeProvider:
     @property
     def issuer(self) -> str:
         return f"https://127.0.0.1:{self.port}/realm"
+
+    def may_be_left(self) -> None:
+        """From now on it says that it revokes tokens, and where browsers are signed out."""
+        here = f"https://127.0.0.1:{self.port}"
+        self.metadata |= {"revocation_endpoint": f"{here}{REVOKE}", "end_session_endpoint": f"{here}{LEAVE}?realm=r"}
 
     def response(self, path: str, body: bytes = b"") -> bytes:
         if path in self.answers:
@@ -88,6 +99,13 @@ class FakeProvider:
             return answer({}, "302 Found", f"Location: {back}?{urlencode(self.consent(url))}")
         if path == TOKEN:
             return self._exchange(dict(parse_qsl(body.decode())))
+        if path == REVOKE:
+            self.revoked.append(dict(parse_qsl(body.decode())))
+            return answer({})
+        if path.startswith(f"{LEAVE}?"):
+            self.left.append(dict(parse_qsl(urlsplit(path).query)))
+            back = self.left[-1]["post_logout_redirect_uri"]
+            return answer({}, "302 Found", f"Location: {back}")
         return answer({"keys": self.keys}) if path == KEYS else answer({}, "404 Not Found")
 
     def consent(self, url: str) -> dict[str, str]:

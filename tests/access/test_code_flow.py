@@ -22,6 +22,7 @@ from tests.access.fake_provider import (
     AUDIENCE,
     DISCOVERY,
     OTHER_RSA,
+    REVOKE,
     SECRET,
     TOKEN,
     FakeProvider,
@@ -413,3 +414,130 @@ async def test_a_provider_that_is_away_is_told(world: World) -> None:
 
     with pytest.raises(ProviderAway):
         await world.flow().begin()
+
+
+async def test_who_leaves_has_the_tokens_revoked_and_is_sent_to_where_the_provider_signs_out(world: World) -> None:
+    world.fake.may_be_left()
+    world.fake.gives_refresh_tokens = True
+    world.fake.access = {"aud": AUDIENCE}
+    flow = world.flow(client_secret=SECRET)
+    first = await signed(flow, world.fake)
+    now = await flow.renew(first)
+
+    address = await flow.leave(now)
+
+    assert now.refresh_token is not None
+    told = {(one["token_type_hint"], one["token"]) for one in world.fake.revoked}
+    assert told == {("refresh_token", now.refresh_token.reveal()), ("access_token", now.token)}
+    assert SECRET not in str(world.fake.revoked)
+    assert address is not None
+    assert address.startswith(f"https://127.0.0.1:{world.fake.port}/leave?realm=r&")
+    asked = dict(parse_qsl(urlsplit(address).query))
+    assert now.id_token is not None
+    assert asked == {
+        "realm": "r",
+        "client_id": AUDIENCE,
+        "post_logout_redirect_uri": REDIRECT,
+        "id_token_hint": now.id_token.reveal(),
+    }
+    assert now.id_token.reveal() not in repr(now)
+
+
+async def test_an_id_token_is_not_revoked_and_goes_on_being_the_hint_when_no_other_comes(world: World) -> None:
+    world.fake.may_be_left()
+    world.fake.gives_refresh_tokens = True
+    world.fake.access = {"aud": AUDIENCE}
+    flow = world.flow()
+    first = await signed(flow, world.fake)
+    world.fake.answers_without = frozenset({"id_token"})
+    assert (await flow.renew(first)).id_token == first.id_token
+    world.fake.answers_without, world.fake.access, world.fake.gives_refresh_tokens = frozenset(), None, False
+
+    assert await flow.leave(await signed(flow, world.fake))
+
+    assert world.fake.revoked == []
+
+
+async def test_a_provider_that_offers_neither_is_left_alone(world: World) -> None:
+    world.fake.gives_refresh_tokens = True
+    flow = world.flow()
+    gone = await signed(flow, world.fake)
+    before = list(world.fake.asked)
+
+    assert await flow.leave(gone) is None
+
+    assert world.fake.asked == before
+
+
+async def test_whose_settings_want_it_so_revokes_and_leads_nowhere(world: World) -> None:
+    world.fake.may_be_left()
+    world.fake.gives_refresh_tokens = True
+    flow = world.flow(end_session=False)
+
+    assert await flow.leave(await signed(flow, world.fake)) is None
+
+    assert [one["token_type_hint"] for one in world.fake.revoked] == ["refresh_token"]
+
+
+@pytest.mark.parametrize(
+    "refused", [answer({}, "503 Service Unavailable"), answer({}, "400 Bad Request")], ids=["broken", "refusing"]
+)
+async def test_a_provider_that_revokes_nothing_keeps_nobody(
+    world: World, refused: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.fake.may_be_left()
+    world.fake.gives_refresh_tokens = True
+    flow = world.flow(client_secret=SECRET)
+    gone = await signed(flow, world.fake)
+    world.fake.answers[REVOKE] = refused
+
+    assert await flow.leave(gone)
+
+    assert "the refresh token of" in caplog.text
+    assert gone.refresh_token is not None
+    assert gone.refresh_token.reveal() not in caplog.text
+    assert SECRET not in caplog.text
+
+
+async def test_a_provider_that_hangs_is_waited_for_seconds_only(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("compass.access.code_flow.REVOKED_WITHIN", timedelta(milliseconds=200))
+    world.fake.may_be_left()
+    world.fake.gives_refresh_tokens = True
+    flow = world.flow()
+    gone = await signed(flow, world.fake)
+    world.fake.hangs = True
+
+    async with asyncio.timeout(30):
+        assert await flow.leave(gone)
+
+    assert "was not revoked" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1/leave", "javascript:alert(1)", "https://a b", "", 7, None, ["https://a.example"]]
+)
+async def test_nobody_is_led_to_what_is_no_address_of_https(world: World, address: Any) -> None:
+    world.fake.may_be_left()
+    world.fake.metadata["end_session_endpoint"] = address
+    world.fake.metadata["revocation_endpoint"] = address
+    flow = world.flow()
+    gone = await signed(flow, world.fake)
+    before = list(world.fake.asked)
+
+    assert await flow.leave(gone) is None
+
+    assert world.fake.asked == before
+
+
+async def test_a_hint_that_no_address_can_hold_is_left_out(world: World) -> None:
+    world.fake.may_be_left()
+    world.fake.bends = {"groups": ["people", *(f"group-{number}" for number in range(600))]}
+    flow = world.flow()
+
+    address = await flow.leave(await signed(flow, world.fake))
+
+    assert address is not None
+    assert "id_token_hint" not in address
+    assert len(address) < 1000

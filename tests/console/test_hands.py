@@ -142,6 +142,7 @@ async def test_a_browser_signs_in_at_a_provider_on_another_site(
     cluster: "asyncpg.Connection[asyncpg.Record]", cluster_dsn: str, provider: FakeProvider, tmp_path: Path
 ) -> None:
     provider.bends = {"groups": ["chiefs"]}
+    provider.may_be_left()
     oidc = OidcSettings(
         issuers=(provider.issuer,),
         audience=AUDIENCE,
@@ -155,6 +156,7 @@ async def test_a_browser_signs_in_at_a_provider_on_another_site(
         assert urlsplit(started.token_url).hostname == "localhost"
         async with browser(started.token_url) as page:
             page.also.add(urlsplit(provider.issuer).netloc)
+            await page.look(width=1180)
             await page.go(f"{started.token_url}/console/sign-in")
             await page.value("document.querySelector('a.button.main').focus()")
             await page.key("Enter")
@@ -162,4 +164,9 @@ async def test_a_browser_signs_in_at_a_provider_on_another_site(
             cookies = (await page.send("Network.getCookies", urls=[started.token_url]))["cookies"]
             (kept,) = [one for one in cookies if one["name"] == "__Host-compass"]
             assert (kept["httpOnly"], kept["secure"], kept["sameSite"]) == (True, True, "Strict")
+            await page.value("document.querySelector('form[action*=sign-out] button').focus()")
+            await page.key("Enter")
+            # By way of the provider, which sends the browser back.
+            await page.until("document.querySelector('.notice.ok')?.textContent.includes('here and at')")
+            assert len(provider.left) == 1
             page.watched()

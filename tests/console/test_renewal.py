@@ -56,6 +56,9 @@ class Provider:
             raise given
         return given
 
+    async def leave(self, signed: Any) -> str | None:
+        raise AssertionError(f"a renewal leaves nobody: {signed}")
+
 
 @dataclass
 class World:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
 import pytest
@@ -52,6 +52,7 @@ class World:
 @pytest.fixture(scope="module")
 async def fake(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[FakeProvider]:
     async with fake_provider(tmp_path_factory.mktemp("sign-on") / "provider") as provider:
+        provider.may_be_left()
         yield provider
 
 
@@ -108,13 +109,46 @@ async def test_somebody_signs_in_with_the_provider_and_has_the_rights_of_the_gro
     assert "eyJ" not in page
 
 
-async def test_signing_out_ends_the_session_here_and_says_what_it_does_not_end(world: World) -> None:
+async def test_signing_out_ends_the_session_here_and_leads_to_where_the_provider_ends_its_own(world: World) -> None:
+    world.fake.gives_refresh_tokens = True
     await world.sign_in(groups=["chiefs"])
+    world.fake.revoked.clear()
 
     left = await world.site.post("/sign-out")
 
-    assert "may still know you" in (await world.site.follow(left)).words
+    # A form that is led on to another site would be stopped by `form-action`.
+    assert left.headers["location"].startswith("/console/sign-in?left=")
     assert (await world.site.get("/")).headers["location"] == "/console/sign-in"
+    assert [one["token_type_hint"] for one in world.fake.revoked] == ["refresh_token"]
+    shown = await world.site.follow(left)
+    [address] = [link for link in shown.links if link.startswith(f"https://127.0.0.1:{world.fake.port}/leave?")]
+    assert shown.headers["refresh"] == f"0; url={address}"
+    # Once: whoever finds the page again is led nowhere.
+    again = await world.site.follow(left)
+    assert ("refresh" in again.headers, "may still know you" in again.words) == (False, True)
+    back = dict(parse_qsl(urlsplit(address).query))["post_logout_redirect_uri"]
+    assert back == f"{world.site.origin}/console/sign-in/callback"
+    came_back = await world.site.get("/sign-in/callback?state=")
+    assert "You are signed out, here and at" in (await world.site.follow(came_back)).words
+
+
+async def test_a_provider_that_does_not_answer_keeps_nobody_signed_in(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("compass.access.code_flow.REVOKED_WITHIN", timedelta(milliseconds=200))
+    world.fake.gives_refresh_tokens = True
+    await world.sign_in(groups=["chiefs"])
+    world.fake.hangs = True
+
+    assert (await world.site.post("/sign-out")).status == 303
+
+    assert (await world.site.get("/")).headers["location"] == "/console/sign-in"
+
+
+async def test_somebody_elses_code_leads_nowhere(world: World) -> None:
+    for code in ("1", "x" * 43, "", "https://evil.example"):
+        shown = await world.site.get(f"/sign-in?left={code}")
+        assert (shown.status, "refresh" in shown.headers) == (200, False)
 
 
 async def test_who_may_work_in_one_tenant_begins_there(world: World) -> None:
