@@ -32,6 +32,7 @@ MAX_CLOCK_SKEW: Final = timedelta(seconds=30)
 """Between us and the plane. A one-time token lives for minutes, a fresh certificate begins now."""
 NOT_BEFORE: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """A clock that shows an earlier time than this program was written at was never set."""
+_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what listens there, and where it is reached
 _TIMEOUT_SECONDS: Final = 5
 _MOST_BYTES: Final = 64 * 1024
 
@@ -83,7 +84,7 @@ def doctor(
 
     settings = flags.settings()
     living = agents(folder, settings.data_folder / "runtimes")
-    return report([*_here(settings), *living, *_plane(context)], output)
+    return report([*_here(settings, _roots(context)), *living, *_plane(context)], output)
 
 
 def report(found: Sequence[Check], output: Format | JsonPath) -> int:
@@ -100,13 +101,21 @@ def report(found: Sequence[Check], output: Format | JsonPath) -> int:
     return Exit.OK if all(each.state is State.OK for each in found) else Exit.DEGRADED
 
 
-def _here(settings: Settings) -> Iterator[Check]:
+def _roots(context: str | None) -> Sequence[str]:
+    """The authority of the context's plane, which may be the one on this machine; none without a context."""
+    try:
+        return [contexts.chosen(context).anchor_file.read_text(encoding="utf-8")]
+    except (CommandFailed, OSError):
+        return ()
+
+
+def _here(settings: Settings, roots: Sequence[str]) -> Iterator[Check]:
     yield Check("versions", State.OK, f"compass {VERSION}, Python {sys.version.split()[0]}")
     yield from safe(settings)
     yield data_folder(settings.data_folder)
     yield database(settings)
-    yield port("token port", settings.listen.host, settings.listen.token_port, "listen.token_port")
-    yield port("mTLS port", settings.listen.host, settings.listen.mtls_port, "listen.mtls_port")
+    yield port("token port", settings.listen.host, settings.listen.token_port, "listen.token_port", roots)
+    yield port("mTLS port", settings.listen.host, settings.listen.mtls_port, "listen.mtls_port", roots)
     yield from map(name, settings.listen.public_names)
     yield from revocation_lists(settings)
     yield clock(datetime.now(UTC))
@@ -181,8 +190,8 @@ async def _parked(dsn: str) -> int:
         return await relay.parked(database)
 
 
-def port(what: str, host: str, number: int, key: str) -> Check:
-    """Whether the plane could listen there, or does already."""
+def port(what: str, host: str, number: int, key: str, roots: Sequence[str] = ()) -> Check:
+    """Whether the plane could listen there, or does already: whoever shows a certificate of these authorities is it."""
     if number == 0:
         return Check(what, State.OK, "chosen by the system at start")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -191,9 +200,30 @@ def port(what: str, host: str, number: int, key: str) -> Check:
         try:
             probe.bind((host, number))
         except OSError as problem:
+            if is_plane(host, number, roots):
+                return Check(what, State.OK, f"{host}:{number} is used by this plane, which is up")
             fix = f"stop whatever uses it (a running plane is fine), or choose another: --set {key}=…"
             return Check(what, State.DEGRADED, f"{host}:{number}: {problem.strerror}", fix)
     return Check(what, State.OK, f"{host}:{number} is free")
+
+
+def is_plane(host: str, number: int, roots: Sequence[str]) -> bool:
+    """Whether what listens there shows a certificate of one of these authorities."""
+    if not roots:
+        return False
+    try:
+        context = ssl.create_default_context(cadata="\n".join(roots))
+    except ssl.SSLError:
+        return False  # the anchor is none; what is said of the plane says so
+    context.check_hostname = False  # it is for the names of listen.public_names, and this is an address
+    connection = HTTPSConnection(_EVERYWHERE.get(host, host), number, timeout=_TIMEOUT_SECONDS, context=context)
+    try:
+        connection.connect()
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True
 
 
 def name(public_name: str) -> Check:

@@ -2,11 +2,9 @@
 
 import asyncio
 import shutil
-import ssl
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from http.client import HTTPException, HTTPSConnection
 from typing import TYPE_CHECKING, Final
 
 from compass.cli import doctor, plane_database
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 _FREE_BYTES: Final = 1024**3
 """PostgreSQL alone writes ahead as much as that before it reuses anything."""
 _TIMEOUT_SECONDS: Final = 5
-_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what listens there, and where it is reached
 
 
 @dataclass
@@ -199,22 +196,6 @@ async def _roots(tx: "Tx") -> list[str]:
 def port(what: str, host: str, number: int, roots: Sequence[str]) -> Check:
     """Whether the plane could listen there, or already does."""
     found = doctor.port(what, host, number, f"listen.{'token' if what.startswith('token') else 'mtls'}_port")
-    if found.state is State.OK or not is_plane(_EVERYWHERE.get(host, host), number, roots):
+    if found.state is State.OK or not doctor.is_plane(host, number, roots):
         return found
     return Check(what, State.OK, f"{host}:{number} is used by this plane, which is up and has to stop first")
-
-
-def is_plane(host: str, number: int, roots: Sequence[str]) -> bool:
-    """Whether what listens there shows a certificate of one of these authorities."""
-    if not roots:
-        return False
-    context = ssl.create_default_context(cadata="\n".join(roots))
-    context.check_hostname = False  # it is for the names of listen.public_names, and this is an address
-    connection = HTTPSConnection(host, number, timeout=_TIMEOUT_SECONDS, context=context)
-    try:
-        connection.connect()
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()
-    return True

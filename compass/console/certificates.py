@@ -1,26 +1,36 @@
 """Certificates: what the plane's authority signed for clients, and ending it."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from compass.console.http import Answer, attachment
 from compass.console.page import PAGE_SIZE, Page
 from compass.console.plane import Gone
-from compass.console.visit import View, Visit
+from compass.console.visit import View, Visit, together
 
 STATES: Final = ("VALID", "EXPIRING", "REVOKED", "EXPIRED")
+MOST_NAMED: Final = 200
+"""Owners of each kind that are told by their names; those of larger tenants by their ids."""
+_NONE: Final[Mapping[str, Any]] = {"applications": {"data": ()}, "runtimes": {"data": ()}}
 
 
 async def index(visit: Visit) -> Page:
     """A page of the inventory."""
     state = visit.query("state") if visit.query("state") in STATES else ""
-    found = await visit.ask(
-        "Certificates",
-        state=[state] if state else None,
-        first=PAGE_SIZE,
-        after=visit.query("after") or None,
+    found, applications, runtimes = await together(
+        visit.ask(
+            "Certificates", state=[state] if state else None, first=PAGE_SIZE, after=visit.query("after") or None
+        ),
+        visit.see("ApplicationNames", first=MOST_NAMED),
+        visit.see("RuntimeNames", first=MOST_NAMED),
     )
-    data = {"found": found["certificates"], "states": STATES, "state": state}
+    owners = [*(applications or _NONE)["applications"]["data"], *(runtimes or _NONE)["runtimes"]["data"]]
+    data = {
+        "found": (found or {})["certificates"],
+        "states": STATES,
+        "state": state,
+        "names": {one["id"]: one["name"] for one in owners},
+    }
     return Page("certificates.html", "Certificates", data, live="certificates", poll_seconds=15, section="certificates")
 
 

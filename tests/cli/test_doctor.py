@@ -7,6 +7,7 @@ import socket
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
@@ -90,6 +91,16 @@ def test_a_taken_port_is_found() -> None:
         f"127.0.0.1:{number}: {os.strerror(98)}",
         "stop whatever uses it (a running plane is fine), or choose another: --set listen.token_port=…",
     )
+
+
+def test_a_port_that_this_plane_uses_is_fine(plane: Answering) -> None:
+    number = urlsplit(plane.url).port or 0
+
+    found = doctor.port("token port", "127.0.0.1", number, "listen.token_port", [plane.ca_pem])
+
+    assert found == Check("token port", State.OK, f"127.0.0.1:{number} is used by this plane, which is up")
+    for roots in ((), ["no certificate"]):
+        assert doctor.port("token port", "127.0.0.1", number, "listen.token_port", roots).state is State.DEGRADED
 
 
 def test_a_missing_postgresql_is_found(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from compass.cli.doctor import State
-from compass.cli.server_check import disk, is_plane, migrations, port
+from compass.cli.doctor import State, is_plane
+from compass.cli.server_check import disk, migrations, port
 from compass.connector.authority import TRUSTED
 from compass.postgres.migrate import known
 from compass.postgres.pool import Database

@@ -10,8 +10,8 @@ from compass.client.protocol import ClientCertificate, Endpoint, Trust
 from tests.console.conftest import Site
 
 
-async def paired(site: Site, folder: Path) -> tuple[str, Connection]:
-    application, _ = await site.application()
+async def paired(site: Site, folder: Path, *, name: str = "") -> tuple[str, Connection]:
+    application, _ = await (site.application(name) if name else site.application())
     text = "mutation ($id: ID!) { result: requestOneTimeTokenForApplication(id: $id) { token } }"
     token = (await site.ask(text, id=application))["token"]
     url = f"{site.origin}/connector/graphql"
@@ -68,3 +68,12 @@ async def test_what_cannot_be_revoked_says_why(site: Site) -> None:
     refused = await site.post("/certificates/revoke", fingerprint="ab" * 32, back="/console/certificates")
 
     assert (await site.follow(refused)).tree.xpath("//p[contains(@class, 'bad')]")
+
+
+async def test_the_inventory_names_owners(site: Site, tmp_path: Path) -> None:
+    application, _ = await paired(site, tmp_path / "peer", name="owner-by-name")
+
+    shown = await site.get("/certificates")
+
+    link = f"//section[@id='list']//a[@href='/console/applications/{application}']"
+    assert shown.tree.xpath(f"string({link})") == "owner-by-name"
