@@ -20,6 +20,15 @@ TESTED_ELSEWHERE = {
     "compass/demo/plane_process.py": "starts the planes of tests/e2e",
     "compass/__main__.py": "how tests/e2e starts everything",
     "compass/gotemplate/nodes.py": "types without behaviour; mypy is their test",
+    "compass/client/failed.py": "through the commands that fail: tests/cli/test_failures.py",
+    "compass/landscape/conversation.py": "types without behaviour; mypy is their test",
+    "compass/landscape/kinds.py": "declarations; tests/cli/test_definition.py",
+    "compass/landscape/labels.py": "handed on by the command line: tests/cli/test_labels.py",
+    "compass/landscape/meant.py": "handed on by the command line: tests/cli/test_find.py",
+    "compass/landscape/offers.py": "through the command that applies files: tests/cli/test_offers.py",
+    "compass/landscape/owned.py": "through the command that applies files: tests/cli/test_owned.py",
+    "compass/landscape/planned.py": "through the command that applies files: tests/cli/test_apply.py",
+    "compass/landscape/webhooks.py": "through the command that applies files: tests/cli/test_apply.py",
     "compass/cli/sign_in.py": "through the commands that sign in: tests/cli/test_login.py, test_graphql.py",
 }
 """Modules, or folders of them, without a test file of their own, and why."""

@@ -56,7 +56,7 @@ def list_apis(app: Application, *, output: Output = Format.TABLE, where: Where =
         The application's name or id.
     """
     with speaking(where) as plane:
-        show(definition.listed(plane, API, app), output, API.columns)
+        show(definition.listed(plane, API, app), output, definition.COLUMNS)
 
 
 @app.command

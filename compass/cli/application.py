@@ -250,7 +250,7 @@ def edit(
         identity = find.id_of(plane, find.APPLICATION, name)
         if not changes:
             from compass.cli.editing import edit as edit_text
-            from compass.cli.manifest import Kind
+            from compass.landscape.manifest import Kind
 
             edit_text(plane, Kind.APPLICATION, identity, file=file, yes=yes, dry_run=dry_run)
             return

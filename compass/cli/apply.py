@@ -1,26 +1,25 @@
 """`compass apply`, `compass diff` and `compass export`: the landscape as files."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from compass.cli import labels, ownership
+from compass.cli import labels
 from compass.cli.confirm import Yes, confirm
-from compass.cli.conflicts import HINT, Changes, brief, shown
 from compass.cli.failures import CommandFailed, Exit
+from compass.cli.files import read
 from compass.cli.group import told
-from compass.cli.manifest import FIELDS, VERSION, Kind, Manifest, read
-from compass.cli.offers import OFFERED, said_of
-from compass.cli.output import as_yaml, emit, printable, say
-from compass.cli.owned import Owned
-from compass.cli.plan import Landscape, Step, label_removed, look, pruned, steps
-from compass.cli.speaking import HERE, Json, Speaking, Where, speaking
-from compass.cli.waiting import FIVE_MINUTES, Timeout, Wait
-from compass.cli.webhook import KEPT
+from compass.cli.output import emit, printable, say
+from compass.cli.speaking import HERE, Speaking, Where, speaking
+from compass.cli.waiting import FIVE_MINUTES, Timeout, Wait, counted
 from compass.errors import CompassError
+from compass.landscape.conflicts import HINT, Changes, brief, shown
+from compass.landscape.manifest import Kind
+from compass.landscape.plan import Landscape, Step
+from compass.landscape.planned import Left, Planned, planned, written
 
 Files = Annotated[
     tuple[Path, ...],
@@ -101,20 +100,20 @@ def apply(
         Only print what would be changed, as `compass diff` does, and end as it would.
     """
     with speaking(where) as plane:
-        planned = _planned(plane, file, _Asked(prune, label, field_manager, force_conflicts))
-        for left in planned.left:
+        plans = _planned(plane, file, _Asked(prune, label, field_manager, force_conflicts))
+        for left in plans.left:
             _explained(plane, left, dry_run=dry_run)
-        run_steps(plane, (planned.now, planned.todo), yes=yes, dry_run=dry_run)
+        run_steps(plane, (plans.now, plans.todo), yes=yes, dry_run=dry_run)
         if wait and not dry_run:
-            for group in dict.fromkeys(step.group for step in planned.todo if step.group is not None):
+            for group in dict.fromkeys(step.group for step in plans.todo if step.group is not None):
                 told(plane, group, timeout)
-    if planned.left:
-        objects = "1 object is" if len(planned.left) == 1 else f"{len(planned.left)} objects are"
+    if plans.left:
+        objects = "1 object is" if len(plans.left) == 1 else f"{len(plans.left)} objects are"
         message = f"{objects} left as before: somebody else changed or owns what the files say"
         raise CommandFailed(message, exit_code=Exit.CONFLICT, hint=HINT)
 
 
-def run_steps(plane: Speaking, planned: tuple[Landscape, list[Step]], *, yes: bool, dry_run: bool) -> None:
+def run_steps(plane: Speaking, planned: tuple[Landscape, Sequence[Step]], *, yes: bool, dry_run: bool) -> None:
     """Do the steps one by one, after asking for what is removed, and print each; as a rehearsal, only print them.
 
     Raises CommandFailed, CompassError after saying how far it came.
@@ -158,12 +157,12 @@ def diff(
     Exit codes: 0 nothing, 2 a file is wrong (the message names its line), 5 there are differences.
     """
     with speaking(where) as plane:
-        planned = _planned(plane, file, _Asked(prune, label, field_manager))
-    for left in planned.left:
+        plans = _planned(plane, file, _Asked(prune, label, field_manager))
+    for left in plans.left:
         for conflict in left.conflicts:
             emit(printable(f"! {left.one.kind.lower()} {left.one.name}: {brief(conflict)}"))
-    _printed(planned.todo)
-    return Exit.DIFFERENCES if planned.left or any(not step.is_quiet for step in planned.todo) else Exit.OK
+    _printed(plans.todo)
+    return Exit.DIFFERENCES if plans.left or any(not step.is_quiet for step in plans.todo) else Exit.OK
 
 
 def export(*kind: Kind, where: Where = HERE) -> None:
@@ -182,12 +181,9 @@ def export(*kind: Kind, where: Where = HERE) -> None:
         Only these kinds: application, runtime, group, integration-system.
     """
     with speaking(where) as plane:
-        now = look(plane, kind or Kind, offering=lambda _: True)
-    emit(f"# {VERSION}")
-    for one in kind or Kind:
-        for name, row in sorted(now.found.get(one, {}).items()):
-            document = {"kind": str(one), "name": name, **dict(said(one, row))}
-            emit(f"---\n{as_yaml(document)}")
+        parts = list(written(plane, kind or tuple(Kind), progress=counted))
+    for part in parts:
+        emit(part)
 
 
 @dataclass(frozen=True)
@@ -200,56 +196,22 @@ class _Asked:
     force: bool = False
 
 
-@dataclass(frozen=True)
-class _Left:
-    """An object that is left as it is."""
-
-    one: Manifest
-    row: Json
-    conflicts: Sequence[ownership.Conflict]
-
-
-@dataclass(frozen=True)
-class _Planned:
-    now: Landscape
-    todo: list[Step]
-    left: Sequence[_Left]
-
-
-def _planned(plane: Speaking, file: Sequence[Path], asked: _Asked) -> _Planned:
+def _planned(plane: Speaking, file: Sequence[Path], asked: _Asked) -> Planned:
     if asked.label and not asked.prune:
         message = "--label says what --prune may remove"
         raise CommandFailed(message, exit_code=Exit.USAGE, hint="labels that are to be set stand in the files")
-    wanted = read(file)
-    owned = Owned.read(plane, {one.kind for one in wanted}, asked.field_manager or plane.context.name)
-    offering = {one.name for one in wanted if OFFERED & one.says.keys()} | owned.offering
-    offering &= {one.name for one in wanted if one.kind is Kind.APPLICATION}
-    now = look(plane, Kind if asked.prune else {one.kind for one in wanted}, offering=offering.__contains__)
-    known = {(one.kind, one.name): judged for one in wanted if (judged := owned.judged(one, now)) is not None}
-    left = [
-        _Left(one, now.found[one.kind][one.name], judged.conflicts)
-        for one in wanted
-        if (judged := known.get((one.kind, one.name))) and judged.conflicts and not asked.force
-    ]
-    names = {(each.one.kind, each.one.name) for each in left}
-    to_do = [one for one in wanted if (one.kind, one.name) not in names]
-
-    def around(one: Manifest, own: list[Step]) -> Iterable[Step]:
-        judged = known.get((one.kind, one.name))
-        gone = judged.labels_gone if judged else ()
-        own += [label_removed(one.kind, now.found[one.kind][one.name], key) for key in gone]
-        return owned.around(one, own, judged)
-
-    todo = steps([_with_what_is_given_back(one, known) for one in to_do], now, around)
-    return _Planned(now, [*todo, *(pruned(wanted, now, asked.label) if asked.prune else ())], left)
+    return planned(
+        plane,
+        read(file),
+        asked.field_manager or plane.context.name,
+        force=asked.force,
+        prune=labels.new(asked.label) if asked.prune else None,
+        tell=say,
+        progress=counted,
+    )
 
 
-def _with_what_is_given_back(one: Manifest, known: Mapping[tuple[Kind, str], ownership.Judged]) -> Manifest:
-    judged = known.get((one.kind, one.name))
-    return one if judged is None else replace(one, says=judged.says)
-
-
-def _explained(plane: Speaking, left: _Left, *, dry_run: bool) -> None:
+def _explained(plane: Speaking, left: Left, *, dry_run: bool) -> None:
     what = f"{left.one.kind.lower()} {left.one.name}"
     if dry_run:
         for conflict in left.conflicts:
@@ -269,23 +231,3 @@ def _printed(todo: Sequence[Step]) -> None:
     for step in spoken_of:
         emit(printable(step.line))
     say(f"{len(spoken_of)} changes" if spoken_of else "nothing to change")
-
-
-def said(kind: Kind, row: Json) -> Iterator[tuple[str, Any]]:
-    """What a document says of something that is there."""
-    for key in FIELDS[kind]:
-        match key:
-            case "labels":
-                value: Any = labels.of_people(row)
-            case "groups":
-                value = labels.groups(row)
-            case "webhooks":
-                value = [{key: each[key] for key in KEPT if each[key] is not None} for each in row["webhooks"]]
-            case "bundles" | "apis" | "events":
-                value = said_of(row["offers"]).get(key) if "offers" in row else None
-            case "template":
-                value = None  # a group keeps the template that it was created with
-            case _:
-                value = row.get(key)
-        if value:
-            yield key, value

@@ -7,9 +7,9 @@ from compass.cli.completion import Application, Owner
 from compass.cli.confirm import Yes, confirm
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.find import Name
-from compass.cli.offers import bundle_changes
 from compass.cli.output import Column, Format, Output, detail, done, show, show_made
 from compass.cli.speaking import HERE, DryRun, Json, Speaking, Where, given, speaking
+from compass.landscape.offers import bundle_changes
 
 app = App(name="bundle", help="Bundles: APIs and events that are offered together.")
 

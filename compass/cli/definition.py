@@ -2,8 +2,6 @@
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any, Final
@@ -17,6 +15,9 @@ from compass.cli.output import Column, done, printable, say
 from compass.cli.secret_input import read_text
 from compass.cli.speaking import PAGE_SIZE, Json, Speaking, Where, given, speaking
 from compass.errors import CompassError
+from compass.landscape.kinds import API as API  # noqa: PLC0414  # handed on
+from compass.landscape.kinds import EVENT as EVENT  # noqa: PLC0414  # handed on
+from compass.landscape.kinds import Kind as Kind  # noqa: PLC0414  # handed on
 
 SpecFile = Annotated[Path | None, Parameter(name="--spec", alias="-f", allow_leading_hyphen=True)]
 Bundle = Annotated[str | None, Parameter(help="A bundle of the application, by name or id; in no bundle unless given.")]
@@ -43,6 +44,7 @@ COLUMNS: Final = (
     Column("group", "group", wide=True),
     Column("id", "id"),
 )
+EVENT_COLUMNS: Final = tuple(column for column in COLUMNS if column.title != "target")
 REVISIONS: Final = (
     Column("revision", "number"),
     Column("since", "createdAt"),
@@ -55,55 +57,6 @@ DETAILS: Final = (
     Column("format", "spec.format"),
     Column("source", "spec.fetchRequest.url"),
     Column("fetch message", "spec.fetchRequest.status.message"),
-)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One of the two kinds of definitions: what it is called, and where."""
-
-    word: str
-    command: str
-    page: str
-    """Where the console shows those of an application."""
-    member: str
-    """Of `Application` and of `Bundle`."""
-    listing: str
-    """The document that lists them."""
-    document: str
-    """What the names of its other documents end with."""
-    columns: Sequence[Column]
-    """Of its list."""
-    type: str
-    """Of its specifications, unless they are XML."""
-    xml_type: str
-
-    def type_of(self, form: str) -> str:
-        """The type of a specification in that format."""
-        return self.xml_type if form == "XML" else self.type
-
-
-API: Final = Kind(
-    word="API",
-    command="compass api",
-    page="apis",
-    member="apiDefinition",
-    listing="Apis",
-    document="Api",
-    columns=COLUMNS,
-    type="OPEN_API",
-    xml_type="ODATA",
-)
-EVENT: Final = Kind(
-    word="event definition",
-    command="compass event",
-    page="events",
-    member="eventDefinition",
-    listing="EventDefinitions",
-    document="EventDefinition",
-    columns=tuple(column for column in COLUMNS if column.title != "target"),
-    type="ASYNC_API",
-    xml_type="ASYNC_API",
 )
 
 

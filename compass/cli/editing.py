@@ -8,17 +8,19 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from compass.cli import labels, manifest, plan
-from compass.cli.apply import run_steps, said
+from compass.cli import labels
+from compass.cli.apply import run_steps
 from compass.cli.failures import CommandFailed, Exit
-from compass.cli.manifest import FIELDS, Kind, Manifest
-from compass.cli.offers import OFFERED
 from compass.cli.output import as_yaml, say
-from compass.cli.plan import Landscape, Step
 from compass.cli.secret_input import read_text
 from compass.cli.speaking import Json, Speaking
-from compass.cli.webhook import owned
 from compass.errors import CompassError
+from compass.landscape import manifest, plan
+from compass.landscape.manifest import FIELDS, Kind, Manifest
+from compass.landscape.offers import OFFERED
+from compass.landscape.plan import Landscape, Step
+from compass.landscape.planned import said
+from compass.landscape.webhooks import owned
 
 _HEAD: Final = """\
 # {kind} {name}. Change what you like, save and close; a line that you take out is emptied or removed.

@@ -44,7 +44,7 @@ def list_events(app: Application, *, output: Output = Format.TABLE, where: Where
         The application's name or id.
     """
     with speaking(where) as plane:
-        show(definition.listed(plane, EVENT, app), output, EVENT.columns)
+        show(definition.listed(plane, EVENT, app), output, definition.EVENT_COLUMNS)
 
 
 @app.command

@@ -1,36 +1,10 @@
-"""How a command ends when it does not succeed: the exit codes, and the failures that only the command line has."""
+"""How a command ends when it does not succeed: the exit codes of the plane's refusals, and what to do about them."""
 
-from enum import IntEnum
 from typing import Final
 
+from compass.client.failed import CommandFailed as CommandFailed  # noqa: PLC0414  # handed on
+from compass.client.failed import Exit as Exit  # noqa: PLC0414  # handed on
 from compass.errors import Code, CompassError
-
-
-class Exit(IntEnum):
-    """What a script may rely on."""
-
-    OK = 0
-    FAILURE = 1
-    USAGE = 2
-    DEGRADED = 3
-    NOT_FOUND = 4
-    DIFFERENCES = 5
-    CONFLICT = 6
-    NOT_ALLOWED = 7
-    CANNOT_REACH = 8
-    NOT_TRUSTED = 9
-    TOKEN_REFUSED = 10
-    WAITED_TOO_LONG = 124
-    INTERRUPTED = 130
-
-
-class CommandFailed(Exception):
-    """A failure of the command itself, not an answer of the plane. `hint` is the next thing to do."""
-
-    def __init__(self, message: str, *, exit_code: Exit = Exit.FAILURE, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-        self.hint = hint
 
 
 class Rehearsed(Exception):

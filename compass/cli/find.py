@@ -9,10 +9,9 @@ from cyclopts import Parameter
 
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.speaking import Json, Speaking
+from compass.landscape.meant import meant as meant  # noqa: PLC0414  # handed on
 
 _ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
-_ENOUGH: Final = 5000
-"""Names that are looked through for what was meant."""
 
 Name = Annotated[str, Parameter(help="Its name or id.")]
 
@@ -75,16 +74,6 @@ def not_found(word: str, name: str, known: Iterable[str], *, listing: str) -> Co
     """The failure that says there is no such thing, and what may have been meant."""
     hint = meant(name, known) or f"{listing} shows what there is"
     return CommandFailed(f"there is no {word} {name!r}", exit_code=Exit.NOT_FOUND, hint=hint)
-
-
-def meant(name: str, known: Iterable[str]) -> str | None:
-    """A question that names what is spelt alike, if anything is."""
-    import difflib
-
-    several = list(known)[:_ENOUGH]
-    lower = {each.lower(): each for each in several}
-    close = [lower[each] for each in difflib.get_close_matches(name.lower(), lower, n=3)]
-    return f"did you mean {' or '.join(close)}?" if close else None
 
 
 def by_id(every: Iterable[Json], text: str) -> list[Json]:

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from compass.cli.failures import CommandFailed, Exit
 from compass.cli.speaking import Json, Speaking
+from compass.landscape.labels import groups as groups  # noqa: PLC0414  # handed on
+from compass.landscape.labels import of_people as of_people  # noqa: PLC0414  # handed on
 
 Selector = Annotated[
     tuple[str, ...],
@@ -16,10 +18,6 @@ Selector = Annotated[
 NewLabels = Annotated[
     tuple[str, ...], Parameter(name="--label", alias="-l", help="A label as key=value; may be repeated.")
 ]
-
-
-_OF_THE_PLANE: Final = {"scenarios", "name", "managed", "isNormalized"}
-"""Labels that nobody gave by hand; `-o json` has them."""
 
 
 def filters(selector: Iterable[str]) -> list[Json] | None:
@@ -55,17 +53,6 @@ def value_of(text: str) -> Any:
 def shown(row: Any) -> str:
     """The labels of an object that people gave it, as `key=value`, for a column of a table."""
     return ",".join(f"{key}={_short(value)}" for key, value in of_people(row).items())
-
-
-def of_people(row: Any) -> Json:
-    """The labels of an object that somebody gave it."""
-    every = row.get("labels") or {}
-    return {key: value for key, value in sorted(every.items()) if key not in _OF_THE_PLANE}
-
-
-def groups(row: Any) -> list[str]:
-    """The groups that an object is in."""
-    return list((row.get("labels") or {}).get("scenarios") or [])
 
 
 def _short(value: Any) -> str:

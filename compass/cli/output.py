@@ -197,12 +197,10 @@ def printable(text: str) -> str:
 
 
 def as_yaml(document: Any) -> str:
-    """YAML for people: members in their order, and text of several lines as such."""
-    import yaml
+    """YAML for people."""
+    from compass.client import yaml_blocks
 
-    from compass.client.yaml_blocks import block_dumper
-
-    return str(yaml.dump(document, Dumper=block_dumper(), sort_keys=False, allow_unicode=True)).rstrip()
+    return yaml_blocks.as_yaml(document)
 
 
 def count(number: int, what: str) -> str:

@@ -13,14 +13,11 @@ from compass.cli.context import Context, chosen
 from compass.cli.failures import Rehearsed
 from compass.cli.output import is_living, printable, say
 from compass.client.order import Sort
+from compass.landscape.conversation import PAGE_SIZE as PAGE_SIZE  # noqa: PLC0414  # handed on
+from compass.landscape.conversation import Json as Json  # noqa: PLC0414  # handed on
 
 if TYPE_CHECKING:
     from compass.client.blocking import BlockingPlane
-
-Json = dict[str, Any]
-
-PAGE_SIZE: Final = 200
-"""What every list of the plane admits."""
 
 DryRun = Annotated[bool, Parameter(name="--dry-run", help="Only say what would be sent; change nothing.")]
 Limit = Annotated[int | None, Parameter(help="At most this many; all unless given.")]

@@ -17,6 +17,7 @@ from compass.cli.output import Column, Format, Output, detail, done, emit, say, 
 from compass.cli.secret_input import read_text
 from compass.cli.speaking import HERE, DryRun, Json, Limit, Speaking, Where, given, speaking
 from compass.cli.waiting import Progress, Timeout, Wait, until
+from compass.landscape.webhooks import KEPT, owned
 
 if TYPE_CHECKING:
     from compass.client.attempts import Difference
@@ -80,11 +81,6 @@ _PREVIEWED: Final = frozenset(
     {"type", "url", "urlTemplate", "inputTemplate", "headerTemplate", "outputTemplate", "statusTemplate"}
 )
 _LISTED: Final = "compass webhook deliveries shows what there is"
-KEPT: Final = (
-    "type", "url", "mode", "correlationIdKey", "retryInterval", "timeout", "urlTemplate", "inputTemplate",
-    "headerTemplate", "outputTemplate", "statusTemplate",
-)  # fmt: skip
-"""What an update has to say again, because it replaces everything."""
 
 
 class State(StrEnum):
@@ -542,14 +538,6 @@ def recover(webhook: str, *, since: str = "2d", dry_run: DryRun = False, where: 
         count = plane.change("RecoverWebhookDeliveries", {"webhook": found["id"], "since": _time(since, "--since")})
     emit(str(count))
     say(f"{count} notifications are tried again")
-
-
-def owned(row: Json, kind: str) -> list[Json]:
-    """The webhooks of an application or runtime that are its own, not its template's, with `owner` beside them."""
-    key = f"{kind}ID"
-    return [
-        {**webhook, "owner": f"{kind} {row['name']}"} for webhook in row["webhooks"] or [] if webhook[key] == row["id"]
-    ]
 
 
 def _all(plane: Speaking, *, application: str | None = None, runtime: str | None = None) -> list[Json]:

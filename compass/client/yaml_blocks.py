@@ -15,3 +15,10 @@ def block_dumper() -> type[Any]:
 
     Dumper.add_representer(str, shown)
     return Dumper
+
+
+def as_yaml(document: Any) -> str:
+    """YAML for people: members in their order, and text of several lines as such."""
+    import yaml  # noqa: PLC0415  # as above
+
+    return str(yaml.dump(document, Dumper=block_dumper(), sort_keys=False, allow_unicode=True)).rstrip()

@@ -70,7 +70,9 @@ def _recent(visit: Visit) -> Iterable[Hit]:
 
 
 def _places() -> Iterable[Hit]:
-    return (Hit(place.text, place.path, place.name, f"g {place.key}") for area in NAVIGATION for place in area.places)
+    places = (place for area in NAVIGATION for place in area.places)
+    yield from (Hit(place.text, place.path, place.name, f"g {place.key}") for place in places)
+    yield Hit("Import and export", "/import", "applications", "a landscape as a file")
 
 
 async def _objects(visit: Visit, typed: str) -> list[Kind]:

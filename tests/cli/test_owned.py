@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import pytest
 
-from compass.cli import owned, speaking
+from compass.cli import speaking
 from compass.cli.main import run
 from compass.client.blocking import BlockingPlane
 from compass.client.protocol import PlaneRefused
+from compass.landscape import owned
 from tests.cli.conftest import Cli, Ended
 
 pytestmark = pytest.mark.usefixtures("tenant")

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from compass.cli.manifest import Kind, Manifest
-from compass.cli.offers import named
-from compass.cli.ownership import Judged, Owners, digest, fields, judge
+from compass.landscape.manifest import Kind, Manifest
+from compass.landscape.offers import named
+from compass.landscape.ownership import Judged, Owners, digest, fields, judge
 
 ID = "a1"
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from compass.cli.failures import CommandFailed, Exit
-from compass.cli.manifest import Kind, read
+from compass.cli.files import read
+from compass.landscape.manifest import Kind
 
 
 def test_documents_come_in_the_order_in_which_they_can_be_applied_from_files_and_folders(home: Path) -> None:
@@ -53,7 +54,7 @@ def test_standard_input_is_read_for_a_minus(monkeypatch: pytest.MonkeyPatch) -> 
         ("apiVersion: v2\nkind: Group\nname: a", "f:1: apiVersion 'v2' is not known, expected compass/v1", None),
         ("kind: Group\nname: a\n---\nkind: Group\nname: a", "f:4: Group 'a' is in f:1 already", None),
         ("kind: [", "f:1: expected the node content, but found '<stream end>'", None),
-        ("# nothing", "there is no document in what -f names", None),
+        ("# nothing", "there is no document in what was given", None),
         ("a: !!python/object/apply:os.system [id]", "f:1: could not determine a constructor", None),
     ],
 )

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from compass.cli.failures import CommandFailed
-from compass.cli.manifest import Kind, Manifest
-from compass.cli.plan import Landscape, pruned, steps
+from compass.landscape.manifest import Kind, Manifest
+from compass.landscape.plan import Landscape, pruned, steps
 
 
 def there(**runtime: Any) -> Landscape:
@@ -84,11 +84,11 @@ def test_an_integration_system_is_added_and_described() -> None:
 
 def test_pruning_asks_for_a_label_and_leaves_groups_first() -> None:
     with pytest.raises(CommandFailed, match="--prune needs a label"):
-        pruned([], there(), [])
+        pruned([], there(), {})
 
-    assert pruned(runtime(), there(), ["team=x"]) == []
-    assert pruned([], there(), ["team=x", "more=y"]) == []
-    assert [step.line for step in pruned([], there(), ["team=x"])] == [
+    assert pruned(runtime(), there(), {"team": "x"}) == []
+    assert pruned([], there(), {"team": "x", "more": "y"}) == []
+    assert [step.line for step in pruned([], there(), {"team": "x"})] == [
         "- runtime edge in group a",
         "- runtime edge in group b",
         "- runtime edge",

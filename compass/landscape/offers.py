@@ -5,13 +5,12 @@ A list that is mentioned is the whole list. `apis` and `events` of the document 
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final
 
-from compass.cli.definition import API, EVENT, Kind, specification_of
-from compass.cli.failures import CommandFailed
-from compass.cli.find import meant
-from compass.cli.speaking import Json, Speaking
+from compass.client.failed import CommandFailed
+from compass.landscape.conversation import Conversation, Json
+from compass.landscape.kinds import API, EVENT, Kind
+from compass.landscape.meant import meant
 
 LISTS: Final[Mapping[str, Kind]] = {"apis": API, "events": EVENT}
 """The lists of definitions, in a bundle and beside the bundles."""
@@ -27,30 +26,31 @@ _MOST: Final = 200
 """Of what one call reads of an application's bundles, and of one bundle. What has more is not guessed at."""
 
 
-def checked(says: Json, *, folder: Path) -> Json:
-    """What a document says of offers, with its specifications read. `folder` is where files are looked for.
+def checked(says: Json, specification: Callable[[Kind, str], Json]) -> Json:
+    """What a document says of offers, with its specifications read; `specification` reads those in files.
 
     Raises ValueError with what is wrong, CommandFailed for a file.
     """
-    read = {name: [_definition(name, each, folder) for each in says[name]] for name in LISTS if name in says}
+    read = {name: [_definition(name, each, specification) for each in says[name]] for name in LISTS if name in says}
     if "bundles" in says:
-        read["bundles"] = [_bundle(each, folder) for each in says["bundles"]]
+        read["bundles"] = [_bundle(each, specification) for each in says["bundles"]]
     for name, entries in read.items():
         _once(name, entries)
     return read
 
 
-def _bundle(entry: Any, folder: Path) -> Json:
+def _bundle(entry: Any, specification: Callable[[Kind, str], Json]) -> Json:
     known = _known("bundles", entry)
-    return known | {name: [_definition(name, each, folder) for each in known[name]] for name in LISTS if name in known}
+    lists = [name for name in LISTS if name in known]
+    return known | {name: [_definition(name, each, specification) for each in known[name]] for name in lists}
 
 
-def _definition(list_name: str, entry: Any, folder: Path) -> Json:
+def _definition(list_name: str, entry: Any, specification: Callable[[Kind, str], Json]) -> Json:
     known = _known(list_name, entry)
     if "version" in known:
         known["version"] = {"value": str(known["version"])}
     if "spec" in known:
-        known["spec"] = _specification(LISTS[list_name], known["spec"], folder)
+        known["spec"] = _specification(LISTS[list_name], known["spec"], specification)
     if list_name == "apis" and not known.get("targetURL"):
         raise ValueError(f"API {known['name']!r} has no `targetURL`, where it is called")
     return known
@@ -82,10 +82,10 @@ def _once(list_name: str, entries: Iterable[Json]) -> None:
             _once(name, entry.get(name, ()))
 
 
-def _specification(kind: Kind, said: Any, folder: Path) -> Json:
+def _specification(kind: Kind, said: Any, in_file: Callable[[Kind, str], Json]) -> Json:
     match said:
         case str():
-            return specification_of(kind, folder / said)[0]
+            return in_file(kind, said)
         case {"url": str(url)}:
             form = said.get("format", "JSON")
             return {"type": said.get("type", kind.type_of(form)), "format": form, "fetchRequest": {"url": url}}
@@ -99,7 +99,7 @@ def _specification(kind: Kind, said: Any, folder: Path) -> Json:
 # --- what is there -------------------------------------------------------------------------------------------------
 
 
-def offered(plane: Speaking, application: str, *, specifications: bool) -> Json:
+def offered(plane: Conversation, application: str, *, specifications: bool) -> Json:
     """What an application offers, in the form of `checked`, with the ids. Raises CommandFailed when it is too much.
 
     Four calls, and with `specifications` one for each that there is.
@@ -124,7 +124,7 @@ def offered(plane: Speaking, application: str, *, specifications: bool) -> Json:
     return found
 
 
-def _bundles(plane: Speaking, application: str) -> list[Json]:
+def _bundles(plane: Conversation, application: str) -> list[Json]:
     return plane.all("Bundles", {"application": application}, inside="bundles")
 
 
@@ -169,7 +169,7 @@ def named(*parts: str) -> str:
 
 Ids = dict[str, str]
 """Of the bundles by their names, and of the application by ""."""
-Act = Callable[[Speaking, Ids], object]
+Act = Callable[[Conversation, Ids], object]
 """Does one step, and adds the id of the bundle that it makes."""
 
 
@@ -200,7 +200,7 @@ def _bundle_changes(wanted: Json, before: Json | None, owners: Mapping[str, str]
     own: Json = {key: wanted[key] for key in ("name", "description") if key in wanted}
     if before is None:
 
-        def add(plane: Speaking, ids: Ids) -> None:
+        def add(plane: Conversation, ids: Ids) -> None:
             ids[wanted["name"]] = plane.ask("AddBundle", {"application": ids[""], "in": own})["id"]
 
         yield "+", f"bundle {wanted['name']}", add
@@ -265,7 +265,7 @@ def _new_specification(before: Json | None, wanted: Json | None) -> Json | None:
 
 
 def _added(kind: Kind, one: Json, bundle: str) -> Act:
-    def act(plane: Speaking, ids: Ids) -> object:
+    def act(plane: Conversation, ids: Ids) -> object:
         if bundle:
             return plane.ask(f"Add{kind.document}ToBundle", {"bundle": ids[bundle], "in": one})
         return plane.ask(f"Add{kind.document}ToApplication", {"application": ids[""], "in": one})

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from compass.cli import labels, offers
-from compass.cli.failures import CommandFailed, Exit
-from compass.cli.manifest import Kind, Manifest
-from compass.cli.offers import named, shown
-from compass.cli.ownership import place_of
-from compass.cli.speaking import Json, Speaking
-from compass.cli.waiting import counted
-from compass.cli.webhook import KEPT, owned
+from compass.client.failed import CommandFailed, Exit
+from compass.landscape import labels, offers
+from compass.landscape.conversation import Conversation, Json
+from compass.landscape.manifest import Kind, Manifest
+from compass.landscape.offers import named, shown
+from compass.landscape.ownership import place_of
+from compass.landscape.webhooks import KEPT, owned
 
 _TYPES: Final = {Kind.APPLICATION: "APPLICATION", Kind.RUNTIME: "RUNTIME"}
 _REGISTER: Final = {Kind.APPLICATION: "RegisterApplication", Kind.RUNTIME: "RegisterRuntime"}
@@ -39,7 +38,7 @@ class Landscape:
         return self.ids[kind, name]
 
 
-Act = Callable[[Speaking, Landscape], object]
+Act = Callable[[Conversation, Landscape], object]
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,18 @@ class Step:
         return f"{self.sign} {self.text}"
 
 
-def look(plane: Speaking, kinds: Iterable[Kind], *, offering: Callable[[str], bool]) -> Landscape:
+def quietly(items: Sequence[Json], _what: str) -> Iterable[Json]:
+    """Goes through them and tells nobody."""
+    return items
+
+
+Progress = Callable[[Sequence[Json], str], Iterable[Json]]
+"""Goes through items that take long, and may tell how far it is."""
+
+
+def look(
+    plane: Conversation, kinds: Iterable[Kind], *, offering: Callable[[str], bool], progress: Progress = quietly
+) -> Landscape:
     """Read what is there of these kinds, and of the groups. As many calls as there are pages.
 
     Of applications whose names are `offering`, what they offer too: a few calls for each of them. Raises CommandFailed.
@@ -75,7 +85,7 @@ def look(plane: Speaking, kinds: Iterable[Kind], *, offering: Callable[[str], bo
             rows = [{**row, "webhooks": told.get(row["id"], [])} for row in plane.all(f"{kind}s")]
             found[kind] = _by_name(kind, rows)
     wanting = [row for name, row in found.get(Kind.APPLICATION, {}).items() if offering(name)]
-    for row in counted(wanting, "what applications offer"):
+    for row in progress(wanting, "what applications offer"):
         row["offers"] = offers.offered(plane, row["id"], specifications=True)
     ids = {(kind, name): row["id"] for kind, rows in found.items() for name, row in rows.items()}
     return Landscape(found, ids)
@@ -96,12 +106,11 @@ def steps(wanted: Sequence[Manifest], now: Landscape, around: Around = lambda _,
     return [*(_new_group(Manifest(Kind.GROUP, name, {}, "")) for name in groups), *made]
 
 
-def pruned(wanted: Sequence[Manifest], now: Landscape, selector: Sequence[str]) -> list[Step]:
+def pruned(wanted: Sequence[Manifest], now: Landscape, needed: Json) -> list[Step]:
     """Applications and runtimes that have all these labels and are in no document: what removes them."""
-    if not selector:
+    if not needed:
         raise CommandFailed("--prune needs a label that says what is yours", exit_code=Exit.USAGE, hint="-l key=value")
     named = {(one.kind, one.name) for one in wanted}
-    needed = labels.new(selector)
     found = []
     for kind in (Kind.APPLICATION, Kind.RUNTIME):
         for name, row in now.found.get(kind, {}).items():
@@ -154,7 +163,7 @@ def _new_group(one: Manifest) -> Step:
 def _new(one: Manifest) -> Iterator[Step]:
     new = {"name": one.name, **{key: value for key, value in one.says.items() if key not in _APART}}
 
-    def act(plane: Speaking, landscape: Landscape) -> None:
+    def act(plane: Conversation, landscape: Landscape) -> None:
         landscape.ids[one.kind, one.name] = plane.ask(_REGISTER[one.kind], {"in": new})["id"]
 
     yield Step("+", f"{_word(one.kind)} {one.name}", act)
@@ -191,7 +200,7 @@ def _offers(one: Manifest, there: Json | None) -> Iterator[Step]:
     owners = there.get("owners", {}) if there else {}
     for sign, text, act in offers.changes(one.says, has, owners):
 
-        def begin(plane: Speaking, landscape: Landscape, act: offers.Act = act) -> None:
+        def begin(plane: Conversation, landscape: Landscape, act: offers.Act = act) -> None:
             ids[""] = landscape.id_of(one.kind, one.name)
             act(plane, ids)
 
@@ -199,7 +208,7 @@ def _offers(one: Manifest, there: Json | None) -> Iterator[Step]:
 
 
 def _updated(one: Manifest, there: Json, changed: Json) -> Act:
-    def act(plane: Speaking, _: Landscape) -> object:
+    def act(plane: Conversation, _: Landscape) -> object:
         now = _unchanged(plane, one, there, changed, lambda row: row)
         # Without its condition the plane would set the status back.
         new = {**changed, "statusCondition": now["status"]["condition"]}
@@ -213,14 +222,14 @@ def _updated(one: Manifest, there: Json, changed: Json) -> Act:
 
 
 def _labelled(one: Manifest, there: Json, key: str, value: Any) -> Act:
-    def act(plane: Speaking, _: Landscape) -> object:
+    def act(plane: Conversation, _: Landscape) -> object:
         _unchanged(plane, one, there, {key: value}, lambda row: row["labels"] or {})
         return plane.ask(f"Set{one.kind}Label", {_word(one.kind): there["id"], "key": key, "value": value})
 
     return act
 
 
-def _unchanged(plane: Speaking, one: Manifest, there: Json, changed: Json, where: Callable[[Json], Json]) -> Json:
+def _unchanged(plane: Conversation, one: Manifest, there: Json, changed: Json, where: Callable[[Json], Json]) -> Json:
     """The object just now, if what is to be changed is still as it was when that was planned.
 
     Raises CommandFailed with both values, exit code 6.
@@ -238,7 +247,7 @@ def _unchanged(plane: Speaking, one: Manifest, there: Json, changed: Json, where
 
 
 def _joined(kind: Kind, name: str, group: str) -> Step:
-    def act(plane: Speaking, landscape: Landscape) -> None:
+    def act(plane: Conversation, landscape: Landscape) -> None:
         member = {"object": landscape.id_of(kind, name), "type": _TYPES[kind], "name": group}
         plane.ask("AssignToGroup", member)
 
@@ -252,7 +261,7 @@ def label_removed(kind: Kind, row: Json, key: str) -> Step:
 
 
 def _left(kind: Kind, name: str, group: str) -> Step:
-    def act(plane: Speaking, landscape: Landscape) -> None:
+    def act(plane: Conversation, landscape: Landscape) -> None:
         member = {"object": landscape.id_of(kind, name), "type": _TYPES[kind], "name": group}
         plane.ask("UnassignFromGroup", member)
 

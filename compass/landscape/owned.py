@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
-from compass.cli.manifest import Kind, Manifest
-from compass.cli.offers import OFFERED
-from compass.cli.output import say
-from compass.cli.ownership import Judged, Owners, fields, first_said, judge
-from compass.cli.plan import Landscape, Step
-from compass.cli.speaking import Json, Speaking
 from compass.errors import Code
+from compass.landscape.conversation import Conversation, Json
+from compass.landscape.manifest import Kind, Manifest
+from compass.landscape.offers import OFFERED
+from compass.landscape.ownership import Judged, Owners, fields, first_said, judge
+from compass.landscape.plan import Landscape, Step
 
 _KINDS: Final = frozenset({Kind.APPLICATION, Kind.RUNTIME})
 """Whose fields are remembered. Of a group nothing is changed; integration systems belong to all tenants."""
@@ -36,8 +35,11 @@ class Owned:
     """Whether this plane remembers it at all."""
 
     @classmethod
-    def read(cls, plane: Speaking, kinds: Iterable[Kind], manager: str) -> Self:
-        """Read it for all objects of these kinds: as many calls as there are pages. Older planes have nothing."""
+    def read(cls, plane: Conversation, kinds: Iterable[Kind], manager: str, *, tell: Callable[[str], None]) -> Self:
+        """Read it for all objects of these kinds: as many calls as there are pages.
+
+        Older planes have nothing, of which `tell` hears.
+        """
         from compass.client.protocol import PlaneRefused
 
         found: dict[str, Owners] = {}
@@ -52,7 +54,7 @@ class Owned:
         except PlaneRefused as refused:
             if "appliedFields" not in str(refused):
                 raise
-            say("this plane does not remember who applied what: what somebody else changed is written over")
+            tell("this plane does not remember who applied what: what somebody else changed is written over")
             return cls(manager, {}, frozenset(), is_remembered=False)
         return cls(manager, found, frozenset(offering), is_remembered=True)
 
@@ -84,7 +86,7 @@ class Owned:
         return self.is_remembered and one.kind in _KINDS and len(fields(one.says)) <= _MOST_FIELDS
 
     def _recorded(self, one: Manifest, fields: Callable[[str], Sequence[Json]], *, is_all: bool = False) -> Step:
-        def act(plane: Speaking, landscape: Landscape) -> None:
+        def act(plane: Conversation, landscape: Landscape) -> None:
             identity = landscape.id_of(one.kind, one.name)
             said = {"manager": self.manager, "fields": fields(identity)}
             try:

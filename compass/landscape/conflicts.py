@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from compass.cli.manifest import Manifest
-from compass.cli.offers import LISTS, named
-from compass.cli.ownership import Conflict
-from compass.cli.speaking import PAGE_SIZE, Json, Speaking
 from compass.errors import Code
+from compass.landscape.conversation import PAGE_SIZE, Conversation, Json
+from compass.landscape.manifest import Manifest
+from compass.landscape.offers import LISTS, named
+from compass.landscape.ownership import Conflict
 
 HINT: Final = (
     "--force-conflicts takes these fields over; what you take out of the file is left to the other; "
@@ -41,7 +41,7 @@ def shown(value: Any) -> str:
 class Changes:
     """Who changed what, from the audit log; nothing from a plane that keeps none, or that does not tell this caller."""
 
-    plane: Speaking
+    plane: Conversation
     _read: dict[tuple[str, str], list[Json]] = field(default_factory=dict)
 
     def last(self, one: Manifest, row: Json, name: str) -> str | None:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
-from compass.cli import labels
-from compass.cli.manifest import Manifest
-from compass.cli.offers import LISTS, OFFERED, named
-from compass.cli.speaking import Json
-from compass.cli.webhook import KEPT
+from compass.landscape import labels
+from compass.landscape.conversation import Json
+from compass.landscape.manifest import Manifest
+from compass.landscape.offers import LISTS, OFFERED, named
+from compass.landscape.webhooks import KEPT
 
 _EMPTIED: Final = {"description", "providerName", "group"}
 """What can be emptied. A URL, a version or a specification can only be replaced: it stays when no file says it."""

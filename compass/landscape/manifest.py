@@ -5,17 +5,16 @@ as it is; a list that it mentions is the whole list. Labels are set one by one. 
 `apis` and `events`, is read by `offers.py`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Final
 
-from compass.cli import offers
-from compass.cli.failures import CommandFailed, Exit
-from compass.cli.find import meant
-from compass.cli.secret_input import read_text
-from compass.cli.speaking import Json
+from compass.client.failed import CommandFailed, Exit
+from compass.landscape import offers
+from compass.landscape.conversation import Json
+from compass.landscape.kinds import Kind as DefinitionKind
+from compass.landscape.meant import meant
 
 VERSION: Final = "compass/v1"
 """Of the files. Another one will have another name, and this one will still be read."""
@@ -67,54 +66,74 @@ class Manifest:
     """The file and the line that it begins in."""
 
 
-def read(paths: Iterable[Path]) -> list[Manifest]:
-    """The documents of files, of all YAML files of folders, or of standard input for `-`.
-
-    Raises CommandFailed with the file and line of what is wrong, also when two documents are about one thing.
-    """
-    found: dict[tuple[Kind, str], Manifest] = {}
-    for path, is_found in _files(paths):
-        for one in _documents(path, is_found=is_found):
-            if (before := found.setdefault((one.kind, one.name), one)) is not one:
-                raise _wrong(one.place, f"{one.kind} {one.name!r} is in {before.place} already")
-    if not found:
-        raise CommandFailed("there is no document in what -f names", exit_code=Exit.USAGE)
-    order = list(Kind)
-    return sorted(found.values(), key=lambda one: (order.index(one.kind), one.name))
-
-
-def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
-    """Each file, and whether it was found in a folder instead of named."""
-    for path in paths:
-        if path.is_dir():
-            found = (each for each in path.rglob("*") if each.suffix in {".yaml", ".yml", ".json"})
-            yield from ((each, True) for each in sorted(found))
-        else:
-            yield path, False
-
-
+Specification = Callable[[DefinitionKind, str], Json]
+"""Reads the specification in a file that a document names. Raises CommandFailed."""
+_MOST_NODES: Final = 200_000
+"""Of one document, with what aliases repeat: a few lines of them may stand for more than any memory holds."""
 _OF_OTHERS: Final = frozenset({"openapi", "swagger", "asyncapi"})
 """What a specification says first: it lies beside the document that names it."""
 
 
-def _documents(path: Path, *, is_found: bool) -> Iterator[Manifest]:
+def no_files(_kind: DefinitionKind, name: str) -> Json:
+    """For documents that have no folder. Raises ValueError."""
+    raise ValueError(f"`spec` names the file {name!r}, which is not here: give `data`, or the `url` it is fetched from")
+
+
+def documents(
+    text: str, place: str, *, specification: Specification = no_files, is_found: bool = False
+) -> Iterator[Manifest]:
+    """The documents of a text. `place` is what it is called; `is_found`: others' specifications are passed over.
+
+    Raises CommandFailed with the place and line of what is wrong.
+    """
     import yaml
 
-    loader = yaml.SafeLoader(read_text(path))
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.YAMLError as problem:
+        raise _wrong(place, " ".join(str(problem).split())) from None
     try:
         while loader.check_node() and (node := loader.get_node()) is not None:
-            place = f"{path}:{node.start_mark.line + 1}"
+            line = f"{place}:{node.start_mark.line + 1}"
+            _check_size(node, line)
             document = loader.construct_document(node)
             is_of_others = isinstance(document, dict) and not _OF_OTHERS.isdisjoint(document)
             if document is not None and not (is_found and is_of_others):
-                yield _manifest(document, place, folder=Path() if path == Path("-") else path.parent)
+                yield _manifest(document, line, specification)
     except yaml.MarkedYAMLError as problem:
-        line = problem.problem_mark.line + 1 if problem.problem_mark is not None else 1
-        raise _wrong(f"{path}:{line}", str(problem.problem)) from None
-    except yaml.YAMLError as problem:
-        raise _wrong(str(path), " ".join(str(problem).split())) from None
+        number = problem.problem_mark.line + 1 if problem.problem_mark is not None else 1
+        raise _wrong(f"{place}:{number}", str(problem.problem)) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as problem:
+        raise _wrong(place, " ".join(str(problem).split())) from None
     finally:
         loader.dispose()
+
+
+def _check_size(node: Any, place: str) -> None:
+    waiting, seen = [node], 0
+    while waiting:
+        seen += 1
+        if seen > _MOST_NODES:
+            raise _wrong(place, f"it says more than {_MOST_NODES:,} things")
+        value = waiting.pop().value
+        if isinstance(value, list):
+            for each in value:
+                waiting.extend(each if isinstance(each, tuple) else (each,))
+
+
+def in_order(found: Iterable[Manifest]) -> list[Manifest]:
+    """Documents in the order in which they can be applied.
+
+    Raises CommandFailed when two of them are about one thing, or there is none.
+    """
+    by_name: dict[tuple[Kind, str], Manifest] = {}
+    for one in found:
+        if (before := by_name.setdefault((one.kind, one.name), one)) is not one:
+            raise _wrong(one.place, f"{one.kind} {one.name!r} is in {before.place} already")
+    if not by_name:
+        raise CommandFailed("there is no document in what was given", exit_code=Exit.USAGE)
+    order = list(Kind)
+    return sorted(by_name.values(), key=lambda one: (order.index(one.kind), one.name))
 
 
 def of_text(kind: Kind, name: str, text: str, *, place: str) -> Manifest:
@@ -130,10 +149,10 @@ def of_text(kind: Kind, name: str, text: str, *, place: str) -> Manifest:
         raise _wrong(place, " ".join(str(problem).split())) from None
     if not isinstance(document, dict):
         raise _wrong(place, "it is no object")
-    return _manifest({**document, "kind": str(kind), "name": name}, place, folder=Path())
+    return _manifest({**document, "kind": str(kind), "name": name}, place, no_files)
 
 
-def _manifest(document: Any, place: str, *, folder: Path) -> Manifest:
+def _manifest(document: Any, place: str, specification: Specification) -> Manifest:
     if not isinstance(document, dict):
         raise _wrong(place, "a document is an object with `kind` and `name`")
     says = dict(document)
@@ -159,7 +178,7 @@ def _manifest(document: Any, place: str, *, folder: Path) -> Manifest:
     for webhook in says.get("webhooks", ()):
         _check_webhook(webhook, place)
     try:
-        says |= offers.checked(says, folder=folder)
+        says |= offers.checked(says, specification)
     except ValueError as problem:
         raise _wrong(place, str(problem)) from None
     return Manifest(Kind(kind), name, says, place)

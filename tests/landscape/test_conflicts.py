@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from compass.cli.conflicts import Changes, brief, shown
-from compass.cli.manifest import Kind, Manifest
-from compass.cli.ownership import Conflict
 from compass.client.protocol import PlaneRefused
+from compass.landscape.conflicts import Changes, brief, shown
+from compass.landscape.manifest import Kind, Manifest
+from compass.landscape.ownership import Conflict
 
 ONE = Manifest(Kind.APPLICATION, "crm", {"labels": {"gone": "a"}}, "f:1")
 ROW: dict[str, Any] = {
