@@ -83,8 +83,10 @@ def in_list(shown: Shown) -> list[str]:
 
 def headers(shown: Shown) -> dict[str, tuple[str | None, str]]:
     """How the list is sorted by what, and where a click leads."""
-    found = shown.tree.xpath("//section[@id='list']//th[a]")
-    return {one.text_content(): (one.get("aria-sort"), one.xpath("a")[0].get("href")) for one in found}
+    return {
+        link.text: (link.getparent().get("aria-sort") if link.xpath("span") else None, link.get("href"))
+        for link in shown.tree.xpath("//section[@id='list']//th/a")
+    }
 
 
 @pytest.mark.parametrize("kind", ["Application", "Runtime"])

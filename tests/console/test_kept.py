@@ -18,7 +18,10 @@ async def fresh(site: Site) -> AsyncIterator[Site]:
 
 
 def headings(shown: Shown) -> list[str]:
-    return [one.text_content() for one in shown.tree.xpath("//section[@id='list']//th")[1:]]
+    return [
+        str((one.xpath("a/text()") or [one.text_content()])[0])
+        for one in shown.tree.xpath("//section[@id='list']//th")[1:]
+    ]
 
 
 async def columns(site: Site, path: str, *chosen: str) -> Shown:
