@@ -25,6 +25,7 @@ from tests.console.conftest import HOSTILE, Site
 from tests.console.test_definitions import hostile, offered
 from tests.definition.samples import OPENAPI_3
 from tests.director.groups import until
+from tests.e2e.plane import ASSIGN
 
 PUSHES = 100
 PAINTED_SECONDS = 0.25
@@ -141,6 +142,57 @@ async def test_what_is_typed_focused_and_open_survives_a_change(site: Site, tab:
     _, other = await site.group()
     await tab.until(f"document.querySelector('main').textContent.includes('{other}')")
     assert await tab.value(f"document.activeElement === {node}")
+
+
+async def test_what_was_typed_and_left_survives_a_change(site: Site, tab: Tab) -> None:
+    await tab.go(f"{site.origin}/console/groups")
+    await tab.value("document.querySelector('#name').focus()")
+    await tab.type("half a na")
+    await tab.value("document.activeElement.blur()")
+
+    _, name = await site.group()
+    await tab.until(f"document.querySelector('main').innerText.includes('{name}')")
+
+    assert await tab.value("document.querySelector('#name').value") == "half a na"
+
+
+async def test_what_is_chosen_from_a_list_stays_chosen_while_others_come_and_go(site: Site, tab: Tab) -> None:
+    first, _ = await site.application()
+    wanted, _ = await site.application()
+    group, name = await site.group(("APPLICATION", first))
+    await tab.go(f"{site.origin}/console/groups/{group}")
+    await tab.value(
+        f"""(() => {{ const list = document.querySelector('#member'); list.focus();
+        list.value = 'APPLICATION {wanted}'; list.dispatchEvent(new Event('change', {{ bubbles: true }})); }})()"""
+    )
+
+    await site.application()
+    other, called = await site.runtime()
+    await site.ask(ASSIGN, id=other, type="RUNTIME", name=name)
+    await tab.until(f"document.querySelector('main ul.needs').innerText.includes('{called}')")
+
+    chosen = "[document.activeElement.id, document.querySelector('#member').value].join('|')"
+    assert await tab.value(chosen) == f"member|APPLICATION {wanted}"
+
+
+async def test_an_edit_conflict_shows_both_versions_and_the_second_saving_wins(site: Site, tab: Tab) -> None:
+    application, _ = await site.application(description="before")
+    await tab.go(f"{site.origin}/console/applications/{application}/edit")
+    await tab.value("document.querySelector('[name=description]').select()")
+    await tab.type("mine")
+    text = "mutation ($id: ID!, $in: ApplicationUpdateInput!) { result: updateApplication(id: $id, in: $in) { id } }"
+    await site.ask(text, id=application, **{"in": {"description": "theirs"}})
+
+    await tab.value("document.querySelector('main form button.main').click()")
+
+    await tab.until("document.querySelector('main table')?.innerText.includes('theirs')")
+    assert "mine" in str(await tab.value("document.querySelector('main table').innerText"))
+    assert await tab.value("document.querySelector('[name=description]').value") == "mine"
+    tab.problems = [one for one in tab.problems if "status of 409" not in one]
+    await tab.value("document.querySelector('main form button.main').click()")
+    await tab.until("location.pathname.endsWith('/edit') === false && document.querySelector('.notice.ok')")
+    asked = "query ($id: ID!) { result: application(id: $id) { description } }"
+    assert await site.ask(asked, id=application) == {"description": "mine"}
 
 
 async def test_the_first_page_is_there_in_three_tenths_of_a_second(site: Site, tab: Tab) -> None:
