@@ -35,6 +35,7 @@ app = App(
 
 _LANDSCAPE = Group("The landscape", sort_key=1)
 app.command("compass.cli.status:status", name="status", group=_LANDSCAPE)
+app.command("compass.cli.tour:tour", name="tour", group=_LANDSCAPE)
 app.command("compass.cli.topology:topology", name="topology", group=_LANDSCAPE)
 app.command("compass.cli.events:events", name="events", group=_LANDSCAPE)
 app.command("compass.cli.application:app", name="app", alias="application", group=_LANDSCAPE)
