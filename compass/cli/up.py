@@ -62,7 +62,7 @@ def report(started: "Started", settings: Settings) -> None:
     say()
     say("  Next   compass app create shop-crm --group retail")
     say("         compass app connect shop-crm --wait     pairs it, and shows each step")
-    say("         compass tour                           the first steps, which of them are taken, and the next one")
+    say("         compass tour                            the first steps, which of them are taken, and the next one")
     say(f"  Stop with Ctrl-C. Ready in {started.elapsed_seconds:.1f} s")
 
 
