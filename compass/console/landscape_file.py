@@ -4,10 +4,13 @@ It plans and applies with what `compass apply` does, in a thread, because that a
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from compass.client.failed import CommandFailed
 from compass.client.protocol import PlaneRefused, data_of
@@ -22,12 +25,16 @@ from compass.landscape.conversation import PAGE_SIZE, Json
 from compass.landscape.manifest import Kind, documents, in_order
 from compass.landscape.planned import Planned, planned, written
 
+Result = TypeVar("Result")
+
 MANAGER: Final = "console"
 """As whom the plane remembers what was applied here."""
 MOST_BYTES: Final = 1024 * 1024
 """Of a text. Reading one takes seconds of the processor; longer ones are for the command line, on its own machine."""
 PLACE: Final = "text"
 """What stands before the number of a line."""
+_THREADS: Final = ThreadPoolExecutor(2, thread_name_prefix="landscape")
+"""Of its own: in the usual ones the plane would wait for those who wait for the plane."""
 
 
 class Asking:
@@ -76,6 +83,11 @@ class Outcome:
     is_applied: bool = False
 
     @property
+    def digest(self) -> str:
+        """Of what would be changed: that is done which was seen, and nothing else."""
+        return hashlib.sha256(repr([*self.todo, *self.left]).encode()).hexdigest()
+
+    @property
     def removes(self) -> int:
         """How many of the changes remove something."""
         return sum(sign == "-" for sign, _ in self.todo)
@@ -92,8 +104,8 @@ def sample() -> str:
     return resources.files("compass.landscape").joinpath("sample.yaml").read_text(encoding="utf-8")
 
 
-def _page(text: str, outcome: Outcome | None) -> Page:
-    data = {"text": text, "outcome": outcome, "most_bytes": MOST_BYTES}
+def _page(text: str, outcome: Outcome | None, *, is_other: bool = False) -> Page:
+    data = {"text": text, "outcome": outcome, "is_other": is_other, "most_bytes": MOST_BYTES}
     status = 422 if outcome and outcome.problem else 200
     return Page("landscape_file.html", "Import", data, section="applications", status=status)
 
@@ -107,8 +119,14 @@ async def look(visit: Visit) -> Page:
     if len(text.encode()) > MOST_BYTES:
         why = f"It is longer than {MOST_BYTES // 1024:,} KiB; nothing was changed. compass apply -f takes it."
         return _page("", Outcome(problem=why))
-    plane, is_applied = Asking(visit.plane), visit.form("do") == "apply"
-    return _page(text, await asyncio.to_thread(_outcome, plane, text, is_applied=is_applied))
+    seen = visit.form("seen") if visit.form("do") == "apply" else None
+    outcome = await _in_thread(partial(_outcome, Asking(visit.plane), text, seen=seen))
+    is_other = seen is not None and not outcome.is_applied and outcome.problem is None
+    return _page(text, outcome, is_other=is_other)
+
+
+async def _in_thread(work: Callable[[], Result]) -> Result:
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, work)
 
 
 def _text(visit: Visit) -> str:
@@ -119,14 +137,16 @@ def _text(visit: Visit) -> str:
     return text.replace("\r\n", "\n")
 
 
-def _outcome(plane: Asking, text: str, *, is_applied: bool) -> Outcome:
-    outcome = Outcome(is_applied=is_applied)
+def _outcome(plane: Asking, text: str, *, seen: str | None) -> Outcome:
+    """What the text would change; done, when `seen` is the digest of just that."""
+    outcome = Outcome()
     step = ""
     try:
         plans = planned(plane, in_order(documents(text, PLACE)), MANAGER, tell=lambda _: None)
         outcome.todo = [(each.sign, each.text) for each in plans.todo if not each.is_quiet]
         outcome.left = _left(plans)
-        for each in plans.todo if is_applied else ():
+        outcome.is_applied = seen == outcome.digest
+        for each in plans.todo if outcome.is_applied else ():
             step = each.line
             each.act(plane, plans.now)
             if not each.is_quiet:
@@ -149,7 +169,7 @@ async def export(visit: Visit) -> Answer:
     """What is there, as the file that is taken here and by `compass apply`. It holds no secrets."""
     plane = Asking(visit.plane)
     try:
-        text = await asyncio.to_thread(lambda: "\n".join(written(plane, tuple(Kind))))
+        text = await _in_thread(lambda: "\n".join(written(plane, tuple(Kind))))
     except CommandFailed as failed:
         return visit.refused(f"{failed}; nothing was written", "/import")
     return attachment(f"{text}\n", "application/yaml; charset=utf-8", "landscape.yaml")

@@ -5,6 +5,7 @@ as it is; a list that it mentions is the whole list. Labels are set one by one. 
 `apis` and `events`, is read by `offers.py`.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -177,6 +178,10 @@ def _manifest(document: Any, place: str, specification: Specification) -> Manife
             raise _wrong(place, f"{name_of_group!r} in `groups` is no name")
     for webhook in says.get("webhooks", ()):
         _check_webhook(webhook, place)
+    try:
+        json.dumps(says, allow_nan=False)
+    except (TypeError, ValueError) as problem:
+        raise _wrong(place, f"it says something that JSON cannot: {problem}", hint="put it in quotes") from None
     try:
         says |= offers.checked(says, specification)
     except ValueError as problem:

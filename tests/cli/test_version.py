@@ -52,5 +52,7 @@ def test_other_commands_load_no_library_before_they_need_it() -> None:
         "compass.cli.main",
         "compass.cli.output",
         "compass.cli.version",
+        "compass.client",
+        "compass.client.failed",
         "compass.errors",
     ]

@@ -45,7 +45,13 @@ async def test_every_page_in_every_size_and_theme_is_whole(site: Site, tab: Tab)
     paths += [f"/applications/{application}/credentials"]
     _, _, definition = await offered(site, json.dumps(OPENAPI_3), json.dumps(hostile()))
     paths += [f"{definition}?tab={name}" for name in TABS]
-    paths += [f"{definition}/edit", f"{definition}/remove", "/catalogue/new", f"/applications/{application}/apis/new"]
+    paths += [
+        "/import?sample=1",
+        f"{definition}/edit",
+        f"{definition}/remove",
+        "/catalogue/new",
+        f"/applications/{application}/apis/new",
+    ]
     cases = 0
     for width in (360, 1180, 2560):
         for dark in (False, True):
@@ -65,7 +71,13 @@ async def test_words_can_be_read_on_what_is_behind_them(site: Site, tab: Tab, da
     paths += [f"/applications/{application}", "/applications/new", "/templates/new", "/tenants/new"]
     _, _, definition = await offered(site, json.dumps(hostile()), json.dumps(OPENAPI_3))
     paths += [f"{definition}?tab={name}" for name in TABS]
-    paths += [f"{definition}/edit", f"{definition}/remove", "/catalogue/new", f"/applications/{application}/apis/new"]
+    paths += [
+        "/import?sample=1",
+        f"{definition}/edit",
+        f"{definition}/remove",
+        "/catalogue/new",
+        f"/applications/{application}/apis/new",
+    ]
     for path in paths:
         await tab.go(f"{site.origin}/console{path}")
         assert await tab.value(CONTRAST) == [], path

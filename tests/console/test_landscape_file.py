@@ -29,6 +29,13 @@ async def registered(site: Site, name: str) -> list[str]:
     return [one["name"] for one in found["data"]]
 
 
+async def applied(site: Site, text: str) -> Shown:
+    """What came of it when it was looked at and done, or why it was not done."""
+    looked = await site.post("/import", text=text, do="look")
+    seen = looked.tree.xpath("string(//input[@name='seen']/@value)")
+    return await site.post("/import", text=text, do="apply", seen=str(seen)) if seen else looked
+
+
 async def test_what_a_text_would_change_is_shown_before_it_is_done_once(site: Site) -> None:
     text = TEXT.format(name="imported")
     expected = [
@@ -43,12 +50,12 @@ async def test_what_a_text_would_change_is_shown_before_it_is_done_once(site: Si
     assert (planned.status, lines(planned, "What it would change")) == (200, expected)
     assert await registered(site, "imported") == []
     assert planned.tree.xpath("string(//textarea[@name='text'])").strip() == text.strip()
-    done = await site.post("/import", text=text, do="apply")
+    done = await applied(site, text)
     assert lines(done, "Done") == expected
     assert await registered(site, "imported") == ["imported"]
     again = await site.post("/import", text=text, do="look")
     assert "All is as the text says" in again.words
-    assert "nothing to change" in (await site.post("/import", text=text, do="apply")).words
+    assert "All is as the text says" in (await applied(site, text)).words
 
 
 async def test_a_file_goes_before_what_is_typed(site: Site) -> None:
@@ -80,7 +87,7 @@ async def test_what_is_wrong_with_a_text_is_said_with_its_line_and_nothing_chang
     site: Site, text: str, why: str
 ) -> None:
     async with asyncio.timeout(60):
-        shown = await site.post("/import", text=text, do="apply")
+        shown = await applied(site, text)
 
     assert shown.status == 422
     assert why in shown.tree.xpath("string(//p[@role='alert'])")
@@ -96,13 +103,13 @@ async def test_a_text_that_is_too_long_is_for_the_command_line(site: Site) -> No
 async def test_a_refusal_half_way_is_told_with_what_was_done_and_a_second_time_does_the_rest(site: Site) -> None:
     text = "kind: Application\nname: half-a\n---\nkind: Application\nname: half-b\ngroups: ['no/such name']\n"
 
-    shown = await site.post("/import", text=text, do="apply")
+    shown = await applied(site, text)
 
     assert shown.status == 422
     assert "COMPASS-" in shown.tree.xpath("string(//p[@role='alert'])")
     before = await registered(site, "half-")
     right = text.replace("no/such name", "half")
-    await site.post("/import", text=right, do="apply")
+    await applied(site, right)
     assert await registered(site, "half-") == ["half-a", "half-b"]
     assert set(before) <= {"half-a", "half-b"}
     assert "All is as the text says" in (await site.post("/import", text=right, do="look")).words
@@ -110,12 +117,12 @@ async def test_a_refusal_half_way_is_told_with_what_was_done_and_a_second_time_d
 
 async def test_what_somebody_else_changed_is_left_and_told(site: Site) -> None:
     text = "kind: Application\nname: {}\ndescription: {}\n"
-    await site.post("/import", text=text.format("disputed", "mine"), do="apply")
+    await applied(site, text.format("disputed", "mine"))
     found = await site.ask('{ result: searchApplications(term: "disputed") { data { id } } }')
     change = """mutation ($id: ID!) { result: updateApplication(id: $id, in: {description: "theirs"}) { id } }"""
     await site.ask(change, id=found["data"][0]["id"])
 
-    shown = await site.post("/import", text=text.format("disputed", "mine again"), do="apply")
+    shown = await applied(site, text.format("disputed", "mine again"))
 
     assert "application disputed" in shown.words
     assert any("theirs" in line for line in lines(shown, "Left as it is"))
@@ -131,7 +138,7 @@ async def test_names_are_text_whatever_they_hold(site: Site) -> None:
 
 
 async def test_what_is_there_is_exported_as_a_file_that_changes_nothing(site: Site) -> None:
-    await site.post("/import", text=TEXT.format(name="exported"), do="apply")
+    await applied(site, TEXT.format(name="exported"))
 
     exported = await site.get("/export.yaml")
 
@@ -146,7 +153,7 @@ async def test_sample_data_is_looked_at_and_loaded(site: Site) -> None:
     shown = await site.get("/import?sample=1")
     text = str(shown.tree.xpath("string(//textarea[@name='text'])"))
 
-    done = await site.post("/import", text=text, do="apply")
+    done = await applied(site, text)
 
     assert (done.status, "runtime sample-edge in group sample-retail" in done.words) == (200, True)
     assert await registered(site, "sample-") == ["sample-shop", "sample-till"]
@@ -156,7 +163,23 @@ async def test_sample_data_is_looked_at_and_loaded(site: Site) -> None:
 async def test_who_may_not_change_anything_is_told_and_nothing_changes(site: Site) -> None:
     async with site.another(signed_in=False) as looking:
         await looking.limit("application:read formation:read runtime:read")
-        refused = await looking.post("/import", text=TEXT.format(name="forbidden"), do="apply")
+        refused = await applied(looking, TEXT.format(name="forbidden"))
 
     assert (refused.status, "insufficient scopes" in refused.words) == (422, True)
     assert await registered(site, "forbidden") == []
+
+
+async def test_only_what_was_seen_is_done(site: Site) -> None:
+    text = TEXT.format(name="seen-first")
+    looked = await site.post("/import", text=text, do="look")
+    seen = str(looked.tree.xpath("string(//input[@name='seen']/@value)"))
+    await site.ask('mutation { result: createFormation(formation: {name: "seen-first-group"}) { id } }')
+
+    shown = await site.post("/import", text=text, do="apply", seen=seen)
+
+    assert "Nothing was done" in shown.words
+    assert lines(shown, "What it would change")[0] == "+ application seen-first"
+    assert await registered(site, "seen-first") == []
+    for unseen in ("", "0" * 64):
+        assert "Nothing was done" in (await site.post("/import", text=text, do="apply", seen=unseen)).words
+    assert await registered(site, "seen-first") == []

@@ -29,6 +29,14 @@ def test_a_hostile_text_is_refused_and_takes_no_memory(text: str) -> None:
     assert refused.value.exit_code is Exit.USAGE
 
 
+@pytest.mark.parametrize("value", ["2026-01-02", ".nan", ".inf", "!!binary aGk=", "!!set {a, b}"])
+def test_what_json_cannot_say_is_refused_before_anything_is_sent(value: str) -> None:
+    with pytest.raises(CommandFailed, match="t:1: it says something that JSON cannot") as refused:
+        list(documents(f"kind: Application\nname: a\nlabels: {{since: {value}}}\n", "t"))
+
+    assert refused.value.hint == "put it in quotes"
+
+
 def test_without_a_folder_no_file_is_read() -> None:
     text = "kind: Application\nname: a\napis: [{name: b, targetURL: 'https://a.example', spec: /etc/passwd}]\n"
 
