@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from compass.client.protocol import PlaneRefused
+from compass.console.commands import copies
 from compass.console.http import Answer
 from compass.console.page import PAGE_SIZE, Page
 from compass.console.plane import told
@@ -140,6 +141,11 @@ def _form(
     now: str | None = None,
     hides_credentials: bool = False,
 ) -> Page:
+    try:
+        given = json.loads(typed["applicationInput"])
+    except ValueError:
+        given = {}
+    sent = _asked({**typed, "name": typed["name"] or "…"}, given, placeholders)
     data = {
         "hides_credentials": hides_credentials,
         "typed": typed,
@@ -147,6 +153,9 @@ def _form(
         "problem": problem,
         "one": template,
         "version": version(template) if template else "",
+        "sends": copies(
+            [("UpdateTemplate", {"id": template["id"], "in": sent}) if template else ("CreateTemplate", {"in": sent})]
+        ),
         "now": now,
     }
     title = f"Change {template['name']}" if template else "New template"
@@ -176,14 +185,7 @@ async def _save(visit: Visit, template: Mapping[str, Any] | None) -> Page | Answ
         problem = "Somebody else changed it meanwhile. What you typed is kept, beside it is what it is now."
         now = pretty(template["applicationInput"])
         return _form(typed, placeholders=placeholders, problem=problem, template=template, now=now)
-    asked = {
-        "name": typed["name"],
-        "description": typed["description"] or None,
-        "applicationNamespace": typed["applicationNamespace"] or None,
-        "applicationInput": given,
-        "placeholders": placeholders,
-        "accessLevel": "GLOBAL",
-    }
+    asked = _asked(typed, given, placeholders)
     try:
         if template:
             await visit.ask("UpdateTemplate", id=template["id"], **{"in": asked})
@@ -193,6 +195,18 @@ async def _save(visit: Visit, template: Mapping[str, Any] | None) -> Page | Answ
         reason = told(refused)
         return _form(typed, placeholders=placeholders, problem=reason, template=template)
     return visit.done(f"{typed['name']} is there", f"/templates/{made['createApplicationTemplate']['id']}")
+
+
+def _asked(typed: Mapping[str, str], given: Any, placeholders: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What was typed, as the API's `ApplicationTemplateInput`."""
+    return {
+        "name": typed["name"],
+        "description": typed["description"] or None,
+        "applicationNamespace": typed["applicationNamespace"] or None,
+        "applicationInput": given,
+        "placeholders": placeholders,
+        "accessLevel": "GLOBAL",
+    }
 
 
 def version(template: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from compass.client.protocol import PlaneRefused
+from compass.console.commands import copies
 from compass.console.http import Answer
 from compass.console.page import PAGE_SIZE, PREFIX, Page
 from compass.console.places import place_of
@@ -122,8 +123,23 @@ async def new(visit: Visit) -> Page:
 
 def _form(typed: Mapping[str, str], *, problem: str | None) -> Page:
     fields = ("name", "externalTenant", "type", "parent", "region", "subdomain")
-    data = {"typed": {name: typed.get(name, "") for name in fields}, "types": TYPES, "problem": problem}
+    shown = {name: typed.get(name, "") for name in fields}
+    sent = _asked({**shown, **{name: shown[name] or "…" for name in ("name", "externalTenant")}})
+    data = {"typed": shown, "types": TYPES, "problem": problem, "sends": copies([("WriteTenant", {"in": sent})])}
     return Page("tenant_new.html", "New tenant", data, section="tenants", status=422 if problem else 200)
+
+
+def _asked(typed: Mapping[str, str]) -> dict[str, Any]:
+    """What was typed, as the API's `BusinessTenantMappingInput`."""
+    return {
+        "name": typed["name"],
+        "externalTenant": typed["externalTenant"],
+        "type": typed["type"],
+        "parents": [typed["parent"]] if typed["parent"] else [],
+        "region": typed["region"] or None,
+        "subdomain": typed["subdomain"] or None,
+        "provider": "Compass",
+    }
 
 
 async def create(visit: Visit) -> Page | Answer:
@@ -135,20 +151,11 @@ async def create(visit: Visit) -> Page | Answer:
         pass
     else:
         return _form(typed, problem=f"A tenant with the id {typed['externalTenant']} is there already")
-    asked = {
-        "name": typed["name"],
-        "externalTenant": typed["externalTenant"],
-        "type": typed["type"],
-        "parents": [typed["parent"]] if typed["parent"] else [],
-        "region": typed["region"] or None,
-        "subdomain": typed["subdomain"] or None,
-        "provider": "Compass",
-    }
     try:
         if typed["parent"]:
             # The plane leaves out parents that it does not know, and then the tenant would be nobody's.
             await _one(visit, typed["parent"])
-        await visit.ask("WriteTenant", **{"in": asked})
+        await visit.ask("WriteTenant", **{"in": _asked(typed)})
     except Gone:
         return _form(typed, problem=f"There is no tenant {typed['parent']} to put it below")
     except PlaneRefused as refused:

@@ -19,7 +19,7 @@ TITLE = "document.title"
 TYPING = "document.activeElement.id === 'palette-typed'"
 ROWS = "[...document.querySelectorAll('table.list tbody tr a, .needs a')].some((one) => one.checkVisibility())"
 FOUND = "document.querySelectorAll('#palette .hits a').length > 5"
-ASKS_NOTHING = re.compile(r"/console/(find|help|explorer|templates/new|tenants/new|explorer/docs)(\?.*)?")
+ASKS_NOTHING = re.compile(r"/console/(find|help|explorer|explorer/docs|import)(\?.*)?")
 """Pages that need nothing of the plane, so that there is nothing to be copied."""
 TOP = re.compile(r"/console/(find|help)?(\?.*)?")
 """Pages that stand below nothing."""
@@ -44,7 +44,7 @@ async def test_every_page_has_a_name_a_place_its_tenant_and_its_commands(site: S
         if not TOP.fullmatch(path) and not await tab.value("document.querySelector('main .crumbs a')?.innerText"):
             wrong.append(f"{path}: it does not say where it stands")
         copied = await tab.value(
-            "[...document.querySelectorAll('#commands-shown pre')].map((one) => one.textContent.trim())"
+            "[...document.querySelectorAll('#commands-shown pre, #commands-sends pre')].map((one) => one.textContent.trim())"
         )
         if not ASKS_NOTHING.fullmatch(path):
             if not any(one.startswith("compass ") for one in copied):

@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from compass.agent.pair import pair
+from compass.agent.pair import pair, renew
 from compass.client.graphql import Plane
 from compass.client.protocol import ClientCertificate, Endpoint, Trust
 from compass.settings import DeliverySettings, OutboundSettings
@@ -168,6 +168,25 @@ async def test_a_certificate_that_is_revoked_elsewhere_says_so_on_the_page_and_i
     async with Plane(there.started.mtls_url, trust=trust, credentials=credentials) as peer:
         with pytest.raises(Exception, match=r"(?i)revoked|unauthorized"):
             await peer.ask(Endpoint.DIRECTOR, "{ viewer { id } }")
+
+
+async def test_a_certificate_that_is_renewed_is_seen_without_a_touch(there: Site, seen: Tab, tmp_path: Path) -> None:
+    application, _ = await there.application("shop-renewed")
+    text = "mutation ($id: ID!) { result: requestOneTimeTokenForApplication(id: $id) { token } }"
+    token = (await there.ask(text, id=application))["token"]
+    trust = Trust.to(there.started.ca_pem)
+    connection = await pair(
+        tmp_path / "peer", connector_url=f"{there.origin}/connector/graphql", token=token, trust=trust
+    )
+    await seen.go(f"{there.origin}/console/applications/{application}?tab=connection")
+    rows = "document.querySelectorAll('tr[id^=certificate-]:not(.detail)').length"
+    assert await seen.value(rows) == 1
+
+    await renew(connection, trust=trust)
+
+    await seen.until(f"{rows} === 2")
+    valid = "[...document.querySelectorAll('tr[id^=certificate-]:not(.detail) .badge')].map((one) => one.innerText)"
+    assert "valid" in await seen.value(valid)
 
 
 async def test_a_request_for_credentials_streams_in_and_its_made_password_is_shown_once(there: Site, seen: Tab) -> None:

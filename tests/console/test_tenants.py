@@ -191,3 +191,11 @@ async def test_whoever_is_signed_in_learns_what_one_may_do(site: Site) -> None:
         ]
         await browser.limit("application:read")
         assert "You may not see the tenants" in (await browser.get("/tenants")).words
+
+
+async def test_the_form_says_what_it_sends_as_a_command(site: Site) -> None:
+    shown = await site.get("/tenants/new?parent=above")
+
+    told = " ".join(shown.tree.xpath("//details[@id='commands-sends']//pre/text()"))
+    assert "writeTenant" in told
+    assert '"above"' in told
