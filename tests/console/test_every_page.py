@@ -44,7 +44,7 @@ async def test_every_page_has_a_name_a_place_its_tenant_and_its_commands(site: S
         if not TOP.fullmatch(path) and not await tab.value("document.querySelector('main .crumbs a')?.innerText"):
             wrong.append(f"{path}: it does not say where it stands")
         copied = await tab.value(
-            "[...document.querySelectorAll('#commands-shown pre, #commands-sends pre')].map((one) => one.textContent.trim())"
+            "[...document.querySelectorAll('[id^=commands-s] pre')].map((one) => one.textContent.trim())"
         )
         if not ASKS_NOTHING.fullmatch(path):
             if not any(one.startswith("compass ") for one in copied):
