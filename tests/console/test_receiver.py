@@ -213,3 +213,19 @@ async def test_a_request_for_credentials_streams_in_and_its_made_password_is_sho
     await seen.value("location.reload()")
     await seen.until("document.querySelector('main').innerText.includes('shown already')")
     assert secret not in str(await seen.value("document.documentElement.outerHTML"))
+
+
+async def test_a_runtime_falls_asleep_and_wakes_up_before_ones_eyes(there: Site, seen: Tab) -> None:
+    made = await there.post("/runtimes/new", name="edge-sleepy", how="local")
+    await seen.go(f"{there.origin}{made.headers['location']}")
+    buttons = "[...document.querySelectorAll('main form button')].map((one) => one.textContent.trim())"
+    await seen.until(f"{buttons}.includes('Put it to sleep')")
+    press = "[...document.querySelectorAll('main form button')].find((one) => one.textContent.trim() === '%s').click()"
+
+    await seen.value(press % "Put it to sleep")
+    await seen.until(f"{buttons}.includes('Wake up') && document.querySelector('main').innerText.includes('asleep')")
+    await seen.value(press % "Wake up")
+
+    await seen.until(f"{buttons}.includes('Put it to sleep') && !{buttons}.includes('Wake up')")
+    await seen.until("document.querySelector('main').innerText.includes('alive')")
+    await there.post(f"{made.headers['location'].removeprefix('/console')}/unregister", name="edge-sleepy")
