@@ -91,8 +91,8 @@ class Signed:
     """Of the sign-in that it goes back to."""
     id_token: Secret | None
     """The last that the provider gave: by it it knows who leaves."""
-    is_access_token: bool
-    """Whether `token` is one that the provider may be asked to revoke."""
+    access_token: Secret | None
+    """The last that the provider gave, which may be one that only it can read; to be revoked."""
     refresh_token: Secret | None = None
     """None where the provider gives none: then it ends with the token."""
 
@@ -217,7 +217,7 @@ class CodeFlow:
         if "revocation_endpoint" not in metadata:
             return
         tokens = [("refresh_token", signed.refresh_token.reveal())] if signed.refresh_token is not None else []
-        tokens += [("access_token", signed.token)] if signed.is_access_token else []
+        tokens += [("access_token", signed.access_token.reveal())] if signed.access_token is not None else []
 
         async def revoke(kind: str, token: str) -> None:
             try:
@@ -298,7 +298,7 @@ class CodeFlow:
         """Whoever has the token that the plane itself accepts: the access token where it is one for us, else the ID
         token. What did not come with them is kept of `before`: its refresh token is still good then.
         """
-        fresh, told_who = given.get("refresh_token"), given.get("id_token")
+        fresh, told_who, access = (given.get(name) for name in ("refresh_token", "id_token", "access_token"))
         kept, id_token = (before.refresh_token, before.id_token) if before is not None else (None, None)
         if isinstance(fresh, str) and 1 <= len(fresh) <= _LONGEST_REFRESH_TOKEN:
             kept = Secret(fresh)
@@ -315,7 +315,8 @@ class CodeFlow:
                 continue
             if isinstance(subject, str) and (told.get("iss"), told.get("sub")) == (self._issuer, subject):
                 left = float(told["exp"]) - time.time()
-                return Signed(text, left, person, subject, nonce, id_token, name == "access_token", kept)
+                access_token = Secret(access) if isinstance(access, str) else None
+                return Signed(text, left, person, subject, nonce, id_token, access_token, kept)
         raise SignInRefused(why="the provider gives no token for this plane; `oidc.audience` must be in its `aud`")
 
 

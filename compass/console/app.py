@@ -195,6 +195,10 @@ class Console:
         if request.method == "POST":
             self._require_own(request)
             session.require(request.form)
+        if (request.method, request.path) == ("POST", "/sign-out"):
+            # Before a token is renewed: whoever leaves needs none, and may leave while the provider is away.
+            self.sessions.end(request.cookie(COOKIE))
+            return await self._sign_in.leave(session)
         try:
             await self._renewals.keep(session)
         except SignedOut:
@@ -206,9 +210,6 @@ class Console:
         plane = Plane(self._plane, token=session.token, tenant=session.tenant, client=request.client)
         if request.path == "/live":
             return Stream(changes(plane, names(request.query.get("topics", ""))))
-        if (request.method, request.path) == ("POST", "/sign-out"):
-            self.sessions.end(request.cookie(COOKIE))
-            return await self._sign_in.leave(session)
         view, parts = self._find(request)
         if request.method == "GET" and session.tenant not in session.called:
             await _learn_the_tenant(session, plane)

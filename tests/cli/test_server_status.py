@@ -1,6 +1,7 @@
 """`compass server status`: each replica, and how busy it is."""
 
 import json
+import re
 import time
 
 import pytest
@@ -27,5 +28,5 @@ def test_each_replica_is_shown_with_what_it_does(cli: Cli) -> None:
     assert short[1].split()[:2] == [told["place"], VERSION]
     assert "/8000" in short[1]
     assert "FEED BEHIND MS" in wide[0]
-    assert "0/128" in wide[1]
+    assert re.search(r"\b\d+/128\b", wide[1])  # tests beside this one have calls under way
     assert told["gauges"]["release"] == VERSION
